@@ -1,0 +1,54 @@
+//! The application's side: listeners, sessions, and the life of a command in `exchange`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::topology::ReadPreference;
+
+/// What a listener looks like to drivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presentation {
+    /// As a `mongos`: drivers take one address for the whole set and send their read preference along.
+    #[default]
+    Mongos,
+}
+
+/// One address that clients dial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerOptions {
+    /// The socket address to bind.
+    pub address: SocketAddr,
+    /// What `hello` answers.
+    pub presents_as: Presentation,
+    /// Used for reads of clients that send no read preference.
+    pub read_preference: ReadPreference,
+}
+
+/// Bounds on what clients may hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most client connections at once, over all listeners.
+    pub max_clients: usize,
+    /// Most client connections from one IP address; `None` sets no bound.
+    pub max_clients_per_address: Option<usize>,
+    /// How long a new connection may take to send its first whole message.
+    pub handshake_timeout: Duration,
+    /// A client that sends nothing for this long is closed; `None` keeps it.
+    pub idle_timeout: Option<Duration>,
+    /// Bytes that held requests and replies may take together.
+    pub buffer_bytes: usize,
+    /// Replies above this many bytes are streamed where that is possible.
+    pub stream_above: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_clients: 10_000,
+            max_clients_per_address: None,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+            buffer_bytes: 512 << 20,
+            stream_above: 1 << 20,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The configuration file, resolved to the options of each module.

@@ -1,0 +1,33 @@
+//! Pooled connections to one node: a state machine without IO, and the thin shell that waits and connects.
+
+use std::time::Duration;
+
+/// Bounds of one node's pool, over all identities and cores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Most connections to one node, in use and idle together.
+    pub max_size: usize,
+    /// Connections kept warm.
+    pub min_size: usize,
+    /// Most connections being established at once.
+    pub max_connecting: usize,
+    /// Longest wait of a command for a connection.
+    pub wait_timeout: Duration,
+    /// An idle connection is closed after this; `None` keeps it.
+    pub idle_timeout: Option<Duration>,
+    /// A connection is closed at this age (less up to a tenth, at random); `None` keeps it.
+    pub max_lifetime: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_size: 100,
+            min_size: 0,
+            max_connecting: 2,
+            wait_timeout: Duration::from_secs(10),
+            idle_timeout: Some(Duration::from_secs(600)),
+            max_lifetime: Some(Duration::from_secs(3600)),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The MongoDB side: connecting to nodes, the handshake, one exchange at a time on a connection,
+//! monitoring, and the published snapshot of the whole cluster.
+
+use std::time::Duration;
+
+use crate::topology::Address;
+
+/// How the cluster is reached and watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The nodes named in the connection string; any one live one is enough.
+    pub seeds: Vec<Address>,
+    /// `replicaSet`: members that answer with another set name are left out.
+    pub set_name: Option<String>,
+    /// `directConnection=true`: only the one seed is used, whatever it is.
+    pub direct: bool,
+    /// `appName`, shown by the nodes in `currentOp` and their logs for every connection.
+    pub app_name: String,
+    /// `connectTimeoutMS`: for connecting and for the handshake, each.
+    pub connect_timeout: Duration,
+    /// `heartbeatFrequencyMS`: the pause between checks, and the longest wait of a streaming check.
+    pub heartbeat: Duration,
+    /// `serverSelectionTimeoutMS`: how long a command waits for a node that fits.
+    pub server_selection_timeout: Duration,
+    /// `localThresholdMS`: the width of the latency window.
+    pub local_threshold: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            seeds: Vec::new(),
+            set_name: None,
+            direct: false,
+            app_name: "tidegate".to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(10),
+            server_selection_timeout: Duration::from_secs(30),
+            local_threshold: Duration::from_millis(15),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! MongoDB wire protocol messages: bytes to messages and back, without IO.
