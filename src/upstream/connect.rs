@@ -26,7 +26,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// specification). Cancel safe: a cancelled attempt closes its socket.
 ///
 /// # Errors
-/// Always [`super::Sent::NotSent`], with the reason; in at most twice the connect timeout.
+/// Always [`crate::failover::Sent::NotSent`], with the reason; in at most twice the connect timeout.
 pub async fn connect(address: &Address, options: &Options) -> Result<(Connection, RawDocumentBuf), Failure> {
     let limit = options.connect_timeout;
     let timeout = |_| Failure::not_sent(Reason::ConnectTimeout(limit));

@@ -60,7 +60,7 @@ impl Connection {
     /// Sends `request` under a number of this connection's own, so that a reply to anything else is recognised.
     ///
     /// # Errors
-    /// Always [`super::Sent::NotSent`]: a node runs nothing before it has the whole message.
+    /// Always [`crate::failover::Sent::NotSent`]: a node runs nothing before it has the whole message.
     pub async fn send(&mut self, request: &mut Frame) -> Result<(), Failure> {
         self.last_request_id = self.last_request_id.checked_add(1).unwrap_or(1);
         self.awaiting = Some(self.last_request_id);

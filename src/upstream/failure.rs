@@ -1,19 +1,8 @@
 //! How an exchange with a node failed, and what the node can have seen of the request.
 
-use std::{fmt, io};
+use std::io;
 
-use crate::wire::WireError;
-
-/// What a node can have seen of a request. Whether a command may be sent again depends on exactly this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// The node cannot have received the whole message, so it cannot have run it.
-    NotSent,
-    /// The whole message was handed to the network; nobody knows.
-    MaybeSent,
-    /// The node answered, but not in a way that can be used.
-    Replied,
-}
+use crate::{failover::Sent, wire::WireError};
 
 /// A failed exchange. The connection that it happened on must not be used again.
 #[derive(Debug, thiserror::Error)]
@@ -77,16 +66,6 @@ impl Failure {
     #[must_use]
     pub fn replied(reason: Reason) -> Self {
         Self { sent: Sent::Replied, reason }
-    }
-}
-
-impl fmt::Display for Sent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotSent => "the command was not sent",
-            Self::MaybeSent => "the command may have been executed",
-            Self::Replied => "the node answered",
-        })
     }
 }
 

@@ -10,7 +10,7 @@ mod monitor;
 pub use cluster::{Cluster, NodeResource, Snapshot};
 pub use connect::connect;
 pub use connection::{Connection, Incoming};
-pub use failure::{Failure, Reason, Sent};
+pub use failure::{Failure, Reason};
 
 use std::time::Duration;
 
