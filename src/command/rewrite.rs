@@ -3,8 +3,19 @@
 //! Every function leaves the document lengths right. The checksum is refreshed once, by the caller, when the message has
 //! its final number.
 
+use std::sync::LazyLock;
+
+use bson::rawdoc;
+
 use super::request::{MaxTime, Request};
 use crate::wire::{Frame, MAX_MESSAGE_LEN, op_msg};
+
+/// `$readPreference: {mode: "secondaryPreferred"}` as a BSON element, for [`append_field`].
+pub static SECONDARY_PREFERRED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let document = rawdoc! { "$readPreference": { "mode": "secondaryPreferred" } };
+    let bytes = document.as_bytes();
+    bytes[4..bytes.len() - 1].to_vec()
+});
 
 /// Splices `field` (a whole BSON element: type, name, value) in as the last one of the request's body.
 ///

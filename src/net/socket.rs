@@ -66,6 +66,11 @@ impl Socket {
         if count >= self.buffer.len() { self.take_buffered() } else { self.buffer.split_to(count) }
     }
 
+    /// Takes the peer for gone, after an error.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
     /// Whether the peer has closed its side.
     #[must_use]
     pub fn has_ended(&self) -> bool {

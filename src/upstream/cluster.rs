@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     shutdown::Shutdown,
-    topology::{Address, Criteria, Event, SelectionError, SelectionOptions, Topology, TopologyOptions, select},
+    topology::{Address, Criteria, Event, SelectionError, SelectionOptions, ServerKind, Topology, TopologyOptions, select},
 };
 
 /// What lives beside a node.
@@ -39,7 +39,7 @@ pub struct Snapshot<R> {
 }
 
 impl<R: NodeResource> Snapshot<R> {
-    /// Finds a node for an operation, `None` if none fits now.
+    /// Finds a node for an operation, with what it is at this moment; `None` if none fits now.
     ///
     /// # Errors
     /// If waiting cannot help.
@@ -47,10 +47,11 @@ impl<R: NodeResource> Snapshot<R> {
         &self,
         criteria: &Criteria<'_>,
         options: &SelectionOptions,
-    ) -> Result<Option<&Arc<R>>, SelectionError> {
+    ) -> Result<Option<(&Arc<R>, ServerKind)>, SelectionError> {
         let load = |index: usize| self.nodes.get(index).map_or(usize::MAX, |node| node.load());
         let random = |bound: usize| fastrand::usize(..bound);
-        Ok(select(&self.topology, criteria, options, load, random)?.and_then(|index| self.nodes.get(index)))
+        let index = select(&self.topology, criteria, options, load, random)?;
+        Ok(index.and_then(|index| Some((self.nodes.get(index)?, self.topology.servers().get(index)?.kind))))
     }
 }
 
