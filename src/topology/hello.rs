@@ -251,3 +251,7 @@ impl TopologyVersion {
             .map(|(process_id, counter)| Self { process_id, counter }))
     }
 }
+
+#[cfg(test)]
+#[path = "hello_tests.rs"]
+mod tests;

@@ -482,3 +482,7 @@ fn incompatibility(server: &ServerDescription) -> Option<String> {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

@@ -18,6 +18,8 @@ mod replica_set;
 mod rtt;
 mod selection;
 mod server;
+#[cfg(test)]
+mod testing;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use event::{Change, Event, RemovalReason};

@@ -111,7 +111,8 @@ impl ReadPreference {
     };
 
     /// A read preference from the options of a connection string: `readPreference`, each
-    /// `readPreferenceTags` in order, and `maxStalenessSeconds`, where -1 sets no bound.
+    /// `readPreferenceTags` in order, and `maxStalenessSeconds`, where -1 sets no bound. (In a
+    /// `$readPreference`, it is 0 that sets none, and -1 is an error: so servers have it.)
     ///
     /// # Errors
     /// If tags or a staleness stand with mode primary, or the staleness is under 90 s.
@@ -120,8 +121,11 @@ impl ReadPreference {
         tag_sets: Vec<TagSet>,
         max_staleness_seconds: Option<i64>,
     ) -> Result<Self, ReadPreferenceError> {
-        let seconds = max_staleness_seconds.filter(|seconds| *seconds != -1);
-        Self::checked(mode, tag_sets, seconds.unwrap_or(0))
+        match max_staleness_seconds {
+            None | Some(-1) => Self::checked(mode, tag_sets, 0),
+            Some(0) => Err(ReadPreferenceError::staleness_too_small()),
+            Some(seconds) => Self::checked(mode, tag_sets, seconds),
+        }
     }
 
     /// The rules that hold for every source. `seconds` of zero sets no bound.
@@ -130,11 +134,7 @@ impl ReadPreference {
         tag_sets: Vec<TagSet>,
         seconds: i64,
     ) -> Result<Self, ReadPreferenceError> {
-        let only_empty =
-            matches!(tag_sets.as_slice(), [] | [TagSet(_)]) && tag_sets.iter().all(|tags| tags.0.is_empty());
-        if mode == Mode::Primary && !only_empty {
-            return Err(ReadPreferenceError::tags_with_primary());
-        }
+        Self::check_tags(mode, &tag_sets)?;
         let staleness = Duration::from_secs(
             u64::try_from(seconds).map_err(|_| ReadPreferenceError::negative_staleness())?,
         );
@@ -156,6 +156,16 @@ impl ReadPreference {
             },
             max_staleness: Some(staleness).filter(|staleness| !staleness.is_zero()),
         })
+    }
+
+    /// Mode primary goes with no tags, written as no tag set or as one that is empty.
+    pub(super) fn check_tags(mode: Mode, tag_sets: &[TagSet]) -> Result<(), ReadPreferenceError> {
+        match (mode, tag_sets) {
+            (Mode::Primary, []) => Ok(()),
+            (Mode::Primary, [only]) if only.0.is_empty() => Ok(()),
+            (Mode::Primary, _) => Err(ReadPreferenceError::tags_with_primary()),
+            _ => Ok(()),
+        }
     }
 
     /// Reads a `$readPreference`.

@@ -4,9 +4,12 @@
 //! that is no document of strings, which a `mongod` accepts because it never looks at tags, is refused here,
 //! where tags decide where a read goes.
 
-use bson::{RawBsonRef, RawDocument, spec::ElementType};
+use bson::{Bson, RawBsonRef, RawDocument, spec::ElementType};
 
 use super::{Mode, ReadPreference, TagSet};
+
+/// The code of bytes that are no BSON.
+const INVALID_BSON: i32 = 22;
 
 /// Why a read preference was refused, in the form of a server's answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +42,7 @@ impl ReadPreferenceError {
 
     fn invalid_bson(error: &bson::error::Error) -> Self {
         Self {
-            code: 22,
+            code: INVALID_BSON,
             code_name: "InvalidBSON",
             message: format!("invalid $readPreference: {error}"),
         }
@@ -144,7 +147,7 @@ fn check_hedge(mode: Mode, value: Option<RawBsonRef<'_>>) -> Result<(), ReadPref
         Some(other) => {
             return Err(ReadPreferenceError::type_mismatch(format!(
                 "hedge field must be of type object if provided; found hedge: {}",
-                type_name(other)
+                Bson::try_from(other).map_or_else(|_| type_name(other).to_owned(), |value| value.to_string())
             )));
         }
     };
@@ -198,11 +201,15 @@ fn parse_tag_sets(mode: Mode, value: Option<RawBsonRef<'_>>) -> Result<Vec<TagSe
             type_name(other)
         ))),
     });
-    // With mode primary it does not matter what is wrong with the tags.
-    sets.collect::<Result<_, _>>().map_err(|error| match mode {
-        Mode::Primary if error.code != 22 => ReadPreferenceError::tags_with_primary(),
-        _ => error,
-    })
+    let sets: Result<Vec<_>, _> = sets.collect();
+    match sets {
+        Ok(sets) => ReadPreference::check_tags(mode, &sets).map(|()| sets),
+        // With mode primary it does not matter what is wrong with the tags.
+        Err(error) if mode == Mode::Primary && error.code != INVALID_BSON => {
+            Err(ReadPreferenceError::tags_with_primary())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn parse_tags(set: &RawDocument) -> Result<TagSet, ReadPreferenceError> {
@@ -280,3 +287,7 @@ fn type_name(value: RawBsonRef<'_>) -> &'static str {
         ElementType::MaxKey => "maxKey",
     }
 }
+
+#[cfg(test)]
+#[path = "read_preference_tests.rs"]
+mod tests;

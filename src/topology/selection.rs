@@ -324,3 +324,7 @@ fn since(later: Instant, earlier: Instant) -> i128 {
         None => -millis(earlier.duration_since(later)),
     }
 }
+
+#[cfg(test)]
+#[path = "selection_tests.rs"]
+mod tests;
