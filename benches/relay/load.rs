@@ -229,8 +229,8 @@ impl Client {
             let length = self.exchange().await?;
             let end = Instant::now();
             if !is_cursor_reply(&self.reply[..length]) {
-                let text = String::from_utf8_lossy(&self.reply[HEADER..length]).into_owned();
-                return Err(format!("a find was answered without a cursor: {text:?}").into());
+                let text = self.reply[HEADER..length].escape_ascii().to_string();
+                return Err(format!("a find was answered without a cursor: {text:.400}").into());
             }
             let mut state = state.borrow_mut();
             if state.recording && !state.stop {

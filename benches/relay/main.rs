@@ -126,14 +126,17 @@ fn bench(cli: &Cli) -> Outcome<ExitCode> {
         warm_up_ms: if cli.quick { 300 } else { 1000 },
         window_ms: if cli.quick { 1000 } else { cli.seconds * 1000 },
     };
-    let folder = tempfile::tempdir()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let results = root.join("target/bench");
+    std::fs::create_dir_all(&results)?;
+    // Under target/, so that not even a killed run litters anywhere else.
+    let folder = tempfile::tempdir_in(&results)?;
     let cases = measure(&plan, folder.path())?;
     let rows = report::rows(&cases);
     let (date, commit) = (date()?, commit());
     println!("{}", report::table(&rows));
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let json = serde_json::to_string_pretty(&report::as_json(&rows, &date, &commit))?;
-    write(&root.join("target/bench/relay.json"), &json)?;
+    write(&results.join("relay.json"), &json)?;
     if cli.no_check {
         return Ok(ExitCode::SUCCESS);
     }
