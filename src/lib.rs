@@ -9,6 +9,8 @@ pub mod telemetry;
 pub mod topology;
 pub mod wire;
 
+pub mod net;
+
 pub mod command;
 
 pub mod failover;

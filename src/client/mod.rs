@@ -1,5 +1,23 @@
 //! The application's side: listeners, sessions, and the life of a command in `exchange`.
 
+mod abandon;
+mod admission;
+mod attend;
+mod choose;
+mod exchange;
+mod fan_out;
+mod hello;
+mod inbound;
+pub mod listener;
+mod local;
+mod relay;
+mod session;
+mod shared;
+mod stream;
+
+pub use listener::Core;
+pub use shared::Shared;
+
 use std::{net::SocketAddr, time::Duration};
 
 use crate::topology::ReadPreference;

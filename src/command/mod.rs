@@ -1,1 +1,15 @@
-//! What a message means: which command, what routing needs from it, what its reply says.
+//! What a message means: which command it is, what routing needs from it, what its reply says.
+//!
+//! Pure: bytes in, facts out. The only place where protocol errors are built is [`error_reply`].
+
+pub mod error_reply;
+pub mod reply;
+pub mod request;
+pub mod rewrite;
+pub mod state_change;
+pub mod table;
+
+pub use error_reply::ErrorReply;
+pub use reply::Reply;
+pub use request::Request;
+pub use table::{Class, Local, Row};

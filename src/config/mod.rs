@@ -1,1 +1,182 @@
-//! The configuration file, resolved to the options of each module.
+//! The configuration: a TOML file, environment variables and arguments, resolved to the options of each module.
+//!
+//! The way of a value: `tree` reads the file with the line of each value; `environment` lays variables and
+//! arguments over it; `resolve` reads each section by its types (`reader`, `values`, `uri`) and `check` compares
+//! settings with each other. `schema` has the names of all keys.
+//!
+//! Invariants: every mistake is reported at once, with its place (`file:line: key: problem`, or the variable's
+//! name). A [`Config`] that was made is valid. The connection string, which may hold credentials, is in no
+//! `Debug` output, warning or mistake.
+
+mod check;
+mod environment;
+mod mistake;
+mod read_preference;
+mod reader;
+mod resolve;
+mod schema;
+mod secret;
+mod tree;
+pub mod uri;
+mod values;
+
+use std::{
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+pub use mistake::{Mistake, Mistakes, Place};
+pub use read_preference::ReadPreferenceParts;
+pub use values::display_size;
+
+use environment::Given;
+use mistake::Report;
+
+use crate::{admin, client, pool, telemetry::log, upstream};
+
+/// Bounds what a pool may be told to hold; more connections than this no node and no host could serve.
+const MOST_CONNECTIONS: usize = 1_000_000;
+
+/// The largest configuration file that is read, in bytes.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// A valid configuration: the options of each module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The replica set, from the connection string.
+    pub upstream: upstream::Options,
+    /// Every node's pool.
+    pub pool: pool::Options,
+    /// Where clients are served; at least one.
+    pub listeners: Vec<client::ListenerOptions>,
+    /// Bounds on what clients may hold.
+    pub limits: client::Limits,
+    /// The admin endpoint; `None` where it is `"off"`.
+    pub admin: Option<admin::Options>,
+    /// The log.
+    pub log: log::Options,
+    /// What is allowed and yet worth a look, each as `file:line: key: text`.
+    pub warnings: Vec<String>,
+}
+
+/// Gathers the sources of a configuration, weakest first: the file, environment variables, arguments.
+///
+/// Its `Debug` output shows no values.
+#[derive(Clone, Default)]
+pub struct Loader {
+    file: Option<(PathBuf, String)>,
+    given: Vec<Given>,
+}
+
+impl Loader {
+    /// A loader without any source: every setting has its default.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the settings of the file at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be read or is no UTF-8.
+    pub fn file(self, path: &Path) -> Result<Self, Mistakes> {
+        let text = read_file(path)?;
+        Ok(self.text(path, text))
+    }
+
+    /// Takes the settings in `text`, as if it were the content of the file at `path`, which need not exist.
+    #[must_use]
+    pub fn text(mut self, path: &Path, text: impl Into<String>) -> Self {
+        self.file = Some((path.to_owned(), text.into()));
+        self
+    }
+
+    /// Takes the settings in environment variables (`std::env::vars_os()`); other variables are passed over.
+    #[must_use]
+    pub fn variables(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        for (name, value) in variables {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(environment::PREFIX)) else {
+                continue;
+            };
+            self.given.push(Given {
+                variable: name.to_owned(),
+                called: name.to_owned(),
+                value: value.into_string().ok(),
+                is_argument: false,
+            });
+        }
+        self
+    }
+
+    /// Sets one value over all other sources. `key` is written `upstream.uri` or `listener.0.address`; messages
+    /// call it by `called`, such as `--listen`.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str, called: &str) -> Self {
+        self.given.push(Given {
+            variable: format!("{}{}", environment::PREFIX, key.to_uppercase().replace('.', "__")),
+            called: called.to_owned(),
+            value: Some(value.to_owned()),
+            is_argument: true,
+        });
+        self
+    }
+
+    /// Reads and checks all of it.
+    ///
+    /// # Errors
+    /// Every mistake that there is, in the order of the file.
+    pub fn load(self) -> Result<Config, Mistakes> {
+        let mut report = Report::default();
+        let (path, text) = self.file.unwrap_or_default();
+        let (mut root, faults) = tree::parse(&path.to_string_lossy(), &text, &mut report);
+        environment::overlay(&mut root, self.given, &mut report);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        resolve::resolve(root, folder, &faults, report)
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let given: Vec<_> = self.given.iter().map(|given| &given.called).collect();
+        let file = self.file.as_ref().map(|(path, _)| path);
+        f.debug_struct("Loader")
+            .field("file", &file)
+            .field("given", &given)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, Mistakes> {
+    use std::io::Read;
+
+    let mistake = |place, problem| {
+        Mistakes::from(Mistake {
+            place,
+            key: String::new(),
+            problem,
+        })
+    };
+    let name = path.to_string_lossy();
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
+    read.map_err(|error| mistake(Place::Nowhere, format!("cannot read {name}: {error}")))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        let problem = format!("{name} is longer than {}", display_size(LARGEST_FILE as usize));
+        return Err(mistake(Place::Nowhere, problem));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        mistake(
+            Place::File {
+                name: name.into(),
+                line,
+            },
+            "is not valid UTF-8".to_owned(),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,7 @@
-//! What to do after a failure.
+//! What to do after a failure: the verdict, a pure function.
+//!
+//! The gate and the proxy's own sessions for exactly-once retry will stand here too.
+
+pub mod verdict;
+
+pub use verdict::{Sent, Verdict, after_failure};

@@ -1,6 +1,22 @@
 //! Pooled connections to one node: a state machine without IO, and the thin shell that waits and connects.
 
+mod allowance;
+mod lease;
+mod shell;
+pub mod state;
+
+pub use lease::Lease;
+pub use shell::{CheckOutError, Pool, Totals};
+pub use state::Counts;
+
 use std::time::Duration;
+
+/// Whose connections they are: one identity's are never lent to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Identity {
+    /// Tidegate itself, for all clients alike.
+    Service,
+}
 
 /// Bounds of one node's pool, over all identities and cores.
 #[derive(Debug, Clone, PartialEq, Eq)]

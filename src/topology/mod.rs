@@ -1,1 +1,31 @@
 //! The cluster as MongoDB's Server Discovery and Monitoring and Server Selection specifications see it.
+//!
+//! Pure: no sockets, no clock, no randomness. Times and random numbers are arguments, so every rule can be
+//! tested by a table. The life of one `hello` reply: [`ServerDescription::from_hello`] turns it into a
+//! description, [`Topology::apply`] takes that in and says what changed, and whoever drives the machine
+//! publishes the result as a snapshot. [`select`] then finds a server in such a snapshot.
+//!
+//! Invariants: at most one primary is known at any time; a snapshot's servers are sorted by address and
+//! have distinct addresses, so that an index names a server of that one snapshot.
+
+mod address;
+mod event;
+mod hello;
+mod machine;
+mod read_preference;
+mod read_preference_parse;
+mod replica_set;
+mod rtt;
+mod selection;
+mod server;
+#[cfg(test)]
+mod testing;
+
+pub use address::{Address, AddressError, DEFAULT_PORT};
+pub use event::{Change, Event, RemovalReason};
+pub use machine::{Limits, MAX_WIRE_VERSION, MIN_WIRE_VERSION, Topology, TopologyKind, TopologyOptions};
+pub use read_preference::{Mode, ReadPreference, SMALLEST_MAX_STALENESS, TagSet};
+pub use read_preference_parse::ReadPreferenceError;
+pub use rtt::RttAverage;
+pub use selection::{Criteria, SelectionError, SelectionOptions, select, select_excluding};
+pub use server::{OpTime, ServerDescription, ServerKind, TopologyVersion};

@@ -1,6 +1,17 @@
 //! The MongoDB side: connecting to nodes, the handshake, one exchange at a time on a connection,
 //! monitoring, and the published snapshot of the whole cluster.
 
+pub mod cluster;
+pub mod connect;
+pub mod connection;
+pub mod failure;
+mod monitor;
+
+pub use cluster::{Cluster, NodeResource, Snapshot};
+pub use connect::connect;
+pub use connection::{Connection, Incoming};
+pub use failure::{Failure, Reason};
+
 use std::time::Duration;
 
 use crate::topology::Address;

@@ -1,0 +1,142 @@
+//! The order of measurements: rounds interleave the peers, so that a slow minute of the machine hits all of them.
+
+use std::path::Path;
+
+use crate::Outcome;
+use crate::calls::{Calls, Tracer};
+use crate::children::{Core, Running};
+use crate::load::Measured;
+use crate::peers::Peer;
+
+/// The proxy has this core to itself.
+const PROXY_CORE: Core = Core(0);
+/// Load, backend and tracer share this one.
+const OTHER_CORE: Core = Core(1);
+/// Operations of a counting pass: strace slows a proxy some thirty times, so this takes a second or two.
+const COUNTED_OPS: usize = 4_000;
+
+/// How to measure.
+pub(crate) struct Plan {
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) clients: Vec<usize>,
+    pub(crate) rounds: usize,
+    pub(crate) warm_up_ms: u64,
+    pub(crate) window_ms: u64,
+}
+
+/// All that was measured of one peer at one number of clients.
+pub(crate) struct Case {
+    pub(crate) peer: Peer,
+    pub(crate) clients: usize,
+    /// One entry per round.
+    pub(crate) runs: Vec<Measured>,
+    /// None for a peer without a process.
+    pub(crate) calls: Option<Calls>,
+}
+
+/// The fixed-answer backend.
+struct Backend {
+    port: u16,
+    _process: Running,
+}
+
+/// Carries out the plan; temporary files go to `folder`.
+pub(crate) fn measure(plan: &Plan, folder: &Path) -> Outcome<Vec<Case>> {
+    let mut process = Running::start_own(OTHER_CORE, &["backend"])?;
+    let backend = Backend {
+        port: process.line()?.parse()?,
+        _process: process,
+    };
+    let mut cases: Vec<Case> = plan
+        .clients
+        .iter()
+        .flat_map(|&clients| plan.peers.iter().map(move |peer| (clients, peer.clone())))
+        .map(|(clients, peer)| Case {
+            peer,
+            clients,
+            runs: Vec::new(),
+            calls: None,
+        })
+        .collect();
+    for round in 1..=plan.rounds {
+        for case in &mut cases {
+            let name = case.peer.name();
+            let context = |e| format!("round {round}, {name}, {} clients: {e}", case.clients);
+            let run = timed(case, plan, &backend, folder).map_err(context)?;
+            eprintln!(
+                "round {round}: {name:>9} {:>5} clients: {}",
+                case.clients,
+                run.line()
+            );
+            case.runs.push(run);
+        }
+    }
+    for case in &mut cases {
+        let name = case.peer.name();
+        let context = |e| format!("counting calls, {name}, {} clients: {e}", case.clients);
+        case.calls = counted(case, &backend, folder).map_err(context)?;
+    }
+    Ok(cases)
+}
+
+fn timed(case: &Case, plan: &Plan, backend: &Backend, folder: &Path) -> Outcome<Measured> {
+    let started = case.peer.start(PROXY_CORE, backend.port, case.clients, folder)?;
+    let (warm_up, window) = (plan.warm_up_ms.to_string(), plan.window_ms.to_string());
+    let more = ["--warm-up-ms", &warm_up, "--window-ms", &window];
+    let mut load = start_load(case.clients, started.port, started.pid(), &more)?;
+    load.tell("go")?;
+    Ok(serde_json::from_str(&load.line()?)?)
+}
+
+fn counted(case: &Case, backend: &Backend, folder: &Path) -> Outcome<Option<Calls>> {
+    let started = case.peer.start(PROXY_CORE, backend.port, case.clients, folder)?;
+    let Some(pid) = started.pid() else { return Ok(None) };
+    let ops = (COUNTED_OPS / case.clients).max(4).to_string();
+    let mut load = start_load(case.clients, started.port, Some(pid), &["--ops-per-client", &ops])?;
+    let tracer = Tracer::attach(pid, OTHER_CORE, folder)?;
+    load.tell("go")?;
+    load.line()?;
+    let ops = ops.parse::<u64>()? * case.clients as u64;
+    let calls = tracer.detach(ops)?;
+    load.tell("end")?;
+    let measured: Measured = serde_json::from_str(&load.line()?)?;
+    if measured.ops != ops {
+        return Err(format!("{ops} operations were asked, {} done", measured.ops).into());
+    }
+    Ok(Some(calls))
+}
+
+/// Starts the load and waits until it is warm.
+fn start_load(clients: usize, port: u16, watch: Option<u32>, more: &[&str]) -> Outcome<Running> {
+    let (clients, port) = (clients.to_string(), port.to_string());
+    let watched = watch.map(|pid| pid.to_string());
+    let mut arguments = vec!["load", "--clients", &clients, "--port", &port];
+    if let Some(pid) = &watched {
+        arguments.extend(["--watch", pid]);
+    }
+    arguments.extend(more);
+    let mut load = Running::start_own(OTHER_CORE, &arguments)?;
+    match load.line()?.as_str() {
+        "ready" => Ok(load),
+        other => Err(format!("the load said {other:?} instead of ready").into()),
+    }
+}
+
+impl Measured {
+    /// CPU time of the watched process per operation, in microseconds.
+    pub(crate) fn cpu_us_per_op(&self) -> Option<f64> {
+        Some(self.cpu_seconds? * 1e6 / self.ops as f64)
+    }
+
+    fn line(&self) -> String {
+        let cpu = self
+            .cpu_us_per_op()
+            .map(|us| format!(", {us:.1} µs CPU/op"))
+            .unwrap_or_default();
+        let ops = self.ops as f64 / self.seconds;
+        format!(
+            "{ops:.0} op/s{cpu}, p50 {:.0} µs, p99 {:.0} µs",
+            self.p50_us, self.p99_us
+        )
+    }
+}

@@ -1,0 +1,37 @@
+//! What the kernel says about a process: CPU time and resident memory (proc(5)).
+
+use std::time::Duration;
+
+use crate::Outcome;
+
+/// `USER_HZ`, the unit of the times in `/proc/PID/stat`: 100 in Linux's ABI on all machines this is built for.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// User and system time of all threads of a process, those that have ended included.
+pub(crate) fn cpu_time(pid: u32) -> Outcome<Duration> {
+    let stat = read(pid, "stat")?;
+    // The second field is the program's name in parentheses and may hold anything; utime and stime are the 14th
+    // and 15th, so the 12th and 13th after it.
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+    match (times.next(), times.next()) {
+        (Some(Ok(user)), Some(Ok(system))) => {
+            Ok(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
+        }
+        _ => Err(format!("/proc/{pid}/stat has no CPU times").into()),
+    }
+}
+
+/// Resident memory in KiB (`VmRSS`).
+pub(crate) fn resident_kib(pid: u32) -> Outcome<u64> {
+    let status = read(pid, "status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
+        .ok_or_else(|| format!("/proc/{pid}/status has no VmRSS").into())
+}
+
+fn read(pid: u32, file: &str) -> Outcome<String> {
+    let path = format!("/proc/{pid}/{file}");
+    std::fs::read_to_string(&path)
+        .map_err(|e| format!("cannot read {path}: {e}: has the process ended?").into())
+}

@@ -1,0 +1,140 @@
+//! `tidegate check`.
+
+use std::path::PathBuf;
+
+use super::{Failure, complain, file_limit, locate, say};
+use crate::config::{Config, display_size};
+
+/// Checks a configuration without starting anything: prints every mistake with file, line and key, then what is worth
+/// a look, then what the configuration means.
+///
+/// Mistakes and warnings go to standard error, the summary to standard output.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub(super) struct Arguments {
+    /// The configuration file (TOML) [default: ./proxy.toml]
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Connect to the nodes too, and compare the pools with the connections that they have left
+    #[arg(long)]
+    connect: bool,
+}
+
+const HELP: &str = "\
+Examples:
+  tidegate check --config proxy.toml
+  tidegate check --config proxy.toml --connect
+
+Environment variables such as TIDEGATE_POOL__MAX_SIZE count here as they do for `tidegate run`.
+
+Exit codes: 0 no mistakes (and with --connect the nodes answered); 1 mistakes, or a node did not answer;
+2 wrong arguments.";
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let file = locate::file(arguments.config)?;
+    let config = locate::loader(file.as_deref())?.load()?;
+    for warning in &config.warnings {
+        complain(format_args!("warning: {warning}"));
+    }
+    let (_, hard) = file_limit::file_limit();
+    let needed = file_limit::files_needed(&config);
+    if needed > hard {
+        complain(format_args!(
+            "warning: up to {needed} files may be open at once, and the hard limit is {hard}: \
+             lower max_clients or max_size, or raise the limit (ulimit -Hn)"
+        ));
+    }
+    match file {
+        Some(file) => say(format_args!("ok: {}", file.display())),
+        None => say("ok: defaults and environment variables"),
+    }
+    for line in summary(&config, needed, hard) {
+        say(format_args!("  {line}"));
+    }
+    if arguments.connect {
+        let report = crate::app::check_connect(&config).map_err(Failure::work)?;
+        report.iter().for_each(say);
+    }
+    Ok(())
+}
+
+/// What the configuration means, a line for each part.
+fn summary(config: &Config, needed: u64, hard: u64) -> Vec<String> {
+    let Config {
+        upstream,
+        pool,
+        limits,
+        ..
+    } = config;
+    let seeds: Vec<_> = upstream.seeds.iter().map(ToString::to_string).collect();
+    let set = upstream
+        .set_name
+        .as_ref()
+        .map_or("any replica set".to_owned(), |name| format!("replica set {name}"));
+    let kind = if upstream.direct {
+        "this one node only".to_owned()
+    } else {
+        set
+    };
+    let most = pool.max_size.saturating_mul(seeds.len());
+    let mut lines = vec![
+        format!("nodes      {} ({kind})", seeds.join(", ")),
+        format!(
+            "pools      {} to {} connections per node, {most} over the nodes named; {} connecting at once per node",
+            pool.min_size, pool.max_size, pool.max_connecting
+        ),
+    ];
+    for listener in &config.listeners {
+        lines.push(format!(
+            "listener   {} as mongos, {}",
+            listener.address, listener.read_preference
+        ));
+    }
+    let each = limits
+        .max_clients_per_address
+        .map_or(String::new(), |most| format!(", {most} per address"));
+    lines.push(format!(
+        "clients    up to {}{each}; {} of buffers",
+        limits.max_clients,
+        display_size(limits.buffer_bytes)
+    ));
+    lines.push(match &config.admin {
+        Some(admin) => format!("admin      http://{}", admin.address),
+        None => "admin      off".to_owned(),
+    });
+    let hard = if hard == u64::MAX {
+        "unlimited".to_owned()
+    } else {
+        hard.to_string()
+    };
+    lines.push(format!(
+        "files      up to {needed} open at once; the hard limit is {hard}"
+    ));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Loader;
+
+    #[test]
+    fn the_summary_names_nodes_pools_listeners_and_limits() {
+        let text = "[upstream]\nuri = 'mongodb://a,b:27019/?replicaSet=rs0'\n[[listener]]\nread_preference = 'nearest'\n\
+                    [pool]\nmax_size = 50\nmin_size = 5\n[admin]\naddress = 'off'";
+        let config = Loader::new().text(Path::new("a.toml"), text).load().unwrap();
+        let lines = summary(&config, 10_232, u64::MAX).join("\n");
+        for part in [
+            "a:27017, b:27019 (replica set rs0)",
+            "5 to 50 connections per node, 100 over",
+            "127.0.0.1:27018 as mongos, readPreference=nearest",
+            "up to 10000; 512MiB",
+            "admin      off",
+            "up to 10232 open at once; the hard limit is unlimited",
+        ] {
+            assert!(lines.contains(part), "{part} is not in\n{lines}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The limit on open files, of which every connection takes one.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::Config;
+
+/// Files beside those of clients and pools: standard streams, listeners, event queues, the log, admin requests.
+const BESIDE: u64 = 128;
+/// Connections to a node that belong to no pool: its monitor's two.
+const MONITORING: u64 = 2;
+
+/// Raises this process's soft limit on open files to its hard limit, and returns both as they are then; `u64::MAX`
+/// stands for no limit. Where raising fails the soft limit stays as it was.
+pub fn raise_file_limit() -> (u64, u64) {
+    let limit = getrlimit(Resource::Nofile);
+    // A failure is no reason not to start: the limit that is returned, and logged, is the one that holds.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+    file_limit()
+}
+
+/// The soft and the hard limit; `u64::MAX` stands for no limit.
+pub(super) fn file_limit() -> (u64, u64) {
+    let limit = getrlimit(Resource::Nofile);
+    (
+        limit.current.unwrap_or(u64::MAX),
+        limit.maximum.unwrap_or(u64::MAX),
+    )
+}
+
+/// The most files that this configuration can have open, as far as the set's members are named in it.
+pub(super) fn files_needed(config: &Config) -> u64 {
+    let nodes = config.upstream.seeds.len() as u64;
+    let per_node = (config.pool.max_size as u64).saturating_add(MONITORING);
+    (config.limits.max_clients as u64)
+        .saturating_add(nodes.saturating_mul(per_node))
+        .saturating_add(BESIDE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Loader;
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        let (soft, hard) = raise_file_limit();
+        assert_eq!(soft, hard);
+        assert_eq!(file_limit(), (soft, hard));
+    }
+
+    #[test]
+    fn clients_pools_and_monitors_all_count() {
+        let text = "[upstream]\nuri = 'mongodb://a,b,c'\n[pool]\nmax_size = 50\n[limits]\nmax_clients = 1000";
+        let config = Loader::new().text(Path::new("a.toml"), text).load().unwrap();
+        assert_eq!(files_needed(&config), 1000 + 3 * 52 + 128);
+    }
+}

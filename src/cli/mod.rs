@@ -1,0 +1,184 @@
+//! The command line: `run`, `check`, `sandbox`, `status`.
+//!
+//! Each command has a file; it reads its arguments, sets up what a process needs (configuration, log, file limit)
+//! and hands over to the module that does the work. Exit codes: 0 for success, 1 for a failure or a wrong
+//! configuration, 2 for wrong arguments.
+
+mod check;
+mod file_limit;
+mod locate;
+mod run;
+mod sandbox;
+mod status;
+
+use std::{fmt, io::Write, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use file_limit::raise_file_limit;
+
+use crate::{config::Mistakes, telemetry::log};
+
+/// Stands between applications and a MongoDB replica set: pooled connections, reads sent where their read preference
+/// asks, one address for the whole set.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, long_about = None, after_long_help = HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy
+    Run(run::Arguments),
+    /// Check a configuration and show what it means
+    Check(check::Arguments),
+    /// Start a real local replica set and a proxy in front of it, to try things out
+    Sandbox(sandbox::Arguments),
+    /// Show the state of a running proxy
+    Status(status::Arguments),
+}
+
+const HELP: &str = "\
+Examples:
+  tidegate sandbox                        try it: a replica set and a proxy, on this machine
+  tidegate check --config proxy.toml      look for mistakes before a start
+  tidegate run --config proxy.toml        run the proxy
+  tidegate status                         see how it is doing
+
+Environment variables:
+  TIDEGATE_CONFIG               the configuration file, where --config is not given
+  TIDEGATE_SECTION__KEY         a setting, over the file: TIDEGATE_UPSTREAM__URI, TIDEGATE_POOL__MAX_SIZE,
+                                TIDEGATE_LISTENER__0__ADDRESS (listeners count from 0)
+  TIDEGATE_LOG                  the log's level, over all else: debug, or info,tidegate::pool=trace
+  TIDEGATE_MONGOD               the mongod binary of the sandbox
+
+Exit codes: 0 success; 1 failure, or mistakes in the configuration; 2 wrong arguments.";
+
+/// Why a command failed. Its text is for people, and ends the program.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{}", Counted(.0))]
+    Config(#[from] Mistakes),
+    #[error(transparent)]
+    NoConfig(#[from] locate::NoConfig),
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    /// What the work itself failed with.
+    #[error("{}", Chain(&**.0))]
+    Work(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Failure {
+    fn work(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Work(Box::new(error))
+    }
+}
+
+/// Mistakes, and how many.
+struct Counted<'a>(&'a Mistakes);
+
+impl fmt::Display for Counted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.count();
+        let plural = if count == 1 { "" } else { "s" };
+        write!(f, "{}\n{count} mistake{plural} in the configuration", self.0)
+    }
+}
+
+/// An error and its causes on one line; a cause that its error quotes already is left out.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text = format!("{text}: {said}");
+            }
+            cause = error.source();
+        }
+        write!(f, "tidegate: {text}")
+    }
+}
+
+/// Reads the arguments, does what they ask and says how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Sandbox(arguments) => sandbox::run(arguments),
+        Command::Status(arguments) => status::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line to standard output; a reader that has gone (`| head`) is none of our concern.
+fn say(line: impl fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Writes a line to standard error.
+fn complain(line: impl fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_and_exit_codes_in_its_long_help() {
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(
+                help.contains("Examples:") && help.contains("Exit codes:"),
+                "{}: {help}",
+                command.get_name()
+            );
+        }
+    }
+
+    #[test]
+    fn commands_take_their_arguments() {
+        for line in [
+            "tidegate run",
+            "tidegate run --config a.toml",
+            "tidegate check --config a.toml --connect",
+            "tidegate sandbox --nodes 5 --arbiters 1 --data /x --listen 127.0.0.1:1 --admin off --config a.toml",
+            "tidegate status --admin http://127.0.0.1:9218 --json",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in [
+            "tidegate",
+            "tidegate rum",
+            "tidegate run a.toml",
+            "tidegate sandbox --nodes 0",
+            "tidegate run --nodes 1",
+        ] {
+            assert_eq!(
+                Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(),
+                2,
+                "{line}"
+            );
+        }
+    }
+}

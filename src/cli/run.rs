@@ -1,0 +1,56 @@
+//! `tidegate run`.
+
+use std::path::PathBuf;
+
+use super::{Failure, file_limit, locate};
+use crate::{config::Config, telemetry::log};
+
+/// Runs the proxy until it is told to stop (SIGINT or SIGTERM).
+///
+/// Without --config, the file is the one in TIDEGATE_CONFIG, else ./proxy.toml; with TIDEGATE_UPSTREAM__URI set, no file
+/// is needed. All mistakes in the configuration are reported at once, and nothing is started.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub(super) struct Arguments {
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+const HELP: &str = "\
+Examples:
+  tidegate run --config proxy.toml
+  TIDEGATE_POOL__MAX_SIZE=50 tidegate run --config proxy.toml
+  TIDEGATE_UPSTREAM__URI='mongodb://db1,db2,db3/?replicaSet=rs0' tidegate run
+  TIDEGATE_LOG=debug tidegate run
+
+The log goes to standard error. The limit on open files is raised to its hard limit.
+
+Exit codes: 0 stopped as asked; 1 failure, or mistakes in the configuration; 2 wrong arguments.";
+
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let file = locate::file(arguments.config)?;
+    let config = locate::loader(file.as_deref())?.load()?;
+    log::init(&config.log)?;
+    prepare(&config);
+    crate::app::run(&config).map_err(Failure::work)
+}
+
+/// Logs what is worth a look and raises the file limit.
+pub(super) fn prepare(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (soft, hard) = file_limit::raise_file_limit();
+    let needed = file_limit::files_needed(config);
+    if needed > soft {
+        tracing::warn!(
+            needed,
+            soft,
+            hard,
+            "the limit on open files is less than this configuration may need"
+        );
+    } else {
+        tracing::debug!(needed, soft, hard, "raised the limit on open files");
+    }
+}

@@ -1,0 +1,184 @@
+//! Choosing a node and getting a connection to it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    attend::{IfGone, attend},
+    session::Session,
+};
+use crate::{
+    command::{ErrorReply, Request},
+    pool::{CheckOutError, Lease, Pool},
+    routing::Route,
+    topology::{Address, Criteria, ServerKind},
+};
+
+/// A node, and what it is at this moment.
+#[derive(Debug, Clone)]
+pub(super) struct Chosen {
+    pub(super) pool: Arc<Pool>,
+    pub(super) kind: ServerKind,
+}
+
+/// Why there is none.
+#[derive(Debug)]
+pub(super) enum NoNode {
+    /// Tell the client this.
+    Answer(ErrorReply),
+    /// The client went away.
+    Gone,
+}
+
+/// How long this command may wait, and since when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    since: Instant,
+    /// The command's own `maxTimeMS`, if that is a deadline.
+    max_time: Option<Duration>,
+    selection: Duration,
+}
+
+impl Patience {
+    /// Patience from now on.
+    pub(super) fn new(request: &Request, selection: Duration) -> Self {
+        let max_time = request.deadline_millis().map(Duration::from_millis);
+        Self { since: Instant::now(), max_time, selection }
+    }
+
+    /// When waiting for a node ends.
+    pub(super) fn deadline(&self) -> Instant {
+        self.since + self.max_time.map_or(self.selection, |max| max.min(self.selection))
+    }
+
+    /// What is left of `maxTimeMS`.
+    pub(super) fn max_time_left(&self) -> Option<Duration> {
+        self.max_time.map(|max| max.saturating_sub(self.since.elapsed()))
+    }
+
+    /// Time spent so far.
+    pub(super) fn spent(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline()
+    }
+
+    /// The error at the end: the command's own limit, or Tidegate's.
+    fn expired(&self, request: &Request, what: &str, detail: &str) -> ErrorReply {
+        match self.max_time_left() {
+            Some(Duration::ZERO) => ErrorReply::max_time_expired(what),
+            _ => {
+                let waited = self.spent().as_millis();
+                ErrorReply::unreachable(request, format!("no {what} within {waited} ms: {detail}"))
+            }
+        }
+    }
+}
+
+impl Session {
+    /// The node that fits now, without waiting.
+    pub(super) fn choose_now(&self, route: &Route, request: &Request) -> Result<Option<Chosen>, ErrorReply> {
+        let snapshot = self.shared.cluster.load();
+        let criteria = match route {
+            Route::Read(preference) => Criteria::Read(preference),
+            Route::AnyNode => Criteria::AnyReachable,
+            _ => Criteria::Primary,
+        };
+        let found = snapshot.select(&criteria, self.shared.cluster.selection());
+        let found = found.map_err(|error| ErrorReply::unreachable(request, error.to_string()))?;
+        Ok(found.map(|(pool, kind)| Chosen { pool: Arc::clone(pool), kind }))
+    }
+
+    /// Waits for a node that fits.
+    pub(super) async fn choose_later(
+        &mut self,
+        route: &Route,
+        request: &Request,
+        patience: Patience,
+    ) -> Result<Chosen, NoNode> {
+        self.counters().selection_waits.one();
+        let mut changes = self.shared.cluster.subscribe();
+        loop {
+            if let Some(chosen) = self.choose_now(route, request).map_err(NoNode::Answer)? {
+                return Ok(chosen);
+            }
+            self.shared.cluster.request_check();
+            let changed = tokio::time::timeout_at(patience.deadline(), changes.changed());
+            match attend(&mut self.client, if_gone(request), changed).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(_) => {
+                    let detail = describe(route, self);
+                    return Err(NoNode::Answer(patience.expired(request, "node that fits", &detail)));
+                }
+                Err(_) => return Err(NoNode::Gone),
+            }
+        }
+    }
+
+    /// The node with this address, if it is still part of the cluster.
+    pub(super) fn node(&self, address: &Address) -> Option<Chosen> {
+        let snapshot = self.shared.cluster.load();
+        let index = snapshot.topology.index_of(address)?;
+        let kind = snapshot.topology.servers().get(index)?.kind;
+        snapshot.nodes.get(index).map(|pool| Chosen { pool: Arc::clone(pool), kind })
+    }
+
+    /// The data-bearing nodes, the primary first.
+    pub(super) fn data_bearing(&self) -> Vec<Chosen> {
+        let snapshot = self.shared.cluster.load();
+        let mut nodes: Vec<_> = snapshot
+            .topology
+            .data_bearing()
+            .filter_map(|(index, server)| {
+                snapshot.nodes.get(index).map(|pool| Chosen { pool: Arc::clone(pool), kind: server.kind })
+            })
+            .collect();
+        nodes.sort_by_key(|node| node.kind != ServerKind::RsPrimary);
+        nodes
+    }
+
+    /// Waits for a connection to a node.
+    pub(super) async fn check_out_later(
+        &mut self,
+        pool: &Arc<Pool>,
+        request: &Request,
+        patience: Patience,
+    ) -> Result<Result<Lease, CheckOutError>, NoNode> {
+        self.counters().pool_waits.one();
+        let wait = pool.wait(self.core, patience.max_time_left());
+        attend(&mut self.client, if_gone(request), wait).await.map_err(|_| NoNode::Gone)
+    }
+
+    /// The answer to a command that got no connection, once no other attempt is made.
+    pub(super) fn no_connection(&self, error: &CheckOutError, request: &Request, patience: Patience) -> ErrorReply {
+        if patience.max_time_left() == Some(Duration::ZERO) {
+            return ErrorReply::max_time_expired("a connection");
+        }
+        match error {
+            CheckOutError::Timeout { .. } => ErrorReply::overloaded(request, error.to_string()),
+            _ => ErrorReply::unreachable(request, format!("{error}; the command was not sent")),
+        }
+    }
+}
+
+/// Reads that nobody waits for any more are given up; a write that arrived is executed.
+fn if_gone(request: &Request) -> IfGone {
+    if request.is_abandonable() { IfGone::Stop } else { IfGone::GoOn }
+}
+
+fn describe(route: &Route, session: &Session) -> String {
+    let wanted = match route {
+        Route::Read(preference) => format!("read preference {preference}"),
+        Route::AnyNode => "any member".to_owned(),
+        _ => "the primary".to_owned(),
+    };
+    let snapshot = session.shared.cluster.load();
+    let servers = snapshot.topology.servers().iter().map(|server| {
+        let error = server.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
+        format!("{} is {}{error}", server.address, server.kind.name())
+    });
+    format!("wanted {wanted}; {}", servers.collect::<Vec<_>>().join(", "))
+}

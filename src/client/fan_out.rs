@@ -1,0 +1,195 @@
+//! Commands that concern more than one node, and cursors whose node must be found.
+
+use std::{collections::HashMap, time::Instant};
+
+use bson::{Bson, Document, RawDocument, RawDocumentBuf};
+
+use super::{
+    choose::{Chosen, Patience},
+    exchange::{Attempt, attempt},
+    inbound::{Inbound, encode},
+    relay,
+    session::{End, Session},
+};
+use crate::{
+    command::{ErrorReply, Reply, state_change},
+    upstream::Incoming,
+    wire::RawDoc,
+};
+
+/// `CursorNotFound`.
+const CURSOR_NOT_FOUND: i32 = 43;
+/// The arrays of a `killCursors` reply, the better outcome first.
+const OUTCOMES: [&str; 4] = ["cursorsKilled", "cursorsAlive", "cursorsUnknown", "cursorsNotFound"];
+
+/// Looks for a cursor that this process does not know, because another opened it or it was forgotten: on each
+/// data-bearing node in turn. A node that does not have it says so and has done nothing.
+pub(super) async fn find_cursor(session: &mut Session, inbound: &mut Inbound, cursor: i64) -> Attempt {
+    session.counters().cursors_looked_up.one();
+    let mut unreached = None;
+    for node in session.data_bearing() {
+        match attempt(session, inbound, &node, None).await {
+            Attempt::Reply(lease, Incoming::Whole(frame)) => {
+                let reply = relay::body(&frame).and_then(Reply::peek).unwrap_or_default();
+                if reply.code != CURSOR_NOT_FOUND {
+                    return Attempt::Reply(lease, Incoming::Whole(frame));
+                }
+            }
+            failed @ Attempt::NoConnection(_) => unreached = Some(failed),
+            done => return done,
+        }
+    }
+    unreached.unwrap_or_else(|| Attempt::Answer(ErrorReply::cursor_not_found(cursor)))
+}
+
+/// `killCursors`: each cursor on the node that holds it, those of unknown origin everywhere; the replies become one.
+pub(super) async fn kill_cursors(session: &mut Session, inbound: Inbound) -> Result<(), End> {
+    let body = match decode(&inbound) {
+        Ok(body) => body,
+        Err(error) => return say(session, &error.to_document(), &inbound).await,
+    };
+    let ids: Vec<i64> = body.get_array("cursors").map(|ids| ids.iter().filter_map(as_id).collect()).unwrap_or_default();
+    let everywhere = session.data_bearing();
+    if everywhere.is_empty() || ids.is_empty() {
+        // The primary, once there is one, says what is wrong with a command without cursors.
+        return one_node(session, inbound).await;
+    }
+    let mut found: HashMap<i64, usize> = ids.iter().map(|id| (*id, OUTCOMES.len() - 1)).collect();
+    let mut last_error = None;
+    for (node, ids) in by_node(session, &ids, &everywhere) {
+        let mut part = body.clone();
+        part.insert("cursors", ids.iter().map(|id| Bson::Int64(*id)).collect::<Vec<_>>());
+        match run_on(session, &node, &part, &inbound).await {
+            Ok(reply) if is_ok(&reply) => merge(&mut found, &reply),
+            Ok(reply) => last_error = Some(reply),
+            Err(error) => tracing::debug!(node = %node.pool.address(), error, "cursors not killed"),
+        }
+    }
+    for id in &ids {
+        session.shared.pins.remove(*id);
+    }
+    let reply = last_error.unwrap_or_else(|| {
+        let mut reply = Document::new();
+        for (rank, name) in OUTCOMES.iter().enumerate() {
+            let of_rank = ids.iter().filter(|id| found.get(id) == Some(&rank)).map(|id| Bson::Int64(*id));
+            reply.insert(*name, of_rank.collect::<Vec<_>>());
+        }
+        reply.insert("ok", 1.0);
+        reply
+    });
+    say(session, &to_raw(&reply), &inbound).await
+}
+
+/// A command for every data-bearing node. The reply is the first error, else that of the primary.
+pub(super) async fn all_nodes(session: &mut Session, inbound: Inbound) -> Result<(), End> {
+    let nodes = session.data_bearing();
+    let body = match decode(&inbound) {
+        Ok(body) if !nodes.is_empty() => body,
+        Ok(_) => return one_node(session, inbound).await,
+        Err(error) => return say(session, &error.to_document(), &inbound).await,
+    };
+    let mut answer: Option<Document> = None;
+    for node in nodes {
+        let reply = match run_on(session, &node, &body, &inbound).await {
+            Ok(reply) => reply,
+            Err(error) => to_document(&ErrorReply::unreachable(&inbound.request, error).to_document()),
+        };
+        if answer.as_ref().is_none_or(|answer| is_ok(answer) && !is_ok(&reply)) {
+            answer = Some(reply);
+        }
+    }
+    say(session, &to_raw(&answer.unwrap_or_default()), &inbound).await
+}
+
+/// Leaves the command to the primary.
+async fn one_node(session: &mut Session, mut inbound: Inbound) -> Result<(), End> {
+    let patience = Patience::new(&inbound.request, session.shared.cluster.server_selection_timeout());
+    let chosen = session.choose_later(&crate::routing::Route::Primary, &inbound.request, patience).await;
+    let attempted = match chosen {
+        Ok(node) => attempt(session, &mut inbound, &node, Some(patience)).await,
+        Err(super::choose::NoNode::Answer(error)) => Attempt::Answer(error),
+        Err(super::choose::NoNode::Gone) => Attempt::Gone,
+    };
+    match attempted {
+        Attempt::Reply(lease, incoming) => {
+            relay::relay(session, lease, incoming, &inbound.request, inbound.reply_to).await
+        }
+        failed => super::exchange::tell(session, failed, &inbound).await,
+    }
+}
+
+/// The cursors by the node that each is asked of.
+fn by_node(session: &Session, ids: &[i64], everywhere: &[Chosen]) -> Vec<(Chosen, Vec<i64>)> {
+    let mut parts: Vec<(Chosen, Vec<i64>)> = everywhere.iter().map(|node| (node.clone(), Vec::new())).collect();
+    for id in ids {
+        let known = session.shared.pins.get(*id, Instant::now());
+        let is_known_here = |node: &Chosen| known.as_ref() == Some(node.pool.address());
+        let anywhere = !everywhere.iter().any(is_known_here);
+        for (node, part) in &mut parts {
+            if anywhere || is_known_here(node) {
+                part.push(*id);
+            }
+        }
+    }
+    parts.retain(|(_, part)| !part.is_empty());
+    parts
+}
+
+fn merge(found: &mut HashMap<i64, usize>, reply: &Document) {
+    for (rank, name) in OUTCOMES.iter().enumerate() {
+        for id in reply.get_array(name).into_iter().flatten().filter_map(as_id) {
+            found.entry(id).and_modify(|best| *best = rank.min(*best));
+        }
+    }
+}
+
+async fn run_on(session: &mut Session, node: &Chosen, body: &Document, inbound: &Inbound) -> Result<Document, String> {
+    let mut lease = match node.pool.try_check_out(session.core) {
+        Some(lease) => lease,
+        None => {
+            let limit = inbound.request.deadline_millis().map(std::time::Duration::from_millis);
+            node.pool.wait(session.core, limit).await.map_err(|error| error.to_string())?
+        }
+    };
+    let reply = lease.run(&to_raw(body)).await.map_err(|failure| failure.to_string())?;
+    let raw = RawDoc::prefix(reply.as_bytes()).map_err(|error| error.to_string())?;
+    match state_change::mask(raw) {
+        Ok(Some(masked)) => Ok(masked),
+        _ => Ok(to_document(&reply)),
+    }
+}
+
+async fn say(session: &mut Session, reply: &RawDocument, inbound: &Inbound) -> Result<(), End> {
+    match encode(reply, inbound.reply_to)? {
+        Some(reply) => session.answer(reply).await,
+        None => Ok(()),
+    }
+}
+
+fn decode(inbound: &Inbound) -> Result<Document, ErrorReply> {
+    let invalid = |error| ErrorReply::invalid_message(&error);
+    let body = inbound.request.layout.body(inbound.frame.bytes()).map_err(invalid)?;
+    Document::from_reader(body.bytes())
+        .map_err(|_| invalid(crate::wire::WireError::Bson("the command cannot be decoded")))
+}
+
+fn is_ok(reply: &Document) -> bool {
+    matches!(reply.get("ok"), Some(Bson::Double(ok)) if *ok == 1.0) || matches!(reply.get("ok"), Some(Bson::Int32(1)))
+}
+
+fn as_id(id: &Bson) -> Option<i64> {
+    match id {
+        Bson::Int64(id) => Some(*id),
+        Bson::Int32(id) => Some(i64::from(*id)),
+        _ => None,
+    }
+}
+
+/// A document that came from the wire always encodes; should it not, the client gets an empty one.
+fn to_raw(document: &Document) -> RawDocumentBuf {
+    RawDocumentBuf::try_from(document).unwrap_or_default()
+}
+
+fn to_document(raw: &RawDocument) -> Document {
+    Document::try_from(raw).unwrap_or_default()
+}

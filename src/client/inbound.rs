@@ -1,0 +1,122 @@
+//! A client's message, ready to be routed: checked, peeked, and translated if it came by a legacy opcode.
+
+use bson::RawDocument;
+use bytes::BytesMut;
+
+use super::session::End;
+use crate::{
+    command::{ErrorReply, Request},
+    net::buffers,
+    wire::{Frame, OpCode, RawDoc, WireError, legacy, legacy_translate, op_msg},
+};
+
+/// How the client wants its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReplyForm {
+    /// As OP_MSG.
+    Msg,
+    /// As OP_REPLY, because it asked by OP_QUERY.
+    Legacy,
+    /// Not at all (`moreToCome`).
+    None,
+}
+
+/// Where and how the reply goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReplyTo {
+    /// The client's number for its request.
+    pub(super) request_id: i32,
+    pub(super) form: ReplyForm,
+}
+
+/// A request that can be routed.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    /// The request as OP_MSG.
+    pub(super) frame: Frame,
+    pub(super) request: Request,
+    pub(super) reply_to: ReplyTo,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A request to route.
+    Command(Inbound),
+    /// The answer is known already.
+    Answer(BytesMut),
+    /// There is nothing to answer.
+    Nothing,
+}
+
+/// Takes a whole message in.
+///
+/// # Errors
+/// When it breaks the protocol in a way that has no answer, or its opcode is not served.
+pub(super) fn receive(frame: Frame) -> Result<Received, End> {
+    let request_id = frame.header().request_id;
+    match frame.header().op_code {
+        OpCode::Msg => {
+            let no_reply = op_msg::peek_flags(frame.bytes()).is_ok_and(|flags| flags & op_msg::MORE_TO_COME != 0);
+            let form = if no_reply { ReplyForm::None } else { ReplyForm::Msg };
+            peek(frame, ReplyTo { request_id, form })
+        }
+        OpCode::Query => {
+            let query = legacy::Query::parse(frame.payload())?;
+            if !query.is_command() {
+                return Ok(Received::Answer(failed_query(request_id)?));
+            }
+            let translated = legacy_translate::command_to_op_msg(&query, request_id)?;
+            peek(translated, ReplyTo { request_id, form: ReplyForm::Legacy })
+        }
+        OpCode::GetMore => {
+            let mut out = BytesMut::new();
+            legacy::encode_cursor_not_found(0, request_id, &mut out);
+            Ok(Received::Answer(out))
+        }
+        OpCode::KillCursors => Ok(Received::Nothing),
+        other => Err(End::Protocol(WireError::Unsupported(other))),
+    }
+}
+
+fn peek(frame: Frame, reply_to: ReplyTo) -> Result<Received, End> {
+    let layout = match op_msg::Layout::parse(frame.bytes()) {
+        Ok(layout) => layout,
+        Err(error) if error.is_answerable() => return answer_error(&ErrorReply::invalid_message(&error), reply_to),
+        Err(error) => return Err(End::Protocol(error)),
+    };
+    match Request::peek(frame.bytes(), layout) {
+        Ok(request) => Ok(Received::Command(Inbound { frame, request, reply_to })),
+        Err(error) => answer_error(&error, reply_to),
+    }
+}
+
+fn answer_error(error: &ErrorReply, reply_to: ReplyTo) -> Result<Received, End> {
+    tracing::debug!(error = error.message(), "invalid request answered");
+    Ok(encode(&error.to_document(), reply_to)?.map_or(Received::Nothing, Received::Answer))
+}
+
+fn failed_query(request_id: i32) -> Result<BytesMut, End> {
+    let mut out = BytesMut::new();
+    let document = ErrorReply::legacy_query().to_legacy_query_failure();
+    let document = RawDoc::prefix(document.as_bytes())?;
+    legacy::encode_reply(document, legacy::QUERY_FAILURE | legacy::AWAIT_CAPABLE, 0, request_id, &mut out);
+    Ok(out)
+}
+
+/// A reply of Tidegate's own, in the form that the client wants; `None` if it wants none.
+///
+/// # Errors
+/// Never for a document that `bson` made.
+pub(super) fn encode(document: &RawDocument, reply_to: ReplyTo) -> Result<Option<BytesMut>, End> {
+    let document = RawDoc::prefix(document.as_bytes())?;
+    let mut out = buffers::take();
+    match reply_to.form {
+        ReplyForm::Msg => op_msg::encode(document, 0, reply_to.request_id, 0, &mut out),
+        ReplyForm::Legacy => {
+            legacy::encode_reply(document, legacy::AWAIT_CAPABLE, 0, reply_to.request_id, &mut out);
+        }
+        ReplyForm::None => return Ok(None),
+    }
+    Ok(Some(out))
+}

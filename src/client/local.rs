@@ -1,0 +1,49 @@
+//! Commands that Tidegate answers itself.
+
+use bson::{RawDocumentBuf, rawdoc};
+
+use super::{
+    attend::{IfGone, attend},
+    hello,
+    inbound::{Inbound, encode},
+    session::{End, Session},
+};
+use crate::command::{ErrorReply, Local};
+
+/// Answers a command without asking a node.
+pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inbound) -> Result<(), End> {
+    session.counters().commands_local.one();
+    let reply = match local {
+        Local::Hello => match hello::document(session, inbound) {
+            Some(hello) => hello,
+            None => Box::pin(first_hello(session, inbound)).await,
+        },
+        Local::Ping | Local::Logout => rawdoc! { "ok": 1.0 },
+        Local::WhatsMyUri => rawdoc! { "you": session.peer.to_string(), "ok": 1.0 },
+        Local::ConnectionStatus => rawdoc! {
+            "authInfo": { "authenticatedUsers": [], "authenticatedUserRoles": [] },
+            "ok": 1.0,
+        },
+        Local::IsDbGrid => rawdoc! { "isdbgrid": 1, "hostname": session.listener.address.to_string(), "ok": 1.0 },
+    };
+    match encode(&reply, inbound.reply_to)? {
+        Some(reply) => session.answer(reply).await,
+        None => Ok(()),
+    }
+}
+
+/// Until a node has answered, what to advertise is not known: waits for the first.
+async fn first_hello(session: &mut Session, inbound: &Inbound) -> RawDocumentBuf {
+    let mut changes = session.shared.cluster.subscribe();
+    let deadline = tokio::time::Instant::now() + session.shared.cluster.server_selection_timeout();
+    loop {
+        if let Some(hello) = hello::document(session, inbound) {
+            return hello;
+        }
+        let changed = tokio::time::timeout_at(deadline, changes.changed());
+        if !matches!(attend(&mut session.client, IfGone::Stop, changed).await, Ok(Ok(Ok(())))) {
+            let error = ErrorReply::unreachable(&inbound.request, "no node of the replica set has answered yet");
+            return error.to_document();
+        }
+    }
+}

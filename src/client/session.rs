@@ -1,0 +1,255 @@
+//! One client's connection: reads a message, has it answered, and again.
+//!
+//! Requests are served in the order in which they arrive, one at a time. A complete request that arrived before the
+//! client closed its side is executed.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep};
+
+use super::{ListenerOptions, exchange::exchange, shared::Shared};
+use crate::{
+    net::{Permit, Socket, buffers, budget},
+    shutdown::Shutdown,
+    telemetry::Counters,
+    wire::{Frame, WireError},
+};
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    /// The client closed the connection between two commands.
+    #[error("the client closed the connection")]
+    Client,
+    /// The client's connection broke.
+    #[error("the client's connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// The client broke the protocol in a way that has no answer.
+    #[error("the client broke the protocol: {0}")]
+    Protocol(#[from] WireError),
+    /// The client did not send a message in time after it connected.
+    #[error("no whole message within {0:?} of connecting")]
+    Handshake(Duration),
+    /// The client sent nothing for long.
+    #[error("no message for {0:?}")]
+    Idle(Duration),
+    /// A message took too long.
+    #[error("a message of {0} bytes was not transferred in time")]
+    TooSlow(usize),
+    /// The node failed while its reply was being passed on.
+    #[error("a reply broke off after its first part was passed on: {0}")]
+    StreamBroken(crate::upstream::Failure),
+    /// Tidegate is stopping.
+    #[error("the proxy is stopping")]
+    Stopping,
+}
+
+/// A client and what its commands need.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) client: Socket,
+    pub(super) peer: SocketAddr,
+    /// The connection's number, as `hello` tells it.
+    pub(super) id: i32,
+    pub(super) core: usize,
+    pub(super) listener: Arc<ListenerOptions>,
+    pub(super) shared: Arc<Shared>,
+    greeted: bool,
+    idle: Option<Pin<Box<Sleep>>>,
+}
+
+impl Session {
+    pub(super) fn new(
+        client: Socket,
+        peer: SocketAddr,
+        core: usize,
+        listener: Arc<ListenerOptions>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let id = shared.next_id();
+        Self { client, peer, id, core, listener, shared, greeted: false, idle: None }
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        self.shared.counters.core(self.core)
+    }
+
+    /// Serves the client until it leaves, breaks the protocol, or Tidegate stops; then says why in the log.
+    pub(super) async fn serve(mut self, shutdown: Shutdown) {
+        let (shared, core, peer) = (Arc::clone(&self.shared), self.core, self.peer);
+        let counters = shared.counters.core(core);
+        let end = self.run_until_stopped(&shutdown).await;
+        counters.clients_closed.one();
+        match &end {
+            End::Client | End::Stopping | End::Io(_) => tracing::debug!(%peer, "client left: {end}"),
+            End::Protocol(_) => {
+                counters.protocol_errors.one();
+                tracing::warn!(%peer, "client connection closed: {end}");
+            }
+            End::Handshake(_) | End::Idle(_) | End::TooSlow(_) => {
+                counters.clients_timed_out.one();
+                tracing::info!(%peer, "client connection closed: {end}");
+            }
+            End::StreamBroken(_) => {
+                counters.streams_broken.one();
+                tracing::warn!(%peer, "client connection closed: {end}");
+            }
+        }
+    }
+
+    /// Runs the commands; a session that is between two of them ends when Tidegate stops.
+    async fn run_until_stopped(&mut self, shutdown: &Shutdown) -> End {
+        let shared = Arc::clone(&self.shared);
+        let busy = AtomicBool::new(false);
+        let mut run = pin!(self.run(&busy));
+        let mut woken = pin!(shutdown.requested());
+        // Polled once, to be woken by it; from then on a plain flag says whether it was that which woke us.
+        let mut listens = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(end) = run.as_mut().poll(cx) {
+                return Poll::Ready(end);
+            }
+            if !listens {
+                listens = true;
+                if woken.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(End::Stopping);
+                }
+            }
+            if shared.stopping.load(Relaxed) && !busy.load(Relaxed) { Poll::Ready(End::Stopping) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    async fn run(&mut self, busy: &AtomicBool) -> End {
+        loop {
+            let (frame, held) = match self.next_message().await {
+                Ok(next) => next,
+                Err(end) => return end,
+            };
+            self.counters().received_bytes.add(frame.header().length as u64);
+            busy.store(true, Relaxed);
+            let outcome = exchange(self, frame, held).await;
+            busy.store(false, Relaxed);
+            self.greeted = true;
+            match outcome {
+                Err(end) => return end,
+                Ok(()) if self.shared.stopping.load(Relaxed) => return End::Stopping,
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Waits for the next whole message. The usual one is whole after one read; the rest has a path of its own.
+    async fn next_message(&mut self) -> Result<(Frame, Option<Permit>), End> {
+        if self.client.buffered().is_empty() {
+            if self.client.has_ended() {
+                return Err(End::Client);
+            }
+            if self.wait_for_bytes().await? == 0 {
+                return Err(End::Client);
+            }
+        }
+        if let Some(header) = self.client.peek_header()? {
+            if header.length <= budget::SMALL {
+                if let Some(frame) = self.client.take_frame()? {
+                    return Ok((frame, None));
+                }
+            }
+        }
+        Box::pin(self.rest_of_message()).await
+    }
+
+    /// Waits for the first bytes of a message, within the handshake or idle timeout.
+    async fn wait_for_bytes(&mut self) -> Result<usize, End> {
+        let limit = if self.greeted { self.shared.limits.idle_timeout } else { Some(self.shared.limits.handshake_timeout) };
+        let Some(limit) = limit else { return Ok(self.client.fill().await?) };
+        let since = Instant::now();
+        let (client, idle) = (&mut self.client, &mut self.idle);
+        let counted = poll_fn(|cx| match client.poll_fill(cx) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => poll_idle(idle, since + limit, cx).map(|()| None),
+        });
+        match counted.await {
+            Some(read) => Ok(read?),
+            None if self.greeted => Err(End::Idle(limit)),
+            None => Err(End::Handshake(limit)),
+        }
+    }
+
+    /// Waits for the rest of a message that has begun: in its time, and with room for it.
+    async fn rest_of_message(&mut self) -> Result<(Frame, Option<Permit>), End> {
+        let started = Instant::now();
+        let small_time = if self.greeted { budget::transfer_time(0) } else { self.shared.limits.handshake_timeout };
+        let header = loop {
+            if let Some(header) = self.client.peek_header()? {
+                break header;
+            }
+            match tokio::time::timeout_at(started + small_time, self.client.fill()).await {
+                Ok(read) => {
+                    if read? == 0 {
+                        return Err(End::Protocol(WireError::Truncated("header")));
+                    }
+                }
+                Err(_) => return Err(End::TooSlow(0)),
+            }
+        };
+        let permit = self.shared.requests.acquire(header.length).await;
+        let time = if self.greeted { budget::transfer_time(header.length) } else { small_time };
+        match tokio::time::timeout(time, self.client.fill_to(header.length)).await {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(End::Protocol(WireError::Truncated("frame")));
+            }
+            Ok(filled) => filled?,
+            Err(_) => return Err(End::TooSlow(header.length)),
+        }
+        let frame = self.client.take_frame()?.ok_or(WireError::Truncated("frame"))?;
+        Ok((frame, permit))
+    }
+
+    /// Sends a whole reply and gives its buffer back.
+    pub(super) async fn answer(&mut self, reply: bytes::BytesMut) -> Result<(), End> {
+        if self.client.has_ended() {
+            // Nobody reads it; what else arrived before the end is still to be executed.
+            return Ok(());
+        }
+        self.counters().sent_bytes.add(reply.len() as u64);
+        if reply.len() <= budget::SMALL {
+            self.client.write_all(&reply).await?;
+            buffers::give(reply);
+            Ok(())
+        } else {
+            Box::pin(async move {
+                let written = tokio::time::timeout(budget::transfer_time(reply.len()), self.client.write_all(&reply)).await;
+                written.map_err(|_| End::TooSlow(reply.len()))?.map_err(End::Io)
+            })
+            .await
+        }
+    }
+}
+
+/// Ready at `deadline`. The timer is made once for a session and moved only when it fires too early, so that a
+/// command costs none.
+fn poll_idle(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+    if timer.deadline() > deadline {
+        timer.as_mut().reset(deadline);
+    }
+    while timer.as_mut().poll(cx).is_ready() {
+        if Instant::now() >= deadline {
+            return Poll::Ready(());
+        }
+        timer.as_mut().reset(deadline);
+    }
+    Poll::Pending
+}

@@ -1,0 +1,183 @@
+//! Large replies are passed on while they arrive.
+//!
+//! The head of a successful `find`, `aggregate` or `getMore` reply says how long its batch is, so where the tail
+//! begins. Everything before the tail is passed on as it comes; the tail is read whole, and the cursor that it names
+//! is remembered before its last byte goes out. So a `getMore` that follows always finds its node.
+
+use bytes::BytesMut;
+
+use super::{
+    inbound::ReplyTo,
+    session::{End, Session},
+};
+use crate::{
+    command::Request,
+    net::budget::{SMALL, transfer_time},
+    pool::Lease,
+    upstream::{Failure, Reason},
+    wire::{Header, OpCode, RawDoc, op_msg},
+};
+
+/// Bytes in which the head lies: header, flags, section kind, document length, `cursor`, and `firstBatch`.
+const HEAD_LEN: usize = 64;
+/// Where the body's first field begins: behind header, flags, section kind and document length.
+const FIRST_FIELD: usize = 16 + 4 + 1 + 4;
+
+/// What the head of a streamable reply tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    length: usize,
+    /// Where the fields behind the batch begin.
+    tail_at: usize,
+    /// Where the cursor document ends.
+    cursor_end: usize,
+}
+
+/// Waits for the head of a large reply. `None` if it must be held whole.
+pub(super) async fn head(lease: &mut Lease, header: &Header, request: &Request) -> Result<Option<Head>, Failure> {
+    if header.op_code != OpCode::Msg || !request.may_have_cursor() {
+        return Ok(None);
+    }
+    let filled = lease.socket().fill_to(HEAD_LEN.min(header.length)).await;
+    filled.map_err(|error| Failure::maybe_sent(Reason::Io(error)))?;
+    Ok(parse_head(lease.socket().buffered(), header.length))
+}
+
+fn parse_head(bytes: &[u8], length: usize) -> Option<Head> {
+    // A checksum would have to be made anew over all that has gone out; more replies must be told from this one.
+    if op_msg::peek_flags(bytes).ok()? & 0xffff != 0 || *bytes.get(20)? != 0 {
+        return None;
+    }
+    let cursor_at = FIRST_FIELD + b"\x03cursor\0".len();
+    if bytes.get(FIRST_FIELD..cursor_at)? != b"\x03cursor\0" {
+        return None;
+    }
+    let cursor_end = cursor_at.checked_add(length_at(bytes, cursor_at)?)?;
+    let batch_name = bytes.get(cursor_at + 4..)?;
+    let names = [&b"\x04firstBatch\0"[..], b"\x04nextBatch\0"];
+    let name = names.into_iter().find(|name| batch_name.starts_with(name))?;
+    let batch_at = cursor_at + 4 + name.len();
+    let tail_at = batch_at.checked_add(length_at(bytes, batch_at)?)?;
+    let fits = tail_at < cursor_end && cursor_end < length && length - tail_at <= SMALL;
+    fits.then_some(Head { length, tail_at, cursor_end })
+}
+
+fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
+    let raw = bytes.get(at..)?.first_chunk::<4>()?;
+    usize::try_from(i32::from_le_bytes(*raw)).ok().filter(|length| *length >= 5)
+}
+
+/// Passes the reply through.
+///
+/// # Errors
+/// When either side fails: a part may have gone out, so the client's connection is of no use any more.
+pub(super) async fn pass_through(
+    session: &mut Session,
+    mut lease: Lease,
+    head: Head,
+    request: &Request,
+    reply_to: ReplyTo,
+) -> Result<(), End> {
+    session.counters().streams.one();
+    session.counters().sent_bytes.add(head.length as u64);
+    let passed = tokio::time::timeout(transfer_time(head.length), async {
+        let mut first = lease.socket().take_some(head.tail_at);
+        let mut at = first.len();
+        first[8..12].copy_from_slice(&reply_to.request_id.to_le_bytes());
+        session.client.write_all(&first).await?;
+        drop(first);
+        while at < head.tail_at {
+            if lease.socket().buffered().is_empty() {
+                let read = lease.socket().fill().await.map_err(|error| broken(Reason::Io(error)))?;
+                if read == 0 {
+                    return Err(broken(Reason::Closed));
+                }
+            }
+            let part = lease.socket().take_some(head.tail_at - at);
+            at += part.len();
+            session.client.write_all(&part).await?;
+            crate::net::buffers::give(part);
+        }
+        let tail_len = head.length - head.tail_at;
+        lease.socket().fill_to(tail_len).await.map_err(|error| broken(Reason::Io(error)))?;
+        let tail = lease.socket().take_some(tail_len);
+        lease.finish();
+        let cursor = cursor_id(&tail, head);
+        let reply = crate::command::Reply { ok: true, cursor_id: cursor, ..Default::default() };
+        super::relay::remember(session, &reply, lease.pool().address(), request);
+        drop(lease);
+        session.client.write_all(&tail).await?;
+        Ok(())
+    });
+    passed.await.map_err(|_| End::TooSlow(head.length))?
+}
+
+fn broken(reason: Reason) -> End {
+    End::StreamBroken(Failure::replied(reason))
+}
+
+/// Finds the cursor's id among its fields behind the batch.
+fn cursor_id(tail: &[u8], head: Head) -> Option<i64> {
+    let fields = tail.get(..head.cursor_end - head.tail_at)?;
+    let mut document = BytesMut::with_capacity(fields.len() + 4);
+    document.extend_from_slice(&(fields.len() as i32 + 4).to_le_bytes());
+    document.extend_from_slice(fields);
+    RawDoc::prefix(&document).ok()?.get("id").ok()??.as_i64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{Document, doc};
+
+    fn message(body: &Document) -> BytesMut {
+        let mut out = BytesMut::new();
+        op_msg::encode(RawDoc::prefix(&body.to_vec().unwrap()).unwrap(), 1, 2, 0, &mut out);
+        out
+    }
+
+    fn batch(documents: usize) -> Vec<Document> {
+        (0..documents).map(|n| doc! {"_id": n as i64, "id": 5i64, "pad": "x".repeat(100)}).collect()
+    }
+
+    #[test]
+    fn the_tail_is_found_and_names_the_cursor() {
+        for name in ["firstBatch", "nextBatch"] {
+            let reply = doc! {"cursor": {name: batch(1000), "postBatchResumeToken": {"id": 1}, "id": 1i64 << 50, "ns": "d.c"}, "ok": 1.0};
+            let bytes = message(&reply);
+            let head = parse_head(&bytes[..HEAD_LEN], bytes.len()).unwrap();
+            assert_eq!(cursor_id(&bytes[head.tail_at..], head), Some(1 << 50));
+            assert!(bytes.len() - head.tail_at < 150, "all documents lie before the tail");
+        }
+    }
+
+    #[test]
+    fn other_replies_are_held_whole() {
+        let table = [
+            doc! {"ok": 0.0, "errmsg": "x".repeat(100), "code": 1},
+            doc! {"cursor": {"id": 0i64, "firstBatch": batch(2), "ns": "d.c"}, "ok": 1.0},
+            doc! {"cursor": {"firstBatch": "no array, but as long as one might be in the first place"}, "ok": 1.0},
+            doc! {"values": batch(10), "ok": 1.0},
+            doc! {"cursor": {"firstBatch": batch(1), "id": 0i64, "big": "x".repeat(SMALL)}, "ok": 1.0},
+        ];
+        for reply in table {
+            let bytes = message(&reply);
+            assert_eq!(parse_head(&bytes[..HEAD_LEN.min(bytes.len())], bytes.len()), None, "{reply}");
+        }
+    }
+
+    #[test]
+    fn lying_lengths_in_the_head_are_not_followed() {
+        let good = message(&doc! {"cursor": {"firstBatch": batch(10), "id": 0i64, "ns": "d.c"}, "ok": 1.0});
+        for at in 0..HEAD_LEN {
+            for value in [0, 1, 4, 0x7f, 0x80, 0xff] {
+                let mut bytes = good.clone();
+                bytes[at] = value;
+                if let Some(head) = parse_head(&bytes[..HEAD_LEN], bytes.len()) {
+                    assert!(head.tail_at < head.cursor_end && head.cursor_end < bytes.len());
+                    let _ = cursor_id(&bytes[head.tail_at..], head);
+                }
+            }
+        }
+    }
+}

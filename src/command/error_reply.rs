@@ -1,0 +1,175 @@
+//! Tidegate's own errors in MongoDB's form: `{ok: 0, errmsg, code, codeName, errorLabels}`.
+
+use bson::{RawArrayBuf, RawDocumentBuf};
+
+use super::Request;
+use crate::{topology::ReadPreferenceError, wire::WireError};
+
+/// A label that lets drivers retry a write once more.
+pub const RETRYABLE_WRITE: &str = "RetryableWriteError";
+/// A label that lets applications run a whole transaction again.
+pub const TRANSIENT_TRANSACTION: &str = "TransientTransactionError";
+/// A label that lets drivers open a change stream anew.
+pub const RESUMABLE_CHANGE_STREAM: &str = "ResumableChangeStreamError";
+/// Labels of an answer to overload; the command was not run.
+pub const OVERLOAD: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
+
+/// `HostUnreachable`: what `mongos` answers in place of an error that would make a driver take the proxy for a node
+/// that stepped down.
+pub const HOST_UNREACHABLE: (i32, &str) = (6, "HostUnreachable");
+
+/// An error reply in the making.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorReply {
+    code: i32,
+    code_name: &'static str,
+    message: String,
+    labels: Vec<&'static str>,
+}
+
+impl ErrorReply {
+    fn new(code: i32, code_name: &'static str, message: impl Into<String>) -> Self {
+        Self { code, code_name, message: message.into(), labels: Vec::new() }
+    }
+
+    /// A message that breaks the protocol in a way that can be answered, with the codes of a `mongod`.
+    #[must_use]
+    pub fn invalid_message(error: &WireError) -> Self {
+        let (code, name) = match error {
+            WireError::TwoBodies => (40430, "Location40430"),
+            WireError::NoBody => (40587, "Location40587"),
+            WireError::SectionKind(_) => (40432, "Location40432"),
+            WireError::Bson(_) => (22, "InvalidBSON"),
+            _ => (17, "ProtocolError"),
+        };
+        Self::new(code, name, error.to_string())
+    }
+
+    /// A request without `$db`.
+    #[must_use]
+    pub fn missing_db() -> Self {
+        Self::new(40571, "Location40571", "OP_MSG requests require a $db argument")
+    }
+
+    /// A request whose `$db` is not a string.
+    #[must_use]
+    pub fn db_not_a_string() -> Self {
+        Self::new(13111, "Location13111", "the $db field must be a string")
+    }
+
+    /// A read preference that no server accepts.
+    #[must_use]
+    pub fn read_preference(error: &ReadPreferenceError) -> Self {
+        Self::new(error.code, error.code_name, error.to_string())
+    }
+
+    /// A command that is not served here.
+    #[must_use]
+    pub fn refused(name: &[u8], reason: &str) -> Self {
+        let name = String::from_utf8_lossy(name);
+        // Drivers tell a failed login from a command that does not exist.
+        let (code, code_name) = match &*name {
+            "saslStart" | "saslContinue" | "authenticate" => (18, "AuthenticationFailed"),
+            _ => (115, "CommandNotSupported"),
+        };
+        Self::new(code, code_name, format!("{name}: {reason}"))
+    }
+
+    /// A cursor that no node knows.
+    #[must_use]
+    pub fn cursor_not_found(id: i64) -> Self {
+        Self::new(43, "CursorNotFound", format!("cursor id {id} not found"))
+    }
+
+    /// A command whose `maxTimeMS` ran out before a node could take it.
+    #[must_use]
+    pub fn max_time_expired(waited_for: &str) -> Self {
+        Self::new(50, "MaxTimeMSExpired", format!("operation exceeded time limit while waiting for {waited_for}"))
+    }
+
+    /// A message that is too large to be sent on.
+    #[must_use]
+    pub fn too_large(length: usize, max: usize) -> Self {
+        let message = format!("a message of {length} bytes is above the limit of {max}");
+        Self::new(10334, "BSONObjectTooLarge", message)
+    }
+
+    /// No node could be had, or the one that had the command failed.
+    #[must_use]
+    pub fn unreachable(request: &Request, message: impl Into<String>) -> Self {
+        let (code, name) = HOST_UNREACHABLE;
+        Self::new(code, name, message).labelled(request)
+    }
+
+    /// Too much to do: the command was not sent, and may be sent again later.
+    #[must_use]
+    pub fn overloaded(request: &Request, message: impl Into<String>) -> Self {
+        let mut reply = Self::unreachable(request, message);
+        reply.labels.extend(OVERLOAD);
+        reply
+    }
+
+    /// Adds the labels by which drivers decide what to do; they add these themselves only to errors of their own
+    /// connections.
+    fn labelled(mut self, request: &Request) -> Self {
+        if request.is_transaction_statement() {
+            self.labels.push(TRANSIENT_TRANSACTION);
+        } else if request.has_txn_number {
+            self.labels.push(RETRYABLE_WRITE);
+        }
+        if request.cursor_id.is_some() {
+            self.labels.push(RESUMABLE_CHANGE_STREAM);
+        }
+        self
+    }
+
+    /// The error's code.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        self.code
+    }
+
+    /// The error's message.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The reply document.
+    #[must_use]
+    pub fn to_document(&self) -> RawDocumentBuf {
+        let mut doc = RawDocumentBuf::new();
+        doc.append(bson::raw::cstr!("ok"), 0.0);
+        doc.append(bson::raw::cstr!("errmsg"), self.message.as_str());
+        doc.append(bson::raw::cstr!("code"), self.code);
+        doc.append(bson::raw::cstr!("codeName"), self.code_name);
+        if !self.labels.is_empty() {
+            let mut labels = RawArrayBuf::new();
+            for label in &self.labels {
+                labels.push(*label);
+            }
+            doc.append(bson::raw::cstr!("errorLabels"), labels);
+        }
+        doc
+    }
+
+    /// The document of a failed legacy query: the message stands in `$err`.
+    #[must_use]
+    pub fn to_legacy_query_failure(&self) -> RawDocumentBuf {
+        let mut doc = RawDocumentBuf::new();
+        doc.append(bson::raw::cstr!("$err"), self.message.as_str());
+        doc.append(bson::raw::cstr!("code"), self.code);
+        doc.append(bson::raw::cstr!("ok"), 0.0);
+        doc
+    }
+
+    /// A legacy query that is not a command.
+    #[must_use]
+    pub fn legacy_query() -> Self {
+        Self::new(
+            5_739_101,
+            "Location5739101",
+            "OP_QUERY is no longer supported for queries: use a driver that sends the find command",
+        )
+    }
+}

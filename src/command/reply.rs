@@ -1,0 +1,72 @@
+//! What pins, routing and the verdict need from a reply, peeked from its raw bytes.
+
+use crate::wire::{Element, RawDoc, WireError};
+
+/// A peeked reply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// `ok` is 1.
+    pub ok: bool,
+    /// The error code of a failed command; 0 if there is none.
+    pub code: i32,
+    /// `cursor.id`, if the reply has a cursor; 0 when it is exhausted.
+    pub cursor_id: Option<i64>,
+    /// Whether an error stands at any level: the command's, a `writeConcernError`, or `writeErrors`.
+    pub has_error: bool,
+}
+
+impl Reply {
+    /// Walks the reply's top level, and into `cursor` for its id.
+    ///
+    /// # Errors
+    /// When the document cannot be walked.
+    pub fn peek(body: RawDoc<'_>) -> Result<Self, WireError> {
+        let mut reply = Self::default();
+        for element in body {
+            let element = element?;
+            match element.key {
+                b"ok" => reply.ok = element.as_bool() == Some(true),
+                b"code" => reply.code = element.as_i64().unwrap_or_default() as i32,
+                b"cursor" => reply.cursor_id = cursor_id(&element)?,
+                b"writeConcernError" | b"writeErrors" => reply.has_error = true,
+                _ => {}
+            }
+        }
+        reply.has_error |= !reply.ok;
+        Ok(reply)
+    }
+}
+
+fn cursor_id(cursor: &Element<'_>) -> Result<Option<i64>, WireError> {
+    match cursor.as_doc() {
+        Some(cursor) => Ok(cursor.get("id")?.and_then(|id| id.as_i64())),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::{Document, doc};
+
+    fn peek(reply: &Document) -> Reply {
+        Reply::peek(RawDoc::prefix(&reply.to_vec().unwrap()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn outcomes_are_told_apart() {
+        let table = [
+            (doc! {"n": 1, "ok": 1.0}, (true, 0, None, false)),
+            (doc! {"ok": 1}, (true, 0, None, false)),
+            (doc! {"ok": 0.0, "errmsg": "x", "code": 10107}, (false, 10107, None, true)),
+            (doc! {"n": 1, "writeConcernError": {"code": 64}, "ok": 1.0}, (true, 0, None, true)),
+            (doc! {"n": 0, "writeErrors": [{"index": 0, "code": 11000}], "ok": 1.0}, (true, 0, None, true)),
+            (doc! {"cursor": {"firstBatch": [{"id": 9}], "id": 1i64 << 40, "ns": "d.c"}, "ok": 1.0}, (true, 0, Some(1 << 40), false)),
+            (doc! {"cursor": {"nextBatch": [], "id": 0i64, "ns": "d.c"}, "ok": 1.0}, (true, 0, Some(0), false)),
+            (doc! {"cursor": 5, "ok": 1.0}, (true, 0, None, false)),
+        ];
+        for (reply, (ok, code, cursor_id, has_error)) in table {
+            assert_eq!(peek(&reply), Reply { ok, code, cursor_id, has_error }, "{reply}");
+        }
+    }
+}

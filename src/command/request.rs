@@ -1,0 +1,297 @@
+//! What routing needs from a request, peeked from its raw bytes in one walk over the body's top level.
+
+use super::{
+    error_reply::ErrorReply,
+    table::{self, Class, Row},
+};
+use crate::wire::{Element, RawDoc, op_msg::Layout};
+
+/// A place in the message, by offset and length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    at: u32,
+    len: u32,
+}
+
+impl Span {
+    fn of_value(body_at: usize, element: &Element<'_>) -> Self {
+        Self { at: (body_at + element.value_start) as u32, len: element.value.len() as u32 }
+    }
+
+    /// The bytes there; empty if the message is shorter than the one that was peeked.
+    #[must_use]
+    pub fn of<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+        message.get(self.at as usize..(self.at + self.len) as usize).unwrap_or_default()
+    }
+
+    /// The offset of the first byte.
+    #[must_use]
+    pub fn start(&self) -> usize {
+        self.at as usize
+    }
+}
+
+/// `maxTimeMS`, as sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxTime {
+    /// Its BSON type byte.
+    pub kind: u8,
+    /// Where its value lies.
+    pub span: Span,
+    /// Milliseconds; never below 1 here (0 means no limit and is left out).
+    pub millis: u64,
+}
+
+/// A peeked request. Offsets are into the message that it was peeked from, and stay right until something is spliced in.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Flag bits and body of the message.
+    pub layout: Layout,
+    /// The command's row, if the table has one.
+    pub row: Option<&'static Row>,
+    /// Where the command's name lies.
+    name: Span,
+    /// `$db`, without length field and terminator.
+    db: Span,
+    /// `$readPreference`, a document.
+    pub read_preference: Option<Span>,
+    /// `lsid` is present.
+    pub has_lsid: bool,
+    /// `txnNumber` is present.
+    pub has_txn_number: bool,
+    /// `autocommit: false`: a statement of a transaction.
+    pub in_transaction: bool,
+    /// `startTransaction: true`.
+    pub starts_transaction: bool,
+    /// The cursor of a `getMore`.
+    pub cursor_id: Option<i64>,
+    /// `maxTimeMS`.
+    pub max_time: Option<MaxTime>,
+    /// A command of a reading class that writes all the same: `$out`, `$merge`, `mapReduce` with an output collection.
+    pub writes: bool,
+    /// `readConcern.level` is `linearizable`, which only a primary can serve.
+    pub linearizable: bool,
+}
+
+impl Request {
+    /// Peeks into a checked OP_MSG.
+    ///
+    /// # Errors
+    /// What a `mongod` would answer to a body that cannot be walked, or that has no valid `$db`.
+    pub fn peek(message: &[u8], layout: Layout) -> Result<Self, ErrorReply> {
+        let body = layout.body(message).map_err(|error| ErrorReply::invalid_message(&error))?;
+        let at = layout.body_at;
+        let mut elements = body.iter();
+        let Some(first) = elements.next() else { return Err(ErrorReply::missing_db()) };
+        let first = first.map_err(|error| ErrorReply::invalid_message(&error))?;
+        let row = table::find(first.key);
+        let mut request = Self {
+            layout,
+            row,
+            name: Span { at: (at + first.start + 1) as u32, len: first.key.len() as u32 },
+            db: Span { at: 0, len: 0 },
+            read_preference: None,
+            has_lsid: false,
+            has_txn_number: false,
+            in_transaction: false,
+            starts_transaction: false,
+            cursor_id: match row {
+                Some(Row { class: Class::GetMore, .. }) => first.as_i64(),
+                _ => None,
+            },
+            max_time: None,
+            writes: false,
+            linearizable: false,
+        };
+        let mut has_db = false;
+        for element in elements {
+            let element = element.map_err(|error| ErrorReply::invalid_message(&error))?;
+            has_db |= request.note(at, &element)?;
+        }
+        if has_db { Ok(request) } else { Err(ErrorReply::missing_db()) }
+    }
+
+    /// Takes up one field; says whether it was `$db`.
+    #[inline]
+    fn note(&mut self, at: usize, element: &Element<'_>) -> Result<bool, ErrorReply> {
+        match element.key {
+            b"$db" => {
+                let name = element.as_str_bytes().ok_or_else(ErrorReply::db_not_a_string)?;
+                self.db = Span { at: (at + element.value_start + 4) as u32, len: name.len() as u32 };
+                return Ok(true);
+            }
+            b"$readPreference" => self.read_preference = Some(Span::of_value(at, element)),
+            b"lsid" => self.has_lsid = true,
+            b"txnNumber" => self.has_txn_number = true,
+            b"autocommit" => self.in_transaction = element.as_bool() == Some(false),
+            b"startTransaction" => self.starts_transaction = element.as_bool() == Some(true),
+            b"maxTimeMS" => {
+                self.max_time = element.as_i64().and_then(|millis| u64::try_from(millis).ok()).filter(|n| *n > 0).map(
+                    |millis| MaxTime { kind: element.kind, span: Span::of_value(at, element), millis },
+                );
+            }
+            b"readConcern" => self.linearizable = is_linearizable(element),
+            b"pipeline" => self.writes |= last_stage_writes(element),
+            b"out" => self.writes |= self.is(b"mapReduce") && !is_inline(element),
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn is(&self, name: &[u8]) -> bool {
+        self.row.is_some_and(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The command's name as sent.
+    #[must_use]
+    pub fn name<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+        self.name.of(message)
+    }
+
+    /// The database that the command runs on.
+    #[must_use]
+    pub fn db<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+        self.db.of(message)
+    }
+
+    /// Where the command goes, by its row; commands without one follow an explicit read preference.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.row.map_or(Class::Explicit, |row| row.class)
+    }
+
+    /// Whether a reply may open a cursor or go on with one.
+    #[must_use]
+    pub fn may_have_cursor(&self) -> bool {
+        // A command that the table does not know may be a newer server's way to open one.
+        self.row.is_none_or(|row| row.cursor)
+    }
+
+    /// A statement of a transaction that does not end it.
+    #[must_use]
+    pub fn is_transaction_statement(&self) -> bool {
+        self.in_transaction && !self.ends_transaction()
+    }
+
+    /// `commitTransaction` or `abortTransaction`.
+    #[must_use]
+    pub fn ends_transaction(&self) -> bool {
+        self.is(b"commitTransaction") || self.is(b"abortTransaction")
+    }
+
+    /// Whether nothing is lost when the client goes away before the reply: the upstream connection may be closed.
+    #[must_use]
+    pub fn is_abandonable(&self) -> bool {
+        !self.writes && !self.in_transaction && matches!(self.class(), Class::Read | Class::GetMore)
+    }
+
+    /// Whether `maxTimeMS` is a deadline; in a `getMore` it is how long to wait for new documents.
+    #[must_use]
+    pub fn deadline_millis(&self) -> Option<u64> {
+        self.max_time.filter(|_| self.class() != Class::GetMore).map(|max| max.millis)
+    }
+}
+
+fn is_linearizable(read_concern: &Element<'_>) -> bool {
+    let level = read_concern.as_doc().and_then(|doc| doc.get("level").ok().flatten());
+    level.is_some_and(|level| level.as_str_bytes() == Some(b"linearizable"))
+}
+
+/// Whether a pipeline ends in `$out` or `$merge`, the only place where they may stand.
+fn last_stage_writes(pipeline: &Element<'_>) -> bool {
+    let last = pipeline.as_array().and_then(|stages| stages.iter().last()?.ok());
+    let field = last.and_then(|last| last.as_doc()?.iter().next()?.ok());
+    field.is_some_and(|field| matches!(field.key, b"$out" | b"$merge"))
+}
+
+/// Whether the `out` of a `mapReduce` returns the result instead of writing it.
+fn is_inline(out: &Element<'_>) -> bool {
+    out.as_doc().is_some_and(|doc| matches!(RawDoc::get(doc, "inline"), Ok(Some(_))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::op_msg;
+    use bson::{Document, doc};
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+
+    fn message(body: &Document) -> BytesMut {
+        let mut out = BytesMut::new();
+        op_msg::encode(RawDoc::prefix(&body.to_vec().unwrap()).unwrap(), 1, 0, 0, &mut out);
+        out
+    }
+
+    fn peek(body: &Document) -> Result<Request, ErrorReply> {
+        let bytes = message(body);
+        Request::peek(&bytes, Layout::parse(&bytes).unwrap())
+    }
+
+    #[test]
+    fn what_routing_needs_is_found() {
+        let body = doc! {
+            "find": "c", "filter": {"$db": "no", "lsid": 1}, "lsid": {"id": 1}, "txnNumber": 5i64, "autocommit": false,
+            "startTransaction": true, "maxTimeMS": 250, "$db": "shop", "$readPreference": {"mode": "nearest"},
+            "readConcern": {"level": "linearizable"},
+        };
+        let bytes = message(&body);
+        let request = Request::peek(&bytes, Layout::parse(&bytes).unwrap()).unwrap();
+        assert_eq!((request.name(&bytes), request.db(&bytes)), (&b"find"[..], &b"shop"[..]));
+        assert!(request.has_lsid && request.has_txn_number && request.in_transaction && request.starts_transaction);
+        assert!(request.linearizable && request.is_transaction_statement() && request.may_have_cursor());
+        assert_eq!(request.deadline_millis(), Some(250));
+        let preference = Document::from_reader(request.read_preference.unwrap().of(&bytes)).unwrap();
+        assert_eq!(preference, doc! {"mode": "nearest"});
+    }
+
+    #[test]
+    fn writing_pipelines_and_map_reduces_are_told_from_reading_ones() {
+        let table = [
+            (doc! {"aggregate": "c", "pipeline": [{"$match": {"$out": 1}}], "$db": "d"}, false),
+            (doc! {"aggregate": "c", "pipeline": [{"$match": {}}, {"$out": "x"}], "$db": "d"}, true),
+            (doc! {"aggregate": "c", "pipeline": [{"$merge": {"into": "x"}}], "$db": "d"}, true),
+            (doc! {"aggregate": 1, "pipeline": [], "$db": "d"}, false),
+            (doc! {"mapReduce": "c", "out": {"inline": 1}, "$db": "d"}, false),
+            (doc! {"mapReduce": "c", "out": "x", "$db": "d"}, true),
+            (doc! {"mapreduce": "c", "out": {"merge": "x"}, "$db": "d"}, true),
+            (doc! {"find": "c", "out": "x", "$db": "d"}, false),
+        ];
+        for (body, writes) in table {
+            assert_eq!(peek(&body).unwrap().writes, writes, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_get_more_names_its_cursor_and_its_wait_is_no_deadline() {
+        let request = peek(&doc! {"getMore": 77i64, "collection": "c", "maxTimeMS": 1000, "$db": "d"}).unwrap();
+        assert_eq!((request.cursor_id, request.deadline_millis()), (Some(77), None));
+        assert_eq!(peek(&doc! {"find": 77i64, "$db": "d"}).unwrap().cursor_id, None);
+    }
+
+    #[test]
+    fn a_request_without_a_database_is_answered_as_mongod_does() {
+        assert_eq!(peek(&doc! {"ping": 1}).unwrap_err().code(), 40571);
+        assert_eq!(peek(&doc! {}).unwrap_err().code(), 40571);
+        assert_eq!(peek(&doc! {"ping": 1, "$db": 1}).unwrap_err().code(), 13111);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_requests_never_panic(at in 21usize..400, with in any::<u8>()) {
+            let mut bytes = message(&doc! {
+                "aggregate": "c", "pipeline": [{"$match": {"a": 1}}, {"$out": "x"}], "maxTimeMS": 5, "$db": "d",
+                "$readPreference": {"mode": "secondary"}, "readConcern": {"level": "local"},
+            });
+            let at = at % bytes.len();
+            if at > 16 {
+                bytes[at] = with;
+            }
+            if let Ok(layout) = Layout::parse(&bytes) {
+                if let Ok(request) = Request::peek(&bytes, layout) {
+                    let _ = (request.name(&bytes), request.db(&bytes), request.class(), request.is_abandonable());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Errors by which a node says that it is not, or no longer, what the driver took it for.
+//!
+//! Such an error, relayed as it is, would make the driver mark the *proxy* as down. `mongos` answers
+//! `HostUnreachable` in its place, without the words by which drivers that know no codes recognise it, and so does
+//! Tidegate; labels stay (Server Discovery and Monitoring specification, "not writable primary" and "node is recovering").
+
+use bson::{Bson, Document};
+
+use super::error_reply::HOST_UNREACHABLE;
+use crate::wire::{RawDoc, WireError};
+
+/// Whether `code` belongs to the "not writable primary" or "node is recovering" families.
+#[must_use]
+pub fn is_state_change(code: i32) -> bool {
+    matches!(code, 10107 | 13435 | 13436 | 11600 | 11602 | 91 | 189 | 10058)
+}
+
+/// Returns `body` without state-change errors, or `None` if it has none. Only for replies that carry an error.
+///
+/// # Errors
+/// When the document is not valid BSON.
+pub fn mask(body: RawDoc<'_>) -> Result<Option<Document>, WireError> {
+    let mut reply =
+        Document::from_reader(body.bytes()).map_err(|_| WireError::Bson("an error reply cannot be decoded"))?;
+    let mut masked = mask_one(&mut reply);
+    if let Ok(error) = reply.get_document_mut("writeConcernError") {
+        masked |= mask_one(error);
+    }
+    if let Ok(errors) = reply.get_array_mut("writeErrors") {
+        for error in errors.iter_mut().filter_map(Bson::as_document_mut) {
+            masked |= mask_one(error);
+        }
+    }
+    if masked {
+        reply.remove("topologyVersion");
+    }
+    Ok(masked.then_some(reply))
+}
+
+fn mask_one(error: &mut Document) -> bool {
+    let code = match error.get("code") {
+        Some(Bson::Int32(code)) => *code,
+        Some(Bson::Int64(code)) => *code as i32,
+        Some(Bson::Double(code)) => *code as i32,
+        _ => return false,
+    };
+    if !is_state_change(code) {
+        return false;
+    }
+    let (unreachable, name) = HOST_UNREACHABLE;
+    error.insert("code", unreachable);
+    if error.contains_key("codeName") {
+        error.insert("codeName", name);
+    }
+    if let Ok(message) = error.get_str("errmsg") {
+        let message = soften(message);
+        error.insert("errmsg", message);
+    }
+    true
+}
+
+/// Takes the words out by which drivers recognise a state change without a code.
+fn soften(message: &str) -> String {
+    let lower = message.to_ascii_lowercase();
+    if lower.contains("not master") || lower.contains("node is recovering") || lower.contains("not primary") {
+        "the node that had this command is no longer in the state to run it".to_owned()
+    } else {
+        message.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::doc;
+
+    fn masked(reply: &Document) -> Option<Document> {
+        mask(RawDoc::prefix(&reply.to_vec().unwrap()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_level_is_masked_and_labels_stay() {
+        let top = doc! {"ok": 0.0, "errmsg": "not master", "code": 10107, "codeName": "NotWritablePrimary",
+                        "errorLabels": ["RetryableWriteError"], "topologyVersion": {"counter": 1i64}};
+        let out = masked(&top).unwrap();
+        assert_eq!(out.get_i32("code").unwrap(), 6);
+        assert_eq!(out.get_str("codeName").unwrap(), "HostUnreachable");
+        assert!(!out.get_str("errmsg").unwrap().contains("not master"));
+        assert!(!out.contains_key("topologyVersion"));
+        assert_eq!(out.get_array("errorLabels").unwrap().len(), 1);
+
+        let concern = doc! {"n": 1, "writeConcernError": {"code": 11602, "codeName": "X", "errmsg": "operation was interrupted"}, "ok": 1.0};
+        let out = masked(&concern).unwrap();
+        assert_eq!(out.get_document("writeConcernError").unwrap().get_i32("code").unwrap(), 6);
+        assert_eq!(out.get_i32("n").unwrap(), 1);
+
+        let writes = doc! {"n": 0, "writeErrors": [{"index": 0, "code": 11000, "errmsg": "dup"}, {"index": 1, "code": 189, "errmsg": "x"}], "ok": 1.0};
+        let errors = masked(&writes).unwrap().get_array("writeErrors").unwrap().clone();
+        assert_eq!(errors[0].as_document().unwrap().get_i32("code").unwrap(), 11000);
+        assert_eq!(errors[1].as_document().unwrap().get_i32("code").unwrap(), 6);
+    }
+
+    #[test]
+    fn other_errors_are_left_alone() {
+        assert_eq!(masked(&doc! {"ok": 0.0, "code": 11000, "errmsg": "not master of ceremonies"}), None);
+        assert_eq!(masked(&doc! {"ok": 0.0, "errmsg": "no code"}), None);
+    }
+}

@@ -1,0 +1,211 @@
+//! One row per command: what it does, and what its reply may carry.
+//!
+//! Commands that are not here (newer servers, fail points, diagnostics) are forwarded too: to the node that an explicit
+//! `$readPreference` asks for, else to the primary.
+
+/// Where a command may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Reads data: follows the client's read preference, else the listener's.
+    Read,
+    /// Follows an explicit read preference only, else goes to the primary.
+    Explicit,
+    /// Changes data or must see its own changes: the primary, whatever read preference comes along.
+    Primary,
+    /// Useful while there is no primary, too: an explicit read preference, else the primary, else any node that answers.
+    AnyNode,
+    /// Belongs to a cursor: goes to the node that holds it.
+    GetMore,
+    /// Names cursors that may be on several nodes: split by node.
+    KillCursors,
+    /// Goes to every data-bearing node.
+    AllNodes,
+    /// Answered here.
+    Local(Local),
+    /// Not served through a proxy; the text says what to do instead.
+    Refused(&'static str),
+}
+
+/// Commands that Tidegate answers itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Local {
+    /// `hello` and its older names.
+    Hello,
+    /// `ping`: proves that the proxy lives; it asks no node.
+    Ping,
+    /// `whatsmyuri`: the client's address as the proxy sees it.
+    WhatsMyUri,
+    /// `connectionStatus`: who is logged in on this connection.
+    ConnectionStatus,
+    /// `isdbgrid`: asked by old shells to recognise a `mongos`.
+    IsDbGrid,
+    /// `logout`: ends the client's login; never forwarded to shared connections.
+    Logout,
+}
+
+/// What a command is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The name on the wire; names are case-sensitive, so aliases have rows of their own.
+    pub name: &'static str,
+    /// Where it goes.
+    pub class: Class,
+    /// Whether a successful reply may open a cursor or go on with one.
+    pub cursor: bool,
+}
+
+const fn row(name: &'static str, class: Class) -> Row {
+    Row { name, class, cursor: false }
+}
+
+const fn cursor(name: &'static str, class: Class) -> Row {
+    Row { name, class, cursor: true }
+}
+
+const NO_AUTH: &str = "this proxy serves clients without authentication: leave user name and password out of the \
+                       connection string that points at it";
+const MEMBER_ONLY: &str = "connect to the member itself: a proxy cannot know which one is meant";
+
+use Class::{AllNodes, AnyNode, Explicit, GetMore, KillCursors, Primary, Read, Refused};
+
+/// Sorted by name (byte order), for [`find`].
+static TABLE: &[Row] = &[
+    row("abortTransaction", Primary),
+    cursor("aggregate", Read),
+    row("applyOps", Primary),
+    row("authenticate", Refused(NO_AUTH)),
+    row("buildInfo", AnyNode),
+    row("buildinfo", AnyNode),
+    row("bulkWrite", Primary),
+    row("cloneCollectionAsCapped", Primary),
+    row("collMod", Primary),
+    row("collStats", Read),
+    row("collstats", Read),
+    row("commitTransaction", Primary),
+    row("connectionStatus", Class::Local(Local::ConnectionStatus)),
+    row("convertToCapped", Primary),
+    row("count", Read),
+    row("create", Primary),
+    row("createIndexes", Primary),
+    row("createRole", Primary),
+    row("createSearchIndexes", Primary),
+    row("createUser", Primary),
+    row("dataSize", Read),
+    row("datasize", Read),
+    row("dbHash", Read),
+    row("dbStats", Read),
+    row("dbhash", Read),
+    row("dbstats", Read),
+    row("delete", Primary),
+    row("deleteIndexes", Primary),
+    row("distinct", Read),
+    row("drop", Primary),
+    row("dropAllRolesFromDatabase", Primary),
+    row("dropAllUsersFromDatabase", Primary),
+    row("dropConnections", Explicit),
+    row("dropDatabase", Primary),
+    row("dropIndexes", Primary),
+    row("dropRole", Primary),
+    row("dropSearchIndex", Primary),
+    row("dropUser", Primary),
+    row("endSessions", AnyNode),
+    row("explain", Explicit),
+    row("features", AnyNode),
+    cursor("find", Read),
+    row("findAndModify", Primary),
+    row("findandmodify", Primary),
+    row("geoNear", Read),
+    row("geoSearch", Read),
+    row("getCmdLineOpts", AnyNode),
+    row("getDefaultRWConcern", Explicit),
+    row("getLog", AnyNode),
+    cursor("getMore", GetMore),
+    row("getParameter", AnyNode),
+    row("grantPrivilegesToRole", Primary),
+    row("grantRolesToRole", Primary),
+    row("grantRolesToUser", Primary),
+    row("group", Read),
+    row("hello", Class::Local(Local::Hello)),
+    row("hostInfo", AnyNode),
+    row("insert", Primary),
+    row("invalidateUserCache", AllNodes),
+    row("isMaster", Class::Local(Local::Hello)),
+    row("isdbgrid", Class::Local(Local::IsDbGrid)),
+    row("ismaster", Class::Local(Local::Hello)),
+    row("killAllSessions", AllNodes),
+    row("killAllSessionsByPattern", AllNodes),
+    row("killCursors", KillCursors),
+    row("killSessions", AllNodes),
+    cursor("listCollections", Explicit),
+    row("listCommands", AnyNode),
+    row("listDatabases", Explicit),
+    cursor("listIndexes", Explicit),
+    row("logout", Class::Local(Local::Logout)),
+    row("mapReduce", Read),
+    row("mapreduce", Read),
+    row("ping", Class::Local(Local::Ping)),
+    row("planCacheClear", Explicit),
+    row("reIndex", Primary),
+    row("refreshSessions", AnyNode),
+        row("renameCollection", Primary),
+    row("replSetAbortPrimaryCatchUp", Primary),
+    row("replSetGetConfig", AnyNode),
+    row("replSetGetRBID", AnyNode),
+    row("replSetGetStatus", AnyNode),
+    row("replSetInitiate", AnyNode),
+    row("replSetReconfig", AnyNode),
+    row("replSetStepDown", Primary),
+    row("replSetStepUp", Refused(MEMBER_ONLY)),
+    row("revokePrivilegesFromRole", Primary),
+    row("revokeRolesFromRole", Primary),
+    row("revokeRolesFromUser", Primary),
+    row("saslContinue", Refused(NO_AUTH)),
+    row("saslStart", Refused(NO_AUTH)),
+    row("serverStatus", Explicit),
+    row("setDefaultRWConcern", Primary),
+    row("setFeatureCompatibilityVersion", Primary),
+    row("setIndexCommitQuorum", Primary),
+    row("shutdown", Refused(MEMBER_ONLY)),
+    row("startSession", AnyNode),
+    row("update", Primary),
+    row("updateRole", Primary),
+    row("updateSearchIndex", Primary),
+    row("updateUser", Primary),
+    row("whatsmyuri", Class::Local(Local::WhatsMyUri)),
+];
+
+/// The row of the command called `name`.
+#[must_use]
+pub fn find(name: &[u8]) -> Option<&'static Row> {
+    TABLE.binary_search_by(|row| row.name.as_bytes().cmp(name)).ok().map(|at| &TABLE[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_without_duplicates() {
+        for pair in TABLE.windows(2) {
+            assert!(pair[0].name < pair[1].name, "{} before {}", pair[0].name, pair[1].name);
+        }
+    }
+
+    #[test]
+    fn every_row_is_found_and_names_are_case_sensitive() {
+        for row in TABLE {
+            assert_eq!(find(row.name.as_bytes()), Some(row));
+        }
+        for name in ["Find", "FIND", "", "zzz", "a", "findX"] {
+            assert_eq!(find(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn commands_that_write_never_leave_the_primary() {
+        for name in ["insert", "update", "delete", "findAndModify", "findandmodify", "bulkWrite", "create", "drop",
+                     "dropDatabase", "createIndexes", "commitTransaction", "abortTransaction", "renameCollection"] {
+            assert_eq!(find(name.as_bytes()).unwrap().class, Primary, "{name}");
+        }
+    }
+}

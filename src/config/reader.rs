@@ -1,0 +1,269 @@
+//! Reads the settings of one section, each by its type, and reports those that are wrong.
+//!
+//! Invariant: every reading method returns a usable value, the default where the given one is wrong, so that all of
+//! a configuration is read whatever was wrong before.
+
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
+
+use super::{
+    mistake::{Place, Report},
+    schema,
+    tree::{Node, Table, Value},
+    values,
+};
+
+/// One section of the file while it is read. Each setting that is read is taken out; what remains is unknown.
+pub(super) struct Section<'a> {
+    /// As messages show it: `pool`, `listener[0]`.
+    path: String,
+    place: Place,
+    table: Table,
+    /// The settings that were given: where, and whether they could be read.
+    seen: BTreeMap<&'static str, (Place, bool)>,
+    report: &'a mut Report,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn new(path: String, place: Place, table: Table, report: &'a mut Report) -> Self {
+        Self {
+            path,
+            place,
+            table,
+            seen: BTreeMap::new(),
+            report,
+        }
+    }
+
+    /// Where this setting was given, else where the section begins.
+    pub(super) fn place_of(&self, key: &str) -> &Place {
+        self.seen.get(key).map_or(&self.place, |(place, _)| place)
+    }
+
+    /// Whether this setting was given.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.seen.contains_key(key)
+    }
+
+    /// Whether none of these settings was given wrong, so that comparing them means something.
+    pub(super) fn are_sound(&self, keys: &[&str]) -> bool {
+        keys.iter()
+            .all(|key| self.seen.get(key).is_none_or(|(_, sound)| *sound))
+    }
+
+    /// Reports a mistake about a setting, at the place where it was given.
+    pub(super) fn mistake(&mut self, key: &'static str, problem: impl Into<String>) {
+        let place = self.place_of(key).clone();
+        self.report
+            .mistake(&place, &format!("{}.{key}", self.path), problem);
+        if let Some((_, sound)) = self.seen.get_mut(key) {
+            *sound = false;
+        }
+    }
+
+    /// Reports a warning about a setting, at the place where it was given.
+    pub(super) fn warning(&mut self, key: &'static str, problem: impl Into<String>) {
+        let place = self.place_of(key).clone();
+        self.report
+            .warning(&place, &format!("{}.{key}", self.path), problem);
+    }
+
+    /// Takes a setting as it was written.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Node> {
+        let node = self.table.remove(key)?;
+        self.seen.insert(key, (node.place.clone(), true));
+        Some(node)
+    }
+
+    /// Reads a setting by `read`; a value of the wrong kind is reported with `wanted`, which is what would be right.
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        wanted: &str,
+        read: impl FnOnce(&Node) -> Option<Result<T, String>>,
+    ) -> Option<T> {
+        let node = self.take(key)?;
+        match read(&node) {
+            Some(Ok(value)) => return Some(value),
+            Some(Err(problem)) => self.mistake(key, problem),
+            None => self.mistake(key, format!("must be {wanted}, not {}", shown(&node))),
+        }
+        None
+    }
+
+    /// A number within `bounds`.
+    pub(super) fn count(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<usize>,
+        default: usize,
+    ) -> usize {
+        let wanted = format!("a number from {} to {}", bounds.start(), bounds.end());
+        self.read(key, &wanted, |node| {
+            whole_number(node).map(|number| values::count(number, &bounds))
+        })
+        .unwrap_or(default)
+    }
+
+    /// A number within `bounds`, or `"off"`.
+    pub(super) fn count_or_off(
+        &mut self,
+        key: &'static str,
+        bounds: RangeInclusive<usize>,
+        default: Option<usize>,
+    ) -> Option<usize> {
+        let wanted = format!("a number from {} to {}, or \"off\"", bounds.start(), bounds.end());
+        let read = |node: &Node| match &node.value {
+            Value::Text(text) if text == "off" => Some(Ok(None)),
+            _ => whole_number(node).map(|number| values::count(number, &bounds).map(Some)),
+        };
+        self.read(key, &wanted, read).unwrap_or(default)
+    }
+
+    /// A number of bytes within `bounds`.
+    pub(super) fn size(&mut self, key: &'static str, bounds: RangeInclusive<usize>, default: usize) -> usize {
+        let read = |node: &Node| {
+            let bytes = match &node.value {
+                Value::Integer(Some(number)) => {
+                    usize::try_from(*number).map_err(|_| format!("{number} is not a size"))
+                }
+                Value::Text(text) => values::size(text),
+                _ => return None,
+            };
+            Some(bytes.and_then(|bytes| {
+                let shown = values::display_size;
+                let (least, most) = (shown(*bounds.start()), shown(*bounds.end()));
+                let fault = || {
+                    format!(
+                        "{} is out of range; it must be from {least} to {most}",
+                        shown(bytes)
+                    )
+                };
+                bounds.contains(&bytes).then_some(bytes).ok_or_else(fault)
+            }))
+        };
+        self.read(key, "a size such as \"64MiB\", or a number of bytes", read)
+            .unwrap_or(default)
+    }
+
+    /// A time such as `"5s"`.
+    pub(super) fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
+        let read = |node: &Node| match &node.value {
+            Value::Text(text) if text == "off" => {
+                Some(Err("cannot be \"off\": this wait must have an end".to_owned()))
+            }
+            _ => duration_text(node).map(|text| values::duration(&text)),
+        };
+        self.read(key, "a duration such as \"5s\"", read)
+            .unwrap_or(default)
+    }
+
+    /// A time such as `"5s"`, or `"off"`.
+    pub(super) fn duration_or_off(
+        &mut self,
+        key: &'static str,
+        default: Option<Duration>,
+    ) -> Option<Duration> {
+        let read = |node: &Node| match duration_text(node)?.as_str() {
+            "off" => Some(Ok(None)),
+            text => Some(
+                values::duration(text)
+                    .map(Some)
+                    .map_err(|problem| format!("{problem}, or \"off\"")),
+            ),
+        };
+        self.read(key, "a duration such as \"5s\", or \"off\"", read)
+            .unwrap_or(default)
+    }
+
+    /// An IP address and port to listen on; `None` for `"off"` where that `may_be_off`.
+    pub(super) fn address(
+        &mut self,
+        key: &'static str,
+        may_be_off: bool,
+        default: SocketAddr,
+    ) -> Option<SocketAddr> {
+        let wanted = if may_be_off {
+            "an address such as \"127.0.0.1:9218\", or \"off\""
+        } else {
+            "an address such as \"127.0.0.1:27018\""
+        };
+        let read = |node: &Node| match &node.value {
+            Value::Text(text) if may_be_off && text == "off" => Some(Ok(None)),
+            Value::Text(text) => Some(
+                text.parse()
+                    .map(Some)
+                    .map_err(|_| format!("{text:?} is not an IP address and port; write {wanted}")),
+            ),
+            _ => None,
+        };
+        self.read(key, wanted, read).unwrap_or(Some(default))
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)], default: T) -> T {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let quoted = names
+            .iter()
+            .map(|name| format!("{name:?}"))
+            .collect::<Vec<_>>()
+            .join(" or ");
+        let read = |node: &Node| {
+            let Value::Text(text) = &node.value else {
+                return None;
+            };
+            let found = choices
+                .iter()
+                .find(|(name, _)| name == text)
+                .map(|(_, choice)| *choice);
+            let meant = || {
+                schema::suggest(text, &names)
+                    .map_or(String::new(), |near| format!("; did you mean {near:?}?"))
+            };
+            Some(found.ok_or_else(|| format!("must be {quoted}, not {text:?}{}", meant())))
+        };
+        self.read(key, &quoted, read).unwrap_or(default)
+    }
+
+    /// A string.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        self.read(key, "a string", |node| match &node.value {
+            Value::Text(text) => Some(Ok(text.clone())),
+            _ => None,
+        })
+    }
+
+    /// Reports every setting that was not read, by the keys that there are.
+    pub(super) fn finish(self, unknown: impl Fn(&str) -> String) {
+        for (key, node) in &self.table {
+            self.report
+                .mistake(&node.place, &format!("{}.{key}", self.path), unknown(key));
+        }
+    }
+}
+
+/// A whole number, also as text where values have no type of their own.
+fn whole_number(node: &Node) -> Option<i64> {
+    match &node.value {
+        // Beyond 64 bits is beyond any bound too.
+        Value::Integer(number) => Some(number.unwrap_or(i64::MAX)),
+        Value::Text(text) if node.place.is_untyped() => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// A duration's text; a bare number is passed on, so that its missing unit is what is reported.
+fn duration_text(node: &Node) -> Option<String> {
+    match &node.value {
+        Value::Text(text) => Some(text.clone()),
+        Value::Integer(Some(number)) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// What was given, for a message: short values themselves, else what kind they are.
+fn shown(node: &Node) -> String {
+    match &node.value {
+        Value::Text(text) if text.len() <= 40 => format!("{text:?}"),
+        other => other.kind().to_owned(),
+    }
+}

@@ -1,0 +1,415 @@
+//! From the tree of values to each module's own options.
+
+use std::{net::SocketAddr, path::Path};
+
+use super::{
+    Config, MOST_CONNECTIONS, check,
+    mistake::{Mistakes, Place, Report},
+    read_preference::{ReadPreferenceParts, mode_named},
+    reader::Section,
+    schema, secret,
+    tree::{Node, Table, Value},
+    uri::{self, ConnectionString, UriOptions},
+    values,
+};
+use crate::{
+    admin, client, pool,
+    telemetry::log,
+    topology::{ReadPreference, TagSet},
+    upstream,
+};
+
+/// Where a listener listens that names no address.
+pub(super) const DEFAULT_LISTENER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 27018);
+/// Where the admin endpoint listens that names no address.
+pub(super) const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9218);
+
+const PRESENTATIONS: &[(&str, client::Presentation)] = &[("mongos", client::Presentation::Mongos)];
+const FORMATS: &[(&str, log::Format)] = &[
+    ("auto", log::Format::Auto),
+    ("text", log::Format::Text),
+    ("json", log::Format::Json),
+];
+
+/// Resolves the whole tree. `folder` is where the file is, from which relative paths in it count; `syntax_faults` are
+/// the places of what could not be read at all.
+pub(super) fn resolve(
+    mut root: Table,
+    folder: &Path,
+    syntax_faults: &[Place],
+    mut report: Report,
+) -> Result<Config, Mistakes> {
+    let connection = upstream_section(&mut root, folder, syntax_faults.is_empty(), &mut report);
+    let upstream = upstream_options(&connection);
+    let fallback = uri_read_preference(&connection, upstream.heartbeat, &mut report);
+    let listeners = listeners(&mut root, &fallback, upstream.heartbeat, &mut report);
+    let pool = pool_section(&mut root, &connection, &mut report);
+    let limits = limits_section(&mut root, &mut report);
+    let admin = admin_section(&mut root, &listeners, &mut report);
+    let log = log_section(&mut root, &mut report);
+    for (name, node) in &root {
+        report.mistake(&node.place, name, schema::unknown(None, name));
+    }
+    report.drop_mistakes_on(syntax_faults);
+    check::listeners(&listeners, &mut report);
+    let listeners = listeners.into_iter().map(|(options, _)| options).collect();
+    let warnings = report.finish()?;
+    Ok(Config {
+        upstream,
+        pool,
+        listeners,
+        limits,
+        admin,
+        log,
+        warnings,
+    })
+}
+
+/// Takes a section that is written `[name]`; an empty one where there is none.
+fn section<'a>(root: &mut Table, name: &'static str, report: &'a mut Report) -> Section<'a> {
+    let (table, place) = match root.remove(name) {
+        Some(Node {
+            value: Value::Table(table),
+            place,
+        }) => (table, place),
+        Some(Node { place, .. }) => {
+            report.mistake(&place, name, format!("must be a section, written [{name}]"));
+            (Table::new(), place)
+        }
+        None => (Table::new(), Place::Nowhere),
+    };
+    Section::new(name.to_owned(), place, table, report)
+}
+
+/// The connection string and where it was given.
+struct Connection {
+    place: Place,
+    key: &'static str,
+    string: ConnectionString,
+}
+
+fn upstream_section(root: &mut Table, folder: &Path, is_whole: bool, report: &mut Report) -> Connection {
+    let mut section = section(root, "upstream", report);
+    let inline = section.text("uri");
+    let file = section.text("uri_file");
+    let key = if section.is_given("uri_file") {
+        "uri_file"
+    } else {
+        "uri"
+    };
+    let place = section.place_of(key).clone();
+    if section.is_given("uri") && section.is_given("uri_file") {
+        section.mistake("uri_file", "uri is given too; keep one of the two");
+    } else if is_whole && section.are_sound(&["uri", "uri_file"]) && inline.is_none() && file.is_none() {
+        section.mistake(
+            "uri",
+            "is missing: write uri = \"mongodb://host1:27017,host2:27017/?replicaSet=NAME\" in [upstream]",
+        );
+    }
+    let from_file = file.and_then(|path| {
+        // In the file a relative path counts from that file, in a variable from the working directory.
+        let base = if place.is_untyped() { Path::new("") } else { folder };
+        secret::read(&base.join(path))
+            .map_err(|problem| section.mistake("uri_file", problem))
+            .ok()
+    });
+    let mut string = ConnectionString::default();
+    match inline.or(from_file).as_deref().map(uri::parse) {
+        Some(Ok(parsed)) => string = parsed,
+        Some(Err(errors)) => errors
+            .iter()
+            .for_each(|error| section.mistake(key, error.to_string())),
+        None => {}
+    }
+    for warning in &string.warnings {
+        section.warning(key, warning.as_str());
+    }
+    section.finish(|name| schema::unknown(schema::section("upstream"), name));
+    Connection { place, key, string }
+}
+
+fn upstream_options(connection: &Connection) -> upstream::Options {
+    let default = upstream::Options::default();
+    let options = connection.string.options.clone();
+    upstream::Options {
+        seeds: connection.string.hosts.clone(),
+        set_name: options.set_name,
+        direct: options.direct.unwrap_or(default.direct),
+        app_name: options.app_name.unwrap_or(default.app_name),
+        connect_timeout: options.connect_timeout.unwrap_or(default.connect_timeout),
+        heartbeat: options.heartbeat.unwrap_or(default.heartbeat),
+        server_selection_timeout: options
+            .server_selection_timeout
+            .unwrap_or(default.server_selection_timeout),
+        local_threshold: options.local_threshold.unwrap_or(default.local_threshold),
+    }
+}
+
+/// The read preference of the connection string: the default of listeners that give none.
+fn uri_read_preference(
+    connection: &Connection,
+    heartbeat: std::time::Duration,
+    report: &mut Report,
+) -> ReadPreference {
+    let parts = connection
+        .string
+        .options
+        .read_preference
+        .clone()
+        .unwrap_or_default();
+    parts.assemble(heartbeat).unwrap_or_else(|problems| {
+        for problem in problems {
+            let key = format!("upstream.{}", connection.key);
+            report.mistake(
+                &connection.place,
+                &key,
+                format!("the read preference is not usable: {problem}"),
+            );
+        }
+        ReadPreference::default()
+    })
+}
+
+/// The listeners, each with the place of its address.
+fn listeners(
+    root: &mut Table,
+    fallback: &ReadPreference,
+    heartbeat: std::time::Duration,
+    report: &mut Report,
+) -> Vec<(client::ListenerOptions, Place)> {
+    let nodes = match root.remove("listener") {
+        Some(Node {
+            value: Value::List(nodes),
+            ..
+        }) if !nodes.is_empty() => nodes,
+        None
+        | Some(Node {
+            value: Value::List(_),
+            ..
+        }) => {
+            vec![Node {
+                value: Value::Table(Table::new()),
+                place: Place::Nowhere,
+            }]
+        }
+        Some(Node { place, .. }) => {
+            report.mistake(
+                &place,
+                "listener",
+                "must be written [[listener]], once for each address",
+            );
+            return Vec::new();
+        }
+    };
+    let mut listeners = Vec::with_capacity(nodes.len());
+    for (index, node) in nodes.into_iter().enumerate() {
+        let path = format!("listener[{index}]");
+        let Value::Table(table) = node.value else {
+            report.mistake(&node.place, &path, "must be a section, written [[listener]]");
+            continue;
+        };
+        let mut section = Section::new(path, node.place, table, report);
+        listeners.extend(listener(&mut section, fallback, heartbeat));
+        section.finish(|name| schema::unknown(schema::section("listener"), name));
+    }
+    listeners
+}
+
+/// One listener; `None` where its address is wrong, so that it is not compared with those of others.
+fn listener(
+    section: &mut Section<'_>,
+    fallback: &ReadPreference,
+    heartbeat: std::time::Duration,
+) -> Option<(client::ListenerOptions, Place)> {
+    let address = section.address("address", false, DEFAULT_LISTENER);
+    let presents_as = section.choice("presents_as", PRESENTATIONS, client::Presentation::default());
+    let read_preference = listener_read_preference(section, heartbeat).unwrap_or_else(|| fallback.clone());
+    let address = address.filter(|_| section.are_sound(&["address"]))?;
+    if !address.ip().is_loopback() {
+        section.warning(
+            "address",
+            "Tidegate does not authenticate clients yet: whoever can reach this address can use the replica set",
+        );
+    }
+    Some((
+        client::ListenerOptions {
+            address,
+            presents_as,
+            read_preference,
+        },
+        section.place_of("address").clone(),
+    ))
+}
+
+/// `read_preference`: a mode, or a table of mode, tags and max_staleness.
+fn listener_read_preference(
+    section: &mut Section<'_>,
+    heartbeat: std::time::Duration,
+) -> Option<ReadPreference> {
+    let node = section.take("read_preference")?;
+    let mut mistakes = Vec::new();
+    let mut parts = ReadPreferenceParts::default();
+    match node.value {
+        Value::Text(mode) => read_mode(&mode, &mut parts, &mut mistakes),
+        Value::Table(table) => {
+            for (key, node) in table {
+                let before = mistakes.len();
+                match (key.as_str(), node.value) {
+                    ("mode", Value::Text(mode)) => read_mode(&mode, &mut parts, &mut mistakes),
+                    ("tags", Value::List(sets)) => read_tags(sets, &mut parts, &mut mistakes),
+                    ("max_staleness", Value::Text(text)) if text == "off" => {}
+                    ("max_staleness", Value::Text(text)) => match values::duration(&text) {
+                        Ok(bound) => parts.max_staleness = Some(bound),
+                        Err(problem) => mistakes.push(problem),
+                    },
+                    ("mode", _) => {
+                        mistakes.push("must be a string such as \"secondaryPreferred\"".to_owned())
+                    }
+                    ("tags", _) => mistakes.push(TAGS_FORM.to_owned()),
+                    ("max_staleness", _) => {
+                        mistakes.push("must be a duration such as \"120s\", or \"off\"".to_owned())
+                    }
+                    (other, _) => mistakes.push(schema::unknown_key(other, schema::READ_PREFERENCE_KEYS)),
+                }
+                for mistake in &mut mistakes[before..] {
+                    *mistake = format!("{key}: {mistake}");
+                }
+            }
+        }
+        _ => mistakes.push(
+            "must be a mode such as \"secondaryPreferred\", or a table such as { mode = \"nearest\", \
+             tags = [{ dc = \"ams\" }], max_staleness = \"120s\" }"
+                .to_owned(),
+        ),
+    }
+    if mistakes.is_empty() {
+        match parts.assemble(heartbeat) {
+            Ok(read_preference) => return Some(read_preference),
+            Err(problems) => mistakes = problems,
+        }
+    }
+    mistakes
+        .into_iter()
+        .for_each(|problem| section.mistake("read_preference", problem));
+    None
+}
+
+const TAGS_FORM: &str = "must be a list of tables of strings such as [{ dc = \"ams\", rack = \"1\" }, {}]";
+
+fn read_mode(name: &str, parts: &mut ReadPreferenceParts, mistakes: &mut Vec<String>) {
+    match mode_named(name) {
+        Ok(mode) => parts.mode = Some(mode),
+        Err(right) => mistakes.push(format!("must be {right}")),
+    }
+}
+
+fn read_tags(sets: Vec<Node>, parts: &mut ReadPreferenceParts, mistakes: &mut Vec<String>) {
+    let tag = |(key, node): (String, Node)| match node.value {
+        // BSON has no NUL in names.
+        Value::Text(value) if !key.contains('\0') => Some((key, value)),
+        _ => None,
+    };
+    let set = |node: Node| match node.value {
+        Value::Table(table) => table.into_iter().map(tag).collect::<Option<_>>().map(TagSet),
+        _ => None,
+    };
+    match sets.into_iter().map(set).collect() {
+        Some(sets) => parts.tag_sets = sets,
+        None => mistakes.push(TAGS_FORM.to_owned()),
+    }
+}
+
+/// The pool: its own keys, then the connection string's options, then the defaults.
+fn pool_section(root: &mut Table, connection: &Connection, report: &mut Report) -> pool::Options {
+    let default = pool::Options::default();
+    let UriOptions {
+        max_pool_size,
+        min_pool_size,
+        max_connecting,
+        wait_timeout,
+        max_idle,
+        ..
+    } = connection.string.options;
+    let mut section = section(root, "pool", report);
+    let options = pool::Options {
+        max_size: section.count(
+            "max_size",
+            1..=MOST_CONNECTIONS,
+            max_pool_size.unwrap_or(default.max_size),
+        ),
+        min_size: section.count(
+            "min_size",
+            0..=MOST_CONNECTIONS,
+            min_pool_size.unwrap_or(default.min_size),
+        ),
+        max_connecting: section.count(
+            "max_connecting",
+            1..=MOST_CONNECTIONS,
+            max_connecting.unwrap_or(default.max_connecting),
+        ),
+        wait_timeout: section.duration("wait_timeout", wait_timeout.unwrap_or(default.wait_timeout)),
+        idle_timeout: section.duration_or_off("idle_timeout", max_idle.unwrap_or(default.idle_timeout)),
+        max_lifetime: section.duration_or_off("max_lifetime", default.max_lifetime),
+    };
+    let in_file = check::pool(&mut section, &options);
+    section.finish(|name| schema::unknown(schema::section("pool"), name));
+    if let Err(problem) = in_file {
+        // Neither of the two was given in the file, so both come from the connection string.
+        report.mistake(
+            &connection.place,
+            &format!("upstream.{}", connection.key),
+            problem,
+        );
+    }
+    options
+}
+
+fn limits_section(root: &mut Table, report: &mut Report) -> client::Limits {
+    let default = client::Limits::default();
+    let mut section = section(root, "limits", report);
+    let limits = client::Limits {
+        max_clients: section.count("max_clients", 1..=check::MOST_CLIENTS, default.max_clients),
+        max_clients_per_address: section.count_or_off(
+            "max_clients_per_address",
+            1..=check::MOST_CLIENTS,
+            default.max_clients_per_address,
+        ),
+        handshake_timeout: section.duration("handshake_timeout", default.handshake_timeout),
+        idle_timeout: section.duration_or_off("idle_timeout", default.idle_timeout),
+        buffer_bytes: section.size("buffer_bytes", check::BUFFER_BYTES, default.buffer_bytes),
+        stream_above: section.size("stream_above", check::STREAM_ABOVE, default.stream_above),
+    };
+    check::limits(&mut section, &limits);
+    section.finish(|name| schema::unknown(schema::section("limits"), name));
+    limits
+}
+
+fn admin_section(
+    root: &mut Table,
+    listeners: &[(client::ListenerOptions, Place)],
+    report: &mut Report,
+) -> Option<admin::Options> {
+    let mut section = section(root, "admin", report);
+    let address = section.address("address", true, DEFAULT_ADMIN);
+    if let Some(address) = address {
+        check::admin(&mut section, address, listeners);
+    }
+    section.finish(|name| schema::unknown(schema::section("admin"), name));
+    address.map(|address| admin::Options { address })
+}
+
+fn log_section(root: &mut Table, report: &mut Report) -> log::Options {
+    let mut section = section(root, "log", report);
+    let level = section.text("level").map(|text| text.parse::<log::Level>());
+    let level = level
+        .unwrap_or_else(|| Ok(log::Level::default()))
+        .unwrap_or_else(|error| {
+            section.mistake("level", error.to_string());
+            log::Level::default()
+        });
+    let format = section.choice("format", FORMATS, log::Format::default());
+    section.finish(|name| schema::unknown(schema::section("log"), name));
+    log::Options { level, format }
+}

@@ -1,0 +1,53 @@
+//! A lent connection.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use super::{Pool, state::Pooled};
+use crate::upstream::Connection;
+
+/// A connection that is lent for one exchange. On drop it goes back if it is clean, else it is closed.
+#[derive(Debug)]
+pub struct Lease {
+    /// `None` only within drop.
+    pooled: Option<Pooled<Box<Connection>>>,
+    pool: Arc<Pool>,
+}
+
+impl Lease {
+    pub(super) fn new(pooled: Pooled<Box<Connection>>, pool: Arc<Pool>) -> Self {
+        Self { pooled: Some(pooled), pool }
+    }
+
+    /// The pool that it belongs to.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
+impl Deref for Lease {
+    type Target = Connection;
+
+    #[allow(clippy::expect_used, reason = "only drop empties it")]
+    fn deref(&self) -> &Connection {
+        &self.pooled.as_ref().expect("a lease holds its connection until it is dropped").connection
+    }
+}
+
+impl DerefMut for Lease {
+    #[allow(clippy::expect_used, reason = "only drop empties it")]
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.pooled.as_mut().expect("a lease holds its connection until it is dropped").connection
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(pooled) = self.pooled.take() {
+            self.pool.take_back(pooled);
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! The pool's IO: connecting, waiting, keeping warm.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{runtime::Handle, sync::oneshot};
+
+use super::{
+    Identity, Options,
+    allowance::Allowance,
+    lease::Lease,
+    state::{Counts, Placed, Pooled, State, lifetime},
+};
+use crate::{
+    shutdown::Shutdown,
+    topology::Address,
+    upstream::{self, Connection, Failure, NodeResource},
+};
+
+/// Connections that may be closed under abandoned commands, per second.
+const ABANDON_BURST: u32 = 16;
+/// How often idle connections are looked through.
+const MAINTENANCE: Duration = Duration::from_secs(1);
+
+type Outcome = Result<Lease, CheckOutError>;
+
+/// Why no connection could be had. Nothing was sent in any of these cases.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckOutError {
+    /// All connections stayed in use.
+    #[error("no free connection to {node} within {waited:?} ({in_use} of {max_size} in use, {waiting} waiting)")]
+    Timeout {
+        /// The node.
+        node: Address,
+        /// How long was waited.
+        waited: Duration,
+        /// Connections in use at the end.
+        in_use: usize,
+        /// The bound.
+        max_size: usize,
+        /// Others that wait still.
+        waiting: usize,
+    },
+    /// A connection could not be made.
+    #[error("{node}: {failure}")]
+    Connect {
+        /// The node.
+        node: Address,
+        /// Why.
+        failure: Failure,
+    },
+    /// The node failed or left while its connection was waited for.
+    #[error("{node} became unusable: {reason}")]
+    Cleared {
+        /// The node.
+        node: Address,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The pool of one node.
+#[derive(Debug)]
+pub struct Pool {
+    address: Address,
+    upstream: Arc<upstream::Options>,
+    /// The runtimes that drive connections, one per core.
+    cores: Arc<[Handle]>,
+    state: Mutex<State<Box<Connection>, oneshot::Sender<Outcome>>>,
+    allowance: Mutex<Allowance>,
+    in_flight: AtomicUsize,
+    /// Whether the monitor reaches the node: only then is `min_size` kept warm.
+    up: AtomicBool,
+    stopped: Shutdown,
+    /// What happened so far.
+    pub totals: Totals,
+}
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Connections opened.
+    pub opened: AtomicU64,
+    /// Connections closed, for whatever reason.
+    pub closed: AtomicU64,
+    /// Attempts to connect that failed.
+    pub connect_failures: AtomicU64,
+    /// Commands that had to wait for a connection.
+    pub waits: AtomicU64,
+    /// Microseconds that they waited, in sum.
+    pub wait_micros: AtomicU64,
+    /// Commands that waited in vain.
+    pub wait_timeouts: AtomicU64,
+}
+
+impl Pool {
+    /// A pool without connections. It keeps `min_size` warm once the node is seen to be up.
+    #[must_use]
+    pub fn new(
+        address: Address,
+        options: Options,
+        upstream: Arc<upstream::Options>,
+        cores: Arc<[Handle]>,
+        shutdown: &Shutdown,
+    ) -> Arc<Self> {
+        let pool = Arc::new(Self {
+            address,
+            upstream,
+            cores,
+            state: Mutex::new(State::new(options)),
+            allowance: Mutex::new(Allowance::new(ABANDON_BURST, Instant::now())),
+            in_flight: AtomicUsize::new(0),
+            up: AtomicBool::new(false),
+            stopped: shutdown.child(),
+            totals: Totals::default(),
+        });
+        pool.stopped.spawn("pool", Arc::clone(&pool).maintain());
+        pool
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The bounds in force.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        self.lock().options().clone()
+    }
+
+    /// What the pool holds now.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.lock().counts()
+    }
+
+    /// Lends an idle connection, if there is one that the node has not closed meanwhile.
+    pub fn try_check_out(self: &Arc<Self>, core: usize) -> Option<Lease> {
+        loop {
+            let pooled = self.lock().check_out(Identity::Service, core)?;
+            if pooled.connection.is_stale() {
+                self.close_lent(pooled);
+            } else {
+                return Some(self.lend(pooled));
+            }
+        }
+    }
+
+    /// Waits for a connection, first come first served, for at most `limit` or the pool's `wait_timeout`. Cancel safe: a
+    /// cancelled wait leaves the queue, and a connection already handed over goes to the next.
+    ///
+    /// # Errors
+    /// When none can be had; nothing was sent.
+    pub async fn wait(self: &Arc<Self>, core: usize, limit: Option<Duration>) -> Outcome {
+        let (sender, receiver) = oneshot::channel();
+        let (ticket, wait_timeout) = {
+            let mut state = self.lock();
+            (state.wait(sender), state.options().wait_timeout)
+        };
+        let _place = Place { pool: self, ticket };
+        self.connect_if_wanted(core);
+        let started = Instant::now();
+        let limit = limit.map_or(wait_timeout, |limit| limit.min(wait_timeout));
+        let outcome = tokio::time::timeout(limit, receiver).await;
+        self.totals.waits.fetch_add(1, Relaxed);
+        self.totals.wait_micros.fetch_add(started.elapsed().as_micros() as u64, Relaxed);
+        match outcome {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(self.cleared("its pool is closed")),
+            Err(_) => {
+                self.totals.wait_timeouts.fetch_add(1, Relaxed);
+                let counts = self.counts();
+                Err(CheckOutError::Timeout {
+                    node: self.address.clone(),
+                    waited: limit,
+                    in_use: counts.in_use,
+                    max_size: self.options().max_size,
+                    waiting: counts.waiting.saturating_sub(1),
+                })
+            }
+        }
+    }
+
+    /// Whether one more connection may be closed under an abandoned command.
+    pub fn may_abandon(&self) -> bool {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+    }
+
+    pub(super) fn take_back(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
+        self.in_flight.fetch_sub(1, Relaxed);
+        if pooled.connection.is_clean() {
+            self.place(pooled);
+        } else {
+            self.close_lent(pooled);
+        }
+    }
+
+    fn lend(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) -> Lease {
+        self.in_flight.fetch_add(1, Relaxed);
+        Lease::new(pooled, Arc::clone(self))
+    }
+
+    fn place(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
+        let placed = self.lock().place(pooled, Instant::now());
+        self.settle(placed);
+    }
+
+    /// Hands a placed connection on. A waiter that is gone gives it back through the lease's drop.
+    fn settle(self: &Arc<Self>, placed: Placed<Box<Connection>, oneshot::Sender<Outcome>>) {
+        match placed {
+            Placed::Idle => {}
+            Placed::Waiter(waiter, pooled) => drop(waiter.send(Ok(self.lend(pooled)))),
+            Placed::Unwanted(pooled) => {
+                self.totals.closed.fetch_add(1, Relaxed);
+                let core = pooled.core;
+                drop(pooled);
+                self.connect_if_wanted(core);
+            }
+        }
+    }
+
+    fn close_lent(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
+        self.lock().discard();
+        self.totals.closed.fetch_add(1, Relaxed);
+        let core = pooled.core;
+        drop(pooled);
+        self.connect_if_wanted(core);
+    }
+
+    fn connect_if_wanted(self: &Arc<Self>, core: usize) {
+        while let Some(generation) = self.begin_connect() {
+            let pool = Arc::clone(self);
+            let task = self.stopped.clone();
+            if let Some(runtime) = self.cores.get(core).or(self.cores.first()) {
+                let _entered = runtime.enter();
+                task.spawn("connect", async move { pool.connect(generation, core).await });
+            }
+        }
+    }
+
+    fn begin_connect(&self) -> Option<u64> {
+        self.lock().begin_connect()
+    }
+
+    async fn connect(self: Arc<Self>, generation: u64, core: usize) {
+        match upstream::connect(&self.address, &self.upstream).await {
+            Ok((connection, _hello)) => {
+                self.totals.opened.fetch_add(1, Relaxed);
+                let max_lifetime = self.options().max_lifetime;
+                let expires = max_lifetime.map(|limit| connection.opened() + lifetime(limit, fastrand::f64()));
+                let connection = Box::new(connection);
+                let pooled = Pooled { connection, identity: Identity::Service, core, generation, expires };
+                let placed = self.lock().connected(pooled, Instant::now());
+                self.settle(placed);
+            }
+            Err(failure) => {
+                self.totals.connect_failures.fetch_add(1, Relaxed);
+                tracing::debug!(node = %self.address, error = %failure, "connection not made");
+                let told = self.lock().connect_failed();
+                if let Some(waiter) = told {
+                    let error = CheckOutError::Connect { node: self.address.clone(), failure };
+                    drop(waiter.send(Err(error)));
+                }
+            }
+        }
+        self.connect_if_wanted(core);
+    }
+
+    async fn maintain(self: Arc<Self>) {
+        let mut core = 0;
+        loop {
+            tokio::time::sleep(MAINTENANCE).await;
+            let reaped = self.lock().reap(Instant::now());
+            self.totals.closed.fetch_add(reaped.len() as u64, Relaxed);
+            drop(reaped);
+            core = (core + 1) % self.cores.len().max(1);
+            if self.up.load(Relaxed) {
+                self.connect_if_wanted(core);
+            }
+        }
+    }
+
+    fn empty(&self, reason: &str, retire: bool) {
+        let (idle, waiters) = {
+            let mut state = self.lock();
+            if retire { state.retire() } else { state.clear() }
+        };
+        self.totals.closed.fetch_add(idle.len() as u64, Relaxed);
+        for waiter in waiters {
+            drop(waiter.send(Err(self.cleared(reason))));
+        }
+    }
+
+    fn cleared(&self, reason: &str) -> CheckOutError {
+        CheckOutError::Cleared { node: self.address.clone(), reason: reason.to_owned() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<Box<Connection>, oneshot::Sender<Outcome>>> {
+        // A panic while the lock is held is a bug, but the state is consistent between any two statements.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NodeResource for Pool {
+    fn ready(&self) {
+        self.up.store(true, Relaxed);
+    }
+
+    fn failed(&self, reason: &str) {
+        if self.up.swap(false, Relaxed) {
+            self.empty(reason, false);
+        }
+    }
+
+    fn retired(&self) {
+        self.empty("it left the replica set", true);
+        self.stopped.begin();
+    }
+
+    fn load(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+}
+
+/// A place in the queue; left on drop.
+struct Place<'a> {
+    pool: &'a Pool,
+    ticket: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.pool.lock().leave(self.ticket);
+    }
+}

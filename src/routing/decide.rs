@@ -1,0 +1,159 @@
+//! The routing decision.
+//!
+//! Sources: the Server Selection specification ("passing read preference to mongos and load balancers") for what drivers
+//! send, and `mongod`'s behaviour for what it demands.
+
+use bson::RawDocument;
+
+use crate::{
+    command::{Class, ErrorReply, Local, Request},
+    topology::{Mode, ReadPreference, ServerKind},
+};
+
+/// The first wire version (MongoDB 5.0) whose secondaries pass the writes of `$out` and `$merge` on to the primary.
+const SECONDARY_OUT: i32 = 13;
+
+/// Where a command goes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Route {
+    /// Answered here.
+    Local(Local),
+    /// Not served; the text says what to do instead.
+    Refused(&'static str),
+    /// The primary.
+    Primary,
+    /// A node that this read preference allows.
+    Read(ReadPreference),
+    /// Any node that answers, the primary first.
+    AnyNode,
+    /// The node that holds this cursor.
+    Cursor(i64),
+    /// The nodes that hold the cursors in the body.
+    KillCursors,
+    /// Every data-bearing node.
+    AllNodes,
+}
+
+/// Decides where `request` goes. `default` is the listener's read preference, `max_wire_version` what all nodes speak.
+///
+/// # Errors
+/// When the read preference that decides is invalid, with `mongod`'s own code.
+pub fn decide(
+    request: &Request,
+    message: &[u8],
+    default: &ReadPreference,
+    max_wire_version: i32,
+) -> Result<Route, ErrorReply> {
+    if request.in_transaction {
+        // In a replica set a transaction lives where writes go; reads in it may not go elsewhere.
+        return Ok(Route::Primary);
+    }
+    match request.class() {
+        Class::Local(local) => Ok(Route::Local(local)),
+        Class::Refused(reason) => Ok(Route::Refused(reason)),
+        Class::Primary => Ok(Route::Primary),
+        Class::GetMore => Ok(Route::Cursor(request.cursor_id.unwrap_or_default())),
+        Class::KillCursors => Ok(Route::KillCursors),
+        Class::AllNodes => Ok(Route::AllNodes),
+        Class::AnyNode => explicit(request, message, || Route::AnyNode),
+        Class::Explicit => explicit(request, message, || Route::Primary),
+        Class::Read if request.writes && max_wire_version < SECONDARY_OUT => Ok(Route::Primary),
+        Class::Read => explicit(request, message, || {
+            if takes_default(request, message) && default.mode != Mode::Primary {
+                Route::Read(default.clone())
+            } else {
+                Route::Primary
+            }
+        }),
+    }
+}
+
+/// What the client's own read preference says, else `otherwise`.
+fn explicit(request: &Request, message: &[u8], otherwise: impl FnOnce() -> Route) -> Result<Route, ErrorReply> {
+    let Some(span) = request.read_preference else { return Ok(otherwise()) };
+    // A value that is no document is left for the node to refuse.
+    let Ok(document) = RawDocument::from_bytes(span.of(message)) else { return Ok(otherwise()) };
+    let preference = ReadPreference::parse(document).map_err(|error| ErrorReply::read_preference(&error))?;
+    Ok(if preference.mode == Mode::Primary { Route::Primary } else { Route::Read(preference) })
+}
+
+/// Whether the listener's default applies: only to reads that a secondary can serve, of data that is replicated.
+fn takes_default(request: &Request, message: &[u8]) -> bool {
+    !request.writes && !request.linearizable && is_replicated(request, message)
+}
+
+fn is_replicated(request: &Request, message: &[u8]) -> bool {
+    !matches!(request.db(message), b"local" | b"config")
+}
+
+/// Whether a read preference must be added before `request` goes to a server of this kind: a secondary answers 13435
+/// (`NotPrimaryNoSecondaryOk`) to a request that carries none.
+#[must_use]
+pub fn needs_read_preference(request: &Request, message: &[u8], kind: ServerKind) -> bool {
+    request.read_preference.is_none()
+        && matches!(kind, ServerKind::RsSecondary | ServerKind::RsOther)
+        && !request.in_transaction
+        && !request.linearizable
+        && !matches!(request.class(), Class::GetMore | Class::KillCursors)
+        && is_replicated(request, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{RawDoc, op_msg};
+    use bson::{Document, doc};
+    use bytes::BytesMut;
+
+    fn route(body: &Document, default: Mode, wire: i32) -> Result<Route, i32> {
+        let mut message = BytesMut::new();
+        op_msg::encode(RawDoc::prefix(&body.to_vec().unwrap()).unwrap(), 1, 0, 0, &mut message);
+        let request = Request::peek(&message, op_msg::Layout::parse(&message).unwrap()).unwrap();
+        let default = ReadPreference { mode: default, ..ReadPreference::default() };
+        decide(&request, &message, &default, wire).map_err(|error| error.code())
+    }
+
+    fn read(mode: Mode) -> Result<Route, i32> {
+        Ok(Route::Read(ReadPreference { mode, ..ReadPreference::default() }))
+    }
+
+    #[test]
+    fn every_kind_of_command_goes_where_it_must() {
+        let secondary = doc! {"mode": "secondary"};
+        let out = vec![doc! {"$out": "x"}];
+        let table = [
+            // What the client says, and what the listener says for it.
+            (doc! {"find": "c", "$db": "d"}, Mode::Primary, Ok(Route::Primary)),
+            (doc! {"find": "c", "$db": "d"}, Mode::SecondaryPreferred, read(Mode::SecondaryPreferred)),
+            (doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "primary"}}, Mode::Secondary, Ok(Route::Primary)),
+            (doc! {"find": "c", "$db": "d", "$readPreference": secondary.clone()}, Mode::Primary, read(Mode::Secondary)),
+            // The default is for replicated data that a secondary can serve.
+            (doc! {"find": "c", "$db": "local"}, Mode::Secondary, Ok(Route::Primary)),
+            (doc! {"find": "c", "$db": "d", "readConcern": {"level": "linearizable"}}, Mode::Secondary, Ok(Route::Primary)),
+            (doc! {"aggregate": "c", "pipeline": out.clone(), "$db": "d"}, Mode::Secondary, Ok(Route::Primary)),
+            (doc! {"listCollections": 1, "$db": "d"}, Mode::Secondary, Ok(Route::Primary)),
+            // Writes stay on the primary whatever comes along.
+            (doc! {"insert": "c", "$db": "d", "$readPreference": secondary.clone()}, Mode::Secondary, Ok(Route::Primary)),
+            (doc! {"find": "c", "$db": "d", "autocommit": false, "$readPreference": secondary.clone()}, Mode::Secondary, Ok(Route::Primary)),
+            // Metadata and unknown commands honour an explicit preference.
+            (doc! {"listIndexes": "c", "$db": "d", "$readPreference": secondary.clone()}, Mode::Primary, read(Mode::Secondary)),
+            (doc! {"fromTheFuture": 1, "$db": "d", "$readPreference": secondary.clone()}, Mode::Primary, read(Mode::Secondary)),
+            (doc! {"fromTheFuture": 1, "$db": "d"}, Mode::Secondary, Ok(Route::Primary)),
+            (doc! {"replSetGetStatus": 1, "$db": "admin"}, Mode::Primary, Ok(Route::AnyNode)),
+            (doc! {"replSetGetStatus": 1, "$db": "admin", "$readPreference": secondary.clone()}, Mode::Primary, read(Mode::Secondary)),
+            // Cursors and sessions.
+            (doc! {"getMore": 5i64, "collection": "c", "$db": "d"}, Mode::Secondary, Ok(Route::Cursor(5))),
+            (doc! {"killCursors": "c", "cursors": [5i64], "$db": "d"}, Mode::Secondary, Ok(Route::KillCursors)),
+            (doc! {"killSessions": [], "$db": "admin"}, Mode::Primary, Ok(Route::AllNodes)),
+            // Bad preferences.
+            (doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "primary", "tags": [{"a": "b"}]}}, Mode::Primary, Err(2)),
+            (doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "nearest", "maxStalenessSeconds": 5}}, Mode::Primary, Err(160)),
+        ];
+        for (body, default, expected) in table {
+            assert_eq!(route(&body, default, 17), expected, "{body}");
+        }
+        let merge = doc! {"aggregate": "c", "pipeline": out, "$db": "d", "$readPreference": secondary};
+        assert_eq!(route(&merge, Mode::Primary, 17), read(Mode::Secondary));
+        assert_eq!(route(&merge, Mode::Primary, 9), Ok(Route::Primary), "before 5.0 a secondary cannot write");
+    }
+}

@@ -1,0 +1,118 @@
+//! What is counted per command: plain counters, one set per core, summed up only when somebody asks.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// One counter. Only its own core adds to it, so that adding is one uncontended instruction.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts one.
+    #[inline]
+    pub fn one(&self) {
+        self.add(1);
+    }
+
+    /// Counts several.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
+    /// The count so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Declares the counters: field, metric name without its `tidegate_` and `_total`, help text.
+macro_rules! counters {
+    ($($field:ident, $help:literal;)*) => {
+        /// The counters of one core.
+        #[derive(Debug, Default)]
+        #[repr(align(128))] // Two cores never write to one cache line.
+        pub struct Counters {
+            $(#[doc = $help] pub $field: Counter,)*
+        }
+
+        impl Counters {
+            /// Name, help and value of each counter.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($field), $help, self.$field.get()),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    clients_accepted, "Client connections accepted";
+    clients_refused, "Client connections refused because a limit was reached";
+    clients_closed, "Client connections that ended, for whatever reason";
+    clients_timed_out, "Client connections closed because they were idle or too slow";
+    protocol_errors, "Client connections closed because of a message that breaks the protocol";
+    commands, "Commands received";
+    commands_local, "Commands answered by the proxy itself";
+    commands_refused, "Commands answered with an error by the proxy because they were invalid or are not served";
+    commands_unacknowledged, "Commands whose client wanted no reply";
+    commands_failed, "Commands answered with an error by the proxy because no node could take them or the node failed";
+    commands_overloaded, "Commands answered with an error by the proxy because no connection became free in time";
+    commands_sent_again, "Commands sent again after a failure that proves that they were not executed";
+    node_errors, "Replies of nodes that carry an error";
+    state_changes_masked, "Replies of nodes whose state-change error was replaced by HostUnreachable";
+    selection_waits, "Commands that had to wait for a node that fits";
+    pool_waits, "Commands that had to wait for a connection";
+    abandoned, "Commands whose client went away and whose upstream connection was closed";
+    drained, "Commands whose client went away and whose reply was awaited and dropped";
+    cursors_looked_up, "Cursors of unknown origin that were looked for on the nodes";
+    legacy_commands, "Commands received by OP_QUERY";
+    streams, "Replies passed on while they arrived, because of their size";
+    streams_broken, "Replies that broke off after their first part had been passed on";
+    received_bytes, "Bytes of requests received from clients";
+    sent_bytes, "Bytes of replies sent to clients";
+}
+
+/// The counters of all cores.
+#[derive(Debug)]
+pub struct PerCore(Box<[Counters]>);
+
+impl PerCore {
+    /// Counters for `cores` cores, at least one.
+    #[must_use]
+    pub fn new(cores: usize) -> Self {
+        Self((0..cores.max(1)).map(|_| Counters::default()).collect())
+    }
+
+    /// The counters of one core.
+    #[must_use]
+    pub fn core(&self, core: usize) -> &Counters {
+        &self.0[core % self.0.len()]
+    }
+
+    /// The sums over all cores.
+    #[must_use]
+    pub fn sums(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let mut sums: Vec<_> = self.0[0].each().collect();
+        for core in &self.0[1..] {
+            for (sum, (_, _, value)) in sums.iter_mut().zip(core.each()) {
+                sum.2 += value;
+            }
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_all_cores_are_summed() {
+        let counters = PerCore::new(2);
+        counters.core(0).commands.one();
+        counters.core(1).commands.add(4);
+        let sums = counters.sums();
+        assert_eq!(sums.iter().find(|(name, ..)| *name == "commands").unwrap().2, 5);
+        assert_eq!(sums.iter().map(|(_, _, value)| value).sum::<u64>(), 5);
+    }
+}

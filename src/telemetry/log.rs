@@ -1,0 +1,207 @@
+//! The log: `tracing` events on standard error, as text for people or as JSON for machines.
+
+use std::{fmt, io::IsTerminal, str::FromStr};
+
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{Layer, filter::Targets, fmt as text, layer::SubscriberExt, registry::LookupSpan};
+
+/// The environment variable that sets the level over all else, as `RUST_LOG` does elsewhere.
+pub const VARIABLE: &str = "TIDEGATE_LOG";
+
+/// How the log is written.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Options {
+    /// Which events are written.
+    pub level: Level,
+    /// In which form.
+    pub format: Format,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Text, with colours where standard error is a terminal.
+    #[default]
+    Auto,
+    /// Text without colours.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which events are written: a level for all (`info`), and levels for single modules
+/// (`info,tidegate::pool=debug`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Level {
+    text: String,
+    targets: Targets,
+}
+
+/// Why a text names no level.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no level; write error, warn, info, debug, trace or off, and for one module info,tidegate::pool=debug"
+)]
+pub struct LevelError(String);
+
+impl Default for Level {
+    fn default() -> Self {
+        Self {
+            text: "info".to_owned(),
+            targets: Targets::new().with_default(LevelFilter::INFO),
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = LevelError;
+
+    fn from_str(text: &str) -> Result<Self, LevelError> {
+        let mut targets = Targets::new();
+        for part in text.split(',').map(str::trim) {
+            let (target, level) = part
+                .split_once('=')
+                .map_or((None, part), |(target, level)| (Some(target), level));
+            // `LevelFilter` would take numbers and an empty string too.
+            let named = level.bytes().all(|byte| byte.is_ascii_alphabetic()) && !level.is_empty();
+            let level: LevelFilter = match level.parse() {
+                Ok(level) if named && target.is_none_or(|target| !target.is_empty()) => level,
+                _ => return Err(LevelError(part.to_owned())),
+            };
+            targets = match target {
+                Some(target) => targets.with_target(target, level),
+                None => targets.with_default(level),
+            };
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            targets,
+        })
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The variable's value is no level.
+    #[error("{VARIABLE}: {0}")]
+    Variable(LevelError),
+    /// This process has a log already.
+    #[error("the log is set up already")]
+    Twice,
+}
+
+/// Starts the log of this process. Call it once, before the first thread is started.
+///
+/// # Errors
+/// If [`VARIABLE`] names no level, or this process has a log already.
+pub fn init(options: &Options) -> Result<(), Error> {
+    let level = match std::env::var(VARIABLE) {
+        Ok(text) if !text.is_empty() => text.parse().map_err(Error::Variable)?,
+        _ => options.level.clone(),
+    };
+    let ansi = options.format == Format::Auto && std::io::stderr().is_terminal();
+    let layer = layer(options.format, ansi, std::io::stderr).with_filter(level.targets);
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::Twice)
+}
+
+/// The layer that writes events to `writer`. A log that cannot be written is no reason to fail, or to write about
+/// that to the same place.
+fn layer<S, W>(format: Format, ansi: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'w> text::MakeWriter<'w> + Send + Sync + 'static,
+{
+    let layer = text::layer()
+        .with_writer(writer)
+        .with_ansi(ansi)
+        .log_internal_errors(false);
+    match format {
+        Format::Json => layer.json().flatten_event(true).boxed(),
+        Format::Auto | Format::Text => layer.compact().boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: Format, level: &str, ansi: bool, log: impl FnOnce()) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let level: Level = level.parse().unwrap();
+        let layer = layer(format, ansi, move || writer.clone()).with_filter(level.targets);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn levels_are_for_all_or_for_one_module() {
+        let log = || {
+            tracing::info!(target: "tidegate::pool", "pool info");
+            tracing::debug!(target: "tidegate::pool", "pool debug");
+            tracing::debug!(target: "tidegate::wire", "wire debug");
+        };
+        let text = written(Format::Text, "info,tidegate::pool=debug", false, log);
+        assert!(
+            text.contains("pool info") && text.contains("pool debug") && !text.contains("wire debug"),
+            "{text}"
+        );
+        assert_eq!(written(Format::Text, "off", false, log), "");
+    }
+
+    #[test]
+    fn what_is_no_level_is_refused() {
+        for text in [
+            "",
+            "inof",
+            "3",
+            "info,",
+            "=debug",
+            "tidegate=",
+            "tidegate=loud",
+            "tidegate::pool",
+        ] {
+            assert!(text.parse::<Level>().is_err(), "{text:?}");
+        }
+        assert_eq!("info".parse::<Level>().unwrap(), Level::default());
+    }
+
+    #[test]
+    fn text_is_coloured_only_if_asked_and_json_is_one_object_a_line() {
+        let log = || tracing::warn!(node = "a:1", "it is down");
+        assert!(written(Format::Auto, "info", true, log).contains('\u{1b}'));
+        assert!(!written(Format::Text, "info", false, log).contains('\u{1b}'));
+        let json: serde_json::Value =
+            serde_json::from_str(&written(Format::Json, "info", false, log)).unwrap();
+        assert_eq!(
+            (&json["level"], &json["node"], &json["message"]),
+            (&"WARN".into(), &"a:1".into(), &"it is down".into())
+        );
+    }
+}

@@ -1,0 +1,6 @@
+//! Logging, and every metric's name, once.
+
+pub mod counters;
+pub mod log;
+
+pub use counters::{Counters, PerCore};

@@ -1,0 +1,234 @@
+//! The replica set as one thing: a single writer takes in what the monitors see and publishes snapshots.
+//!
+//! Commands read the newest snapshot without a lock. Beside each node lives a resource (the pool, one layer up), which
+//! is made when the node appears and told when it fails or leaves.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Options,
+    monitor::{self, Observation, Watch},
+};
+use crate::{
+    shutdown::Shutdown,
+    topology::{Address, Criteria, Event, SelectionError, SelectionOptions, ServerKind, Topology, TopologyOptions, select},
+};
+
+/// What lives beside a node.
+pub trait NodeResource: Send + Sync + 'static {
+    /// The node answered as a usable member.
+    fn ready(&self);
+    /// The node cannot be reached, or answered with nonsense: what was connected to it is of no use.
+    fn failed(&self, reason: &str);
+    /// The node is no longer part of the cluster.
+    fn retired(&self);
+    /// Operations in flight, for the choice between equally near nodes.
+    fn load(&self) -> usize;
+}
+
+/// The cluster at one moment. `nodes[i]` belongs to `topology.servers()[i]`.
+#[derive(Debug)]
+pub struct Snapshot<R> {
+    /// What is known of the servers.
+    pub topology: Topology,
+    /// The resource beside each server.
+    pub nodes: Vec<Arc<R>>,
+}
+
+impl<R: NodeResource> Snapshot<R> {
+    /// Finds a node for an operation, with what it is at this moment; `None` if none fits now.
+    ///
+    /// # Errors
+    /// If waiting cannot help.
+    pub fn select(
+        &self,
+        criteria: &Criteria<'_>,
+        options: &SelectionOptions,
+    ) -> Result<Option<(&Arc<R>, ServerKind)>, SelectionError> {
+        let load = |index: usize| self.nodes.get(index).map_or(usize::MAX, |node| node.load());
+        let random = |bound: usize| fastrand::usize(..bound);
+        let index = select(&self.topology, criteria, options, load, random)?;
+        Ok(index.and_then(|index| Some((self.nodes.get(index)?, self.topology.servers().get(index)?.kind))))
+    }
+}
+
+/// The published cluster.
+#[derive(Debug)]
+pub struct Cluster<R> {
+    snapshot: ArcSwap<Snapshot<R>>,
+    version: watch::Sender<u64>,
+    check_all: watch::Sender<u64>,
+    selection: SelectionOptions,
+    server_selection_timeout: Duration,
+}
+
+impl<R: NodeResource> Cluster<R> {
+    /// Starts monitoring on the current runtime. `make` makes the resource of a node that appears.
+    pub fn start(
+        options: Options,
+        shutdown: &Shutdown,
+        make: impl Fn(&Address) -> Arc<R> + Send + 'static,
+    ) -> Arc<Self> {
+        let topology = Topology::new(TopologyOptions {
+            seeds: options.seeds.clone(),
+            set_name: options.set_name.clone(),
+            direct: options.direct,
+        });
+        let (sender, observations) = mpsc::channel(64);
+        let (check_all, checks) = watch::channel(0);
+        let mut writer = Writer {
+            options: Arc::new(options.clone()),
+            shutdown: shutdown.clone(),
+            members: HashMap::new(),
+            topology,
+            sender,
+            make: Box::new(make),
+        };
+        writer.match_members();
+        let cluster = Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(writer.snapshot()),
+            version: watch::channel(0).0,
+            check_all,
+            selection: SelectionOptions { local_threshold: options.local_threshold, heartbeat: options.heartbeat },
+            server_selection_timeout: options.server_selection_timeout,
+        });
+        shutdown.spawn("cluster", writer.run(Arc::clone(&cluster), observations, checks));
+        cluster
+    }
+
+    /// The newest snapshot. Hold it only between two awaits.
+    pub fn load(&self) -> Guard<Arc<Snapshot<R>>> {
+        self.snapshot.load()
+    }
+
+    /// A receiver that is woken by each new snapshot; subscribe before looking, so that none is missed.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Asks for an immediate check of every node; many requests within half a second are one.
+    pub fn request_check(&self) {
+        self.check_all.send_modify(|count| *count += 1);
+    }
+
+    /// The options for [`Snapshot::select`].
+    #[must_use]
+    pub fn selection(&self) -> &SelectionOptions {
+        &self.selection
+    }
+
+    /// How long a command may wait for a node.
+    #[must_use]
+    pub fn server_selection_timeout(&self) -> Duration {
+        self.server_selection_timeout
+    }
+}
+
+struct Member<R> {
+    watch: Arc<Watch>,
+    resource: Arc<R>,
+    tasks: Shutdown,
+}
+
+struct Writer<R> {
+    options: Arc<Options>,
+    shutdown: Shutdown,
+    members: HashMap<Address, Member<R>>,
+    topology: Topology,
+    sender: mpsc::Sender<Observation>,
+    make: Box<dyn Fn(&Address) -> Arc<R> + Send>,
+}
+
+impl<R: NodeResource> Writer<R> {
+    async fn run(
+        mut self,
+        cluster: Arc<Cluster<R>>,
+        mut observations: mpsc::Receiver<Observation>,
+        mut checks: watch::Receiver<u64>,
+    ) {
+        loop {
+            tokio::select! {
+                observation = observations.recv() => match observation {
+                    Some(observation) => self.take_in(observation, &cluster),
+                    None => return,
+                },
+                asked = checks.changed() => match asked {
+                    Ok(()) => self.members.values().for_each(|member| member.watch.check_now.notify_one()),
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    fn take_in(&mut self, observation: Observation, cluster: &Cluster<R>) {
+        let description = observation.description;
+        let (address, failed) = (description.address.clone(), description.error.clone());
+        let change = self.topology.apply(description);
+        if !change.applied {
+            return;
+        }
+        self.match_members();
+        for event in &change.events {
+            self.tell(event);
+        }
+        if let Some(member) = self.members.get(&address) {
+            match failed {
+                Some(reason) => member.resource.failed(&reason),
+                None => member.resource.ready(),
+            }
+        }
+        cluster.snapshot.store(Arc::new(self.snapshot()));
+        cluster.version.send_modify(|version| *version += 1);
+    }
+
+    fn tell(&self, event: &Event) {
+        match event {
+            Event::NewPrimary(_) | Event::MemberAdded(_) | Event::MemberRemoved { .. } => tracing::info!("{event}"),
+            Event::PossiblePrimary(address) => {
+                if let Some(member) = self.members.get(address) {
+                    member.watch.check_now.notify_one();
+                }
+            }
+            Event::KindChanged { error: None, .. } | Event::TopologyKindChanged { .. } => tracing::debug!("{event}"),
+            _ => tracing::warn!("{event}"),
+        }
+    }
+
+    /// Starts and stops monitors so that there is exactly one member for each server; snapshots rely on it.
+    fn match_members(&mut self) {
+        let servers: Vec<Address> = self.topology.servers().iter().map(|server| server.address.clone()).collect();
+        let gone: Vec<Address> = self.members.keys().filter(|address| !servers.contains(address)).cloned().collect();
+        for address in &gone {
+            self.remove(address);
+        }
+        for address in &servers {
+            if !self.members.contains_key(address) {
+                self.add(address);
+            }
+        }
+    }
+
+    fn add(&mut self, address: &Address) {
+        let tasks = self.shutdown.child();
+        let watch = Arc::new(Watch::new(address.clone()));
+        tasks.spawn("monitor", monitor::run(Arc::clone(&watch), Arc::clone(&self.options), self.sender.clone()));
+        tasks.spawn("rtt", monitor::measure_round_trips(Arc::clone(&watch), Arc::clone(&self.options)));
+        let resource = (self.make)(address);
+        self.members.insert(address.clone(), Member { watch, resource, tasks });
+    }
+
+    fn remove(&mut self, address: &Address) {
+        if let Some(member) = self.members.remove(address) {
+            member.tasks.begin();
+            member.resource.retired();
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot<R> {
+        let nodes = self.topology.servers().iter().filter_map(|server| self.members.get(&server.address));
+        Snapshot { topology: self.topology.clone(), nodes: nodes.map(|member| Arc::clone(&member.resource)).collect() }
+    }
+}

@@ -1,0 +1,86 @@
+//! Opening a connection: TCP with its options, then the handshake.
+
+use std::{io, time::Duration};
+
+use bson::{RawDocumentBuf, doc, rawdoc};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use super::{
+    Options,
+    connection::Connection,
+    failure::{Failure, Reason},
+};
+use crate::{net::Socket, topology::Address};
+
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`).
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+/// When the first keepalive probe of a silent connection goes out.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// Between two probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Opens a connection and shakes hands. Returns it with the node's answer to `hello`.
+///
+/// The first message is `isMaster` with `helloOk`, by OP_MSG: every server since 3.6 takes it (MongoDB Handshake
+/// specification). Cancel safe: a cancelled attempt closes its socket.
+///
+/// # Errors
+/// Always [`crate::failover::Sent::NotSent`], with the reason; in at most twice the connect timeout.
+pub async fn connect(address: &Address, options: &Options) -> Result<(Connection, RawDocumentBuf), Failure> {
+    let limit = options.connect_timeout;
+    let timeout = |_| Failure::not_sent(Reason::ConnectTimeout(limit));
+    let dial = TcpStream::connect((address.host(), address.port()));
+    let stream = tokio::time::timeout(limit, dial).await.map_err(timeout)?;
+    let stream = stream.map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
+    tune(&stream).map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
+    let mut connection = Connection::new(Socket::new(stream));
+    let hello = handshake_document(options);
+    let reply = tokio::time::timeout(limit, connection.run(&hello)).await.map_err(timeout)?;
+    let reply = reply.map_err(|failure| Failure::not_sent(failure.reason))?;
+    match reply.get("ok") {
+        Ok(Some(ok)) if ok.as_f64() == Some(1.0) || ok.as_i32() == Some(1) => Ok((connection, reply)),
+        _ => {
+            let message = reply.get_str("errmsg").unwrap_or("no reason given").to_owned();
+            Err(Failure::not_sent(Reason::Handshake(message)))
+        }
+    }
+}
+
+/// Small writes go out at once, and a peer that vanished is noticed.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
+fn handshake_document(options: &Options) -> RawDocumentBuf {
+    rawdoc! {
+        "isMaster": 1,
+        "helloOk": true,
+        "client": {
+            "application": { "name": options.app_name.as_str() },
+            "driver": { "name": "tidegate", "version": env!("CARGO_PKG_VERSION") },
+            "os": { "type": std::env::consts::OS, "architecture": std::env::consts::ARCH },
+        },
+        "$db": "admin",
+    }
+}
+
+/// The `hello` of a later check; with `topology_version` the node answers when its state changes, or after `wait`.
+#[must_use]
+pub(super) fn hello_document(
+    hello_ok: bool,
+    awaiting: Option<(&crate::topology::TopologyVersion, Duration)>,
+) -> RawDocumentBuf {
+    let name = if hello_ok { "hello" } else { "isMaster" };
+    let mut hello = doc! { name: 1, "helloOk": true };
+    if let Some((version, wait)) = awaiting {
+        hello.insert("topologyVersion", doc! { "processId": version.process_id, "counter": version.counter });
+        hello.insert("maxAwaitTimeMS", i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+    }
+    hello.insert("$db", "admin");
+    RawDocumentBuf::try_from(&hello).unwrap_or_else(|_| rawdoc! { "isMaster": 1, "$db": "admin" })
+}

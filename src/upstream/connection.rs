@@ -1,0 +1,186 @@
+//! One connection to a node: one exchange at a time.
+//!
+//! Invariant: between [`Connection::send`] and the moment its last reply was taken, the connection is not clean; if it
+//! is dropped or abandoned in between, it must not go back to a pool. A cancelled `send` or `reply` leaves it unclean,
+//! so cancelling is always safe for correctness and costs the connection.
+
+use std::time::Instant;
+
+use bson::{RawDocument, RawDocumentBuf};
+use bytes::BytesMut;
+
+use super::failure::{Failure, Reason, read_failure};
+use crate::{
+    net::Socket,
+    wire::{Frame, Header, OpCode, RawDoc, legacy, op_msg},
+};
+
+/// A connection that has been opened; see [`super::connect`] for the handshake.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Socket,
+    opened: Instant,
+    last_request_id: i32,
+    /// The id that the next reply must name; `None` between exchanges.
+    awaiting: Option<i32>,
+    /// Whether all of the request was handed to the network.
+    sent: bool,
+}
+
+/// What has arrived of a reply.
+#[derive(Debug)]
+pub enum Incoming {
+    /// All of it.
+    Whole(Frame),
+    /// Its header and some of it: it is larger than the caller wanted to hold without asking.
+    Large(Header),
+}
+
+impl Connection {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self { socket, opened: Instant::now(), last_request_id: 0, awaiting: None, sent: false }
+    }
+
+    /// When the connection was opened.
+    #[must_use]
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Whether no exchange is under way or was broken off.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.awaiting.is_none()
+    }
+
+    /// Whether the node has closed the idle connection, or sent something unasked.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.awaiting.is_some() || self.socket.is_stale()
+    }
+
+    /// Sends `request` under a number of this connection's own, so that a reply to anything else is recognised.
+    ///
+    /// # Errors
+    /// Always [`crate::failover::Sent::NotSent`]: a node runs nothing before it has the whole message.
+    pub async fn send(&mut self, request: &mut Frame) -> Result<(), Failure> {
+        self.last_request_id = self.last_request_id.checked_add(1).unwrap_or(1);
+        self.awaiting = Some(self.last_request_id);
+        self.sent = false;
+        request.set_request_id(self.last_request_id);
+        op_msg::refresh_checksum(request);
+        let written = self.socket.write_all(request.bytes()).await;
+        self.sent = written.is_ok();
+        written.map_err(|error| Failure::not_sent(Reason::Io(error)))
+    }
+
+    /// Whether all of the current request was handed to the network, so that its reply can still be awaited after
+    /// the future that waited for it was dropped.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// Waits for the reply, and for all of it if it has at most `hold` bytes.
+    ///
+    /// # Errors
+    /// When the connection breaks, or the reply is not one to what was sent.
+    pub async fn reply(&mut self, hold: usize) -> Result<Incoming, Failure> {
+        let header = loop {
+            match self.socket.peek_header() {
+                Ok(Some(header)) => break header,
+                Ok(None) => {}
+                Err(error) => return Err(Failure::replied(Reason::Wire(error))),
+            }
+            if self.socket.fill().await.map_err(read_failure)? == 0 {
+                return Err(Failure::maybe_sent(Reason::Closed));
+            }
+        };
+        self.check(&header)?;
+        if header.length > hold { Ok(Incoming::Large(header)) } else { self.rest(&header).await.map(Incoming::Whole) }
+    }
+
+    /// Waits for the rest of the reply whose header is known.
+    ///
+    /// # Errors
+    /// When the connection breaks within it.
+    pub async fn rest(&mut self, header: &Header) -> Result<Frame, Failure> {
+        self.socket.fill_to(header.length).await.map_err(read_failure)?;
+        match self.socket.take_frame() {
+            Ok(Some(frame)) => {
+                self.taken(&frame);
+                Ok(frame)
+            }
+            Ok(None) => Err(Failure::replied(Reason::Closed)),
+            Err(error) => Err(Failure::replied(Reason::Wire(error))),
+        }
+    }
+
+    /// The socket, to read a reply in parts. The reader calls [`Connection::finish`] behind its last byte.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
+    /// Ends an exchange whose reply was read in parts.
+    pub fn finish(&mut self) {
+        self.awaiting = None;
+    }
+
+    /// With `moreToCome` another reply follows, which names this one (OP_MSG specification, exhaust).
+    fn taken(&mut self, frame: &Frame) {
+        let more = frame.header().op_code == OpCode::Msg
+            && op_msg::peek_flags(frame.bytes()).is_ok_and(|flags| flags & op_msg::MORE_TO_COME != 0);
+        self.awaiting = more.then_some(frame.header().request_id);
+    }
+
+    fn check(&self, header: &Header) -> Result<(), Failure> {
+        let expected = self.awaiting.unwrap_or_default();
+        if header.response_to != expected || self.awaiting.is_none() {
+            let reason = Reason::WrongReply { expected, found: header.response_to };
+            return Err(Failure::replied(reason));
+        }
+        Ok(())
+    }
+
+    /// Runs a command of Tidegate's own and returns the reply, whether it succeeded or not.
+    ///
+    /// # Errors
+    /// Only when the exchange fails.
+    pub async fn run(&mut self, command: &RawDocument) -> Result<RawDocumentBuf, Failure> {
+        self.start(command, 0).await?;
+        self.next().await
+    }
+
+    /// Sends a command of Tidegate's own with these OP_MSG flag bits.
+    ///
+    /// # Errors
+    /// When the exchange fails.
+    pub async fn start(&mut self, command: &RawDocument, flags: u32) -> Result<(), Failure> {
+        let wire = |error| Failure::not_sent(Reason::Wire(error));
+        let mut message = BytesMut::new();
+        op_msg::encode(RawDoc::prefix(command.as_bytes()).map_err(wire)?, 0, 0, flags, &mut message);
+        self.send(&mut Frame::new(message).map_err(wire)?).await
+    }
+
+    /// Waits for the next reply to [`Connection::start`].
+    ///
+    /// # Errors
+    /// When the exchange fails.
+    pub async fn next(&mut self) -> Result<RawDocumentBuf, Failure> {
+        let Incoming::Whole(frame) = self.reply(usize::MAX).await? else {
+            return Err(Failure::replied(Reason::Closed));
+        };
+        reply_body(&frame).map_err(|error| Failure::replied(Reason::Wire(error)))
+    }
+}
+
+/// The document of a whole reply, of either opcode.
+fn reply_body(frame: &Frame) -> Result<RawDocumentBuf, crate::wire::WireError> {
+    let body = match frame.header().op_code {
+        OpCode::Msg => op_msg::Layout::parse(frame.bytes())?.body(frame.bytes())?,
+        OpCode::Reply => legacy::reply_document(frame.payload())?,
+        other => return Err(crate::wire::WireError::Unsupported(other)),
+    };
+    RawDocumentBuf::from_bytes(body.bytes().to_vec())
+        .map_err(|_| crate::wire::WireError::Bson("a reply's document is invalid"))
+}

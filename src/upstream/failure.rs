@@ -1,0 +1,78 @@
+//! How an exchange with a node failed, and what the node can have seen of the request.
+
+use std::io;
+
+use crate::{failover::Sent, wire::WireError};
+
+/// A failed exchange. The connection that it happened on must not be used again.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Failure {
+    /// What the node can have seen.
+    pub sent: Sent,
+    /// What went wrong.
+    pub reason: Reason,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// No connection could be made.
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    /// No connection could be made, or no handshake completed, in time.
+    #[error("no connection within {0:?}")]
+    ConnectTimeout(std::time::Duration),
+    /// The node refused the handshake.
+    #[error("the handshake was refused: {0}")]
+    Handshake(String),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Io(io::Error),
+    /// The node closed the connection.
+    #[error("the node closed the connection")]
+    Closed,
+    /// The node sent what is no valid message.
+    #[error("the node broke the protocol: {0}")]
+    Wire(WireError),
+    /// The node answered another request than the one that was sent.
+    #[error("the node answered request {found}, not {expected}")]
+    WrongReply {
+        /// What the answer should name.
+        expected: i32,
+        /// What it names.
+        found: i32,
+    },
+    /// A reply was due and did not come.
+    #[error("no reply within {0:?}")]
+    ReplyTimeout(std::time::Duration),
+}
+
+impl Failure {
+    /// A failure before the whole request was handed to the network.
+    #[must_use]
+    pub fn not_sent(reason: Reason) -> Self {
+        Self { sent: Sent::NotSent, reason }
+    }
+
+    /// A failure after that.
+    #[must_use]
+    pub fn maybe_sent(reason: Reason) -> Self {
+        Self { sent: Sent::MaybeSent, reason }
+    }
+
+    /// An answer that cannot be used.
+    #[must_use]
+    pub fn replied(reason: Reason) -> Self {
+        Self { sent: Sent::Replied, reason }
+    }
+}
+
+/// The failure of a read, which happens after the request was sent.
+pub(super) fn read_failure(error: io::Error) -> Failure {
+    Failure::maybe_sent(match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Reason::Closed,
+        _ => Reason::Io(error),
+    })
+}

@@ -1,0 +1,158 @@
+//! Frames: whole messages cut out of a byte stream.
+//!
+//! [`FrameDecoder`] is used as a pure function over the bytes that a connection has read so far;
+//! `tokio_util::codec::Framed` would keep a buffer for every idle connection.
+
+use bytes::{BufMut, BytesMut};
+use tokio_util::codec::Decoder;
+
+use super::{HEADER_LEN, Header, MAX_MESSAGE_LEN, WireError};
+
+/// One whole message with its checked header. Invariant: `bytes.len() == header.length`, and the first
+/// 16 bytes are that header.
+#[derive(Debug)]
+pub struct Frame {
+    header: Header,
+    bytes: BytesMut,
+}
+
+impl Frame {
+    /// Takes `bytes` for a message whose header is already known.
+    ///
+    /// # Errors
+    /// When the header in `bytes` is invalid, or does not say the number of bytes that there are.
+    pub fn new(bytes: BytesMut) -> Result<Self, WireError> {
+        let header = Header::peek(&bytes, MAX_MESSAGE_LEN)?.ok_or(WireError::Truncated("header"))?;
+        if header.length != bytes.len() {
+            return Err(WireError::Truncated("frame"));
+        }
+        Ok(Self { header, bytes })
+    }
+
+    /// The message's header.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The whole message, header included.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes behind the header.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[HEADER_LEN..]
+    }
+
+    /// Gives the buffer back.
+    #[must_use]
+    pub fn into_bytes(self) -> BytesMut {
+        self.bytes
+    }
+
+    /// Renumbers the message.
+    pub fn set_request_id(&mut self, id: i32) {
+        self.header.request_id = id;
+        self.bytes[4..8].copy_from_slice(&id.to_le_bytes());
+    }
+
+    /// Says which request this message answers.
+    pub fn set_response_to(&mut self, id: i32) {
+        self.header.response_to = id;
+        self.bytes[8..12].copy_from_slice(&id.to_le_bytes());
+    }
+
+    /// Patches bytes behind the header in place.
+    ///
+    /// # Panics
+    /// Never for offsets that were found in this very message: `at + patch.len()` must be within it.
+    pub fn patch(&mut self, at: usize, patch: &[u8]) {
+        debug_assert!(at >= HEADER_LEN);
+        self.bytes[at..at + patch.len()].copy_from_slice(patch);
+    }
+
+    /// Inserts `insert` before offset `at` and corrects the header's length. The caller corrects the lengths of the
+    /// documents around it, and the checksum.
+    pub fn splice(&mut self, at: usize, insert: &[u8]) {
+        let end = self.bytes.len();
+        self.bytes.put_bytes(0, insert.len());
+        self.bytes.copy_within(at..end, at + insert.len());
+        self.bytes[at..at + insert.len()].copy_from_slice(insert);
+        self.header.length = self.bytes.len();
+        self.bytes[0..4].copy_from_slice(&(self.header.length as i32).to_le_bytes());
+    }
+}
+
+/// Cuts frames of at most [`MAX_MESSAGE_LEN`] bytes out of a stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FrameDecoder;
+
+impl Decoder for FrameDecoder {
+    type Item = Frame;
+    type Error = WireError;
+
+    /// Takes the first frame off `src` once it is whole. A frame that fills `src` exactly takes its buffer along, so that
+    /// the usual case copies and allocates nothing.
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, WireError> {
+        let Some(header) = Header::peek(src, MAX_MESSAGE_LEN)? else { return Ok(None) };
+        if src.len() < header.length {
+            return Ok(None);
+        }
+        let bytes = if src.len() == header.length { std::mem::take(src) } else { src.split_to(header.length) };
+        Ok(Some(Frame { header, bytes }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::OpCode;
+    use proptest::prelude::*;
+
+    fn message(payload: &[u8], id: i32) -> Vec<u8> {
+        let header = Header { length: HEADER_LEN + payload.len(), request_id: id, response_to: 0, op_code: OpCode::Msg };
+        [&header.to_bytes()[..], payload].concat()
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_of_the_stream_yields_the_same_frames(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..8),
+            cuts in prop::collection::vec(1usize..97, 1..20),
+        ) {
+            let stream: Vec<u8> = payloads.iter().zip(0..).flat_map(|(p, id)| message(p, id)).collect();
+            let (mut buffer, mut at, mut seen) = (BytesMut::new(), 0, Vec::new());
+            for cut in cuts.iter().cycle() {
+                if at == stream.len() { break }
+                let end = (at + cut).min(stream.len());
+                buffer.extend_from_slice(&stream[at..end]);
+                at = end;
+                while let Some(frame) = FrameDecoder.decode(&mut buffer).unwrap() {
+                    seen.push((frame.header().request_id, frame.payload().to_vec()));
+                }
+            }
+            let sent: Vec<_> = (0..).zip(payloads).collect();
+            prop_assert_eq!(seen, sent);
+            prop_assert!(buffer.is_empty());
+        }
+
+        #[test]
+        fn random_bytes_never_panic_and_never_yield_more_than_arrived(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut buffer = BytesMut::from(&bytes[..]);
+            if let Ok(Some(frame)) = FrameDecoder.decode(&mut buffer) {
+                prop_assert_eq!(frame.bytes().len() + buffer.len(), bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_splice_moves_the_rest_and_corrects_the_length() {
+        let mut frame = Frame::new(BytesMut::from(&message(b"abcd", 7)[..])).unwrap();
+        frame.splice(HEADER_LEN + 2, b"XYZ");
+        assert_eq!(frame.payload(), b"abXYZcd");
+        assert_eq!(Header::peek(frame.bytes(), 1000).unwrap().unwrap().length, HEADER_LEN + 7);
+    }
+}

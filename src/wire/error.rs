@@ -1,0 +1,65 @@
+//! What can be wrong with a message.
+
+use std::io;
+
+/// A message that breaks the wire protocol.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// The header's length field is below the size of a header or above the limit.
+    #[error("message length {length} is outside 16..={max}")]
+    Length {
+        /// The length that the header claims.
+        length: i32,
+        /// The limit in force.
+        max: usize,
+    },
+    /// The header names an opcode that no MongoDB version has.
+    #[error("unknown opcode {0}")]
+    OpCode(i32),
+    /// A known opcode that is not served in this place.
+    #[error("opcode {0:?} is not served here")]
+    Unsupported(super::OpCode),
+    /// The message ends before a field that it must have.
+    #[error("message is truncated in {0}")]
+    Truncated(&'static str),
+    /// An OP_MSG sets a required flag bit (0 to 15) that is not known.
+    #[error("OP_MSG has unknown required flag bits {0:#06x}")]
+    Flags(u32),
+    /// An OP_MSG section kind that is neither 0 nor 1.
+    #[error("OP_MSG has a section of unknown kind {0}")]
+    SectionKind(u8),
+    /// An OP_MSG without a body (section of kind 0).
+    #[error("OP_MSG has no body section")]
+    NoBody,
+    /// An OP_MSG with more than one body (section of kind 0).
+    #[error("OP_MSG has more than one body section")]
+    TwoBodies,
+    /// More document sequences (sections of kind 1) than any command takes.
+    #[error("OP_MSG has more than {0} document sequences")]
+    TooManySequences(usize),
+    /// The OP_MSG checksum differs from the message.
+    #[error("OP_MSG checksum is {found:#010x}, the message's is {computed:#010x}")]
+    Checksum {
+        /// The checksum that the message carries.
+        found: u32,
+        /// The CRC-32C of its bytes.
+        computed: u32,
+    },
+    /// A BSON document with a wrong length, type or terminator.
+    #[error("invalid BSON: {0}")]
+    Bson(&'static str),
+    /// The decoder was used on a stream that failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl WireError {
+    /// Whether framing is intact behind this error, so that an error reply can be sent and the connection kept.
+    ///
+    /// A wrong checksum, length or opcode leaves no trust in the stream: such a connection is closed, as `mongod` does.
+    #[must_use]
+    pub fn is_answerable(&self) -> bool {
+        matches!(self, Self::Bson(_) | Self::NoBody | Self::TwoBodies | Self::SectionKind(_) | Self::Truncated(_))
+    }
+}
