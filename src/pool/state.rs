@@ -138,7 +138,10 @@ impl<C, W> State<C, W> {
             return Placed::Waiter(waiter, pooled);
         }
         self.idle_count += 1;
-        self.idle.entry((pooled.identity, pooled.core)).or_default().push(Idle { pooled, since: now });
+        self.idle
+            .entry((pooled.identity, pooled.core))
+            .or_default()
+            .push(Idle { pooled, since: now });
         Placed::Idle
     }
 
@@ -168,7 +171,9 @@ impl<C, W> State<C, W> {
         let mut reaped = Vec::new();
         let mut spare = self.total.saturating_sub(self.options.min_size);
         let is_idle_too_long = |since: Instant| {
-            self.options.idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
+            self.options
+                .idle_timeout
+                .is_some_and(|limit| now.saturating_duration_since(since) >= limit)
         };
         for stack in self.idle.values_mut() {
             // The least recently used lie at the front.
@@ -236,11 +241,22 @@ mod tests {
     type TestState = State<u32, u32>;
 
     fn options(max_size: usize, min_size: usize) -> Options {
-        Options { max_size, min_size, max_connecting: 2, ..Options::default() }
+        Options {
+            max_size,
+            min_size,
+            max_connecting: 2,
+            ..Options::default()
+        }
     }
 
     fn pooled(connection: u32, core: usize, generation: u64) -> Pooled<u32> {
-        Pooled { connection, identity: Identity::Service, core, generation, expires: None }
+        Pooled {
+            connection,
+            identity: Identity::Service,
+            core,
+            generation,
+            expires: None,
+        }
     }
 
     /// Makes a connection as the shell does.
@@ -259,8 +275,15 @@ mod tests {
         for (connection, core) in [(1, 0), (2, 1), (3, 1)] {
             open(&mut state, connection, core, now);
         }
-        let mut next = |core| state.check_out(Identity::Service, core).map(|pooled| pooled.connection);
-        assert_eq!([next(1), next(1), next(1), next(1)], [Some(3), Some(2), Some(1), None]);
+        let mut next = |core| {
+            state
+                .check_out(Identity::Service, core)
+                .map(|pooled| pooled.connection)
+        };
+        assert_eq!(
+            [next(1), next(1), next(1), next(1)],
+            [Some(3), Some(2), Some(1), None]
+        );
     }
 
     #[test]
@@ -272,9 +295,15 @@ mod tests {
         state.leave(tickets[1]);
         state.leave(tickets[1]);
         assert_eq!(state.begin_connect(), None, "the pool is full");
-        let Placed::Waiter(first, lent) = state.place(lent, now) else { panic!() };
-        let Placed::Waiter(second, lent) = state.place(lent, now) else { panic!() };
-        let Placed::Waiter(third, lent) = state.place(lent, now) else { panic!() };
+        let Placed::Waiter(first, lent) = state.place(lent, now) else {
+            panic!()
+        };
+        let Placed::Waiter(second, lent) = state.place(lent, now) else {
+            panic!()
+        };
+        let Placed::Waiter(third, lent) = state.place(lent, now) else {
+            panic!()
+        };
         assert_eq!((first, second, third), (10, 12, 13));
         assert!(matches!(state.place(lent, now), Placed::Idle));
     }
@@ -284,7 +313,9 @@ mod tests {
         let mut state = TestState::new(options(3, 1));
         assert!(state.begin_connect().is_some(), "one is kept warm");
         assert!(state.begin_connect().is_none(), "nobody waits");
-        (0..5).for_each(|waiter| drop(state.wait(waiter)));
+        for waiter in 0..5 {
+            state.wait(waiter);
+        }
         assert!(state.begin_connect().is_some());
         assert!(state.begin_connect().is_none(), "two at once");
         assert_eq!(state.connect_failed(), Some(0));
@@ -302,7 +333,13 @@ mod tests {
         let (idle, told) = state.clear();
         assert_eq!((idle.len(), told), (1, vec![7]));
         assert!(matches!(state.place(lent, now), Placed::Unwanted(_)));
-        assert_eq!(state.counts(), Counts { generation: 1, ..Counts::default() });
+        assert_eq!(
+            state.counts(),
+            Counts {
+                generation: 1,
+                ..Counts::default()
+            }
+        );
     }
 
     #[test]
@@ -314,10 +351,16 @@ mod tests {
         let later = now + Duration::from_secs(599);
         assert!(state.reap(later).is_empty());
         let reaped = state.reap(now + Duration::from_secs(600));
-        assert_eq!(reaped.iter().map(|pooled| pooled.connection).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            reaped.iter().map(|pooled| pooled.connection).collect::<Vec<_>>(),
+            [1, 2]
+        );
         let mut last = state.check_out(Identity::Service, 0).unwrap();
         last.expires = Some(later);
-        assert!(matches!(state.place(last, later), Placed::Unwanted(_)), "too old to be lent again");
+        assert!(
+            matches!(state.place(last, later), Placed::Unwanted(_)),
+            "too old to be lent again"
+        );
         assert_eq!(state.counts().idle, 0);
     }
 
@@ -334,7 +377,7 @@ mod tests {
             let now = Instant::now();
             let mut state = TestState::new(Options { max_connecting: 2, ..options(4, 1) });
             let (mut lent, mut making, mut number): (Vec<Pooled<u32>>, Vec<u64>, u32) = (vec![], vec![], 0);
-            let mut settle = |state: &mut TestState, lent: &mut Vec<Pooled<u32>>, mut placed: Placed<u32, u32>| {
+            let settle = |state: &mut TestState, lent: &mut Vec<Pooled<u32>>, mut placed: Placed<u32, u32>| {
                 if let Placed::Waiter(waiter, pooled) = placed {
                     // Every third waiter is gone.
                     if waiter % 3 == 0 { placed = state.place(pooled, now) } else { lent.push(pooled); return }
@@ -345,7 +388,9 @@ mod tests {
                 number += 1;
                 match step {
                     0 | 1 => lent.extend(state.check_out(Identity::Service, core)),
-                    2 => drop(state.wait(number)),
+                    2 => {
+                        state.wait(number);
+                    }
                     3 => making.extend(state.begin_connect()),
                     4 => if let Some(generation) = making.pop() {
                         let placed = state.connected(pooled(number, core, generation), now);
