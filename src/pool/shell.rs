@@ -162,11 +162,16 @@ impl Pool {
     /// # Errors
     /// When none can be had; nothing was sent.
     pub async fn wait(self: &Arc<Self>, core: usize, limit: Option<Duration>) -> Outcome {
-        let (sender, receiver) = oneshot::channel();
-        let (ticket, wait_timeout) = {
-            let mut state = self.lock();
-            (state.wait(sender), state.options().wait_timeout)
+        let (ticket, receiver) = loop {
+            let (sender, receiver) = oneshot::channel();
+            let looked = self.lock().check_out_or_wait(Identity::Service, core, sender);
+            match looked {
+                Ok(pooled) if pooled.connection.is_stale() => self.close_lent(pooled),
+                Ok(pooled) => return Ok(self.lend(pooled)),
+                Err(ticket) => break (ticket, receiver),
+            }
         };
+        let wait_timeout = self.options().wait_timeout;
         let _place = Place { pool: self, ticket };
         self.connect_if_wanted(core);
         let started = Instant::now();

@@ -87,8 +87,16 @@ impl<C, W> State<C, W> {
         found.map(|idle| idle.pooled)
     }
 
-    /// Takes a place in the queue.
-    pub fn wait(&mut self, waiter: W) -> u64 {
+    /// Lends an idle connection after all, or takes a place in the queue: one step, as between two a connection could
+    /// come back and lie idle beside somebody who waits.
+    ///
+    /// # Errors
+    /// The ticket of the place in the queue.
+    pub fn check_out_or_wait(&mut self, identity: Identity, core: usize, waiter: W) -> Result<Pooled<C>, u64> {
+        self.check_out(identity, core).ok_or_else(|| self.enqueue(waiter))
+    }
+
+    fn enqueue(&mut self, waiter: W) -> u64 {
         self.next_ticket += 1;
         self.waiters.push_back((self.next_ticket, waiter));
         self.next_ticket
@@ -261,7 +269,7 @@ mod tests {
 
     /// Makes a connection as the shell does.
     fn open(state: &mut TestState, connection: u32, core: usize, now: Instant) {
-        state.wait(999);
+        state.enqueue(999);
         let generation = state.begin_connect().unwrap();
         let Placed::Waiter(999, pooled) = state.connected(pooled(connection, core, generation), now) else {
             panic!("the waiter should get it")
@@ -291,7 +299,7 @@ mod tests {
         let (mut state, now) = (TestState::new(options(1, 0)), Instant::now());
         open(&mut state, 1, 0, now);
         let lent = state.check_out(Identity::Service, 0).unwrap();
-        let tickets: Vec<u64> = (10..14).map(|waiter| state.wait(waiter)).collect();
+        let tickets: Vec<u64> = (10..14).map(|waiter| state.enqueue(waiter)).collect();
         state.leave(tickets[1]);
         state.leave(tickets[1]);
         assert_eq!(state.begin_connect(), None, "the pool is full");
@@ -314,7 +322,7 @@ mod tests {
         assert!(state.begin_connect().is_some(), "one is kept warm");
         assert!(state.begin_connect().is_none(), "nobody waits");
         for waiter in 0..5 {
-            state.wait(waiter);
+            state.enqueue(waiter);
         }
         assert!(state.begin_connect().is_some());
         assert!(state.begin_connect().is_none(), "two at once");
@@ -329,7 +337,7 @@ mod tests {
         open(&mut state, 1, 0, now);
         open(&mut state, 2, 0, now);
         let lent = state.check_out(Identity::Service, 0).unwrap();
-        state.wait(7);
+        state.enqueue(7);
         let (idle, told) = state.clear();
         assert_eq!((idle.len(), told), (1, vec![7]));
         assert!(matches!(state.place(lent, now), Placed::Unwanted(_)));
@@ -389,7 +397,7 @@ mod tests {
                 match step {
                     0 | 1 => lent.extend(state.check_out(Identity::Service, core)),
                     2 => {
-                        state.wait(number);
+                        lent.extend(state.check_out_or_wait(Identity::Service, core, number));
                     }
                     3 => making.extend(state.begin_connect()),
                     4 => if let Some(generation) = making.pop() {
