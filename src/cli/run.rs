@@ -33,7 +33,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = locate::loader(file.as_deref())?.load()?;
     log::init(&config.log)?;
     prepare(&config);
-    crate::app::run(config).map_err(Failure::work)
+    crate::app::run(&config).map_err(Failure::work)
 }
 
 /// Logs what is worth a look and raises the file limit.

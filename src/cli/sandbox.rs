@@ -55,7 +55,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         arbiters: arguments.arbiters.into(),
         data: arguments.data,
     };
-    crate::app::sandbox(set, loader).map_err(Failure::work)
+    crate::app::sandbox(&set, loader).map_err(Failure::work)
 }
 
 fn loader(arguments: &Arguments, loader: Loader) -> Loader {

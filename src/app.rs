@@ -1,1 +1,0 @@
-//! Wiring: configuration to listeners, cluster and admin endpoint.
