@@ -35,7 +35,7 @@ pub(super) struct Folder {
     pub(super) path: PathBuf,
     pub(super) kept: bool,
     /// Held for as long as the set runs, so that two sandboxes never share a kept folder.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Folder {
@@ -49,7 +49,7 @@ impl Folder {
                 Self {
                     path,
                     kept: false,
-                    _lock: None,
+                    lock: None,
                 },
                 guard,
             ));
@@ -63,7 +63,7 @@ impl Folder {
             Self {
                 path,
                 kept: true,
-                _lock: Some(lock),
+                lock: Some(lock),
             },
             Guard::for_kept(GRACE_SECONDS)?,
         ))
@@ -110,6 +110,15 @@ impl Folder {
     /// Where node number `node` lives.
     pub(super) fn node(&self, node: usize) -> PathBuf {
         self.path.join(format!("node-{node}"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Some(lock) = &self.lock {
+            // Closing alone would leave it locked while a child being forked in this moment has a copy.
+            let _ = lock.unlock();
+        }
     }
 }
 

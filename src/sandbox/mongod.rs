@@ -131,14 +131,16 @@ pub(super) async fn version(mongod: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
-
     use super::*;
 
+    /// Written by another process: while this one held the file open for writing, a child that another test starts in
+    /// that moment would hold it too, and the file could not be executed.
     fn program(folder: &Path, script: &str) -> PathBuf {
         let file = folder.join("mongod");
-        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        let write = r#"printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod +x "$1""#;
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", write, "write"]).arg(&file).arg(script);
+        assert!(shell.status().unwrap().success());
         file
     }
 

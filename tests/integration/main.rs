@@ -1,0 +1,18 @@
+//! Tests against real processes: `mongod`, `tidegate`, Python and `mongosh`.
+//!
+//! One program, so that its tests share one replica set and one proxy (`support::shared_set`, `support::shared_proxy`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod sandbox;
+#[path = "../support/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "helpers that only some configurations of the tests use"
+)]
+mod support;

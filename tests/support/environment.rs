@@ -1,0 +1,155 @@
+//! The pinned Python and Node environments, made once below `target/test-env`.
+//!
+//! Invariant: an environment is used only if its marker file exists, which is written last, and is made under a lock
+//! that all test processes share. Its folder's name holds a digest of what it is made from.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use super::run::{Output, run};
+
+const REQUIREMENTS: &str = include_str!("python/requirements.txt");
+const PACKAGE: &str = include_str!("node/package.json");
+const PACKAGE_LOCK: &str = include_str!("node/package-lock.json");
+/// Older ones cannot load the modules that the pinned mongosh is made of.
+const OLDEST_NODE: (u32, u32) = (20, 19);
+const OLDEST_PYTHON: (u32, u32) = (3, 9);
+const STEP_LIMIT: Duration = Duration::from_secs(600);
+const MARKER: &str = "complete";
+
+/// The interpreter of an environment with the pinned PyMongo.
+pub(crate) fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let version = version("python3", OLDEST_PYTHON, "python3, python3-venv and python3-pip");
+        environment("python", &[REQUIREMENTS, &version], make_python).join("bin/python")
+    })
+}
+
+/// The pinned `mongosh`.
+pub(crate) fn mongosh() -> &'static Path {
+    static MONGOSH: OnceLock<PathBuf> = OnceLock::new();
+    MONGOSH.get_or_init(|| {
+        version("node", OLDEST_NODE, "nodejs and npm");
+        environment("node", &[PACKAGE, PACKAGE_LOCK], make_node).join("node_modules/.bin/mongosh")
+    })
+}
+
+fn make_python(folder: &Path) {
+    step(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(folder),
+        "making a Python environment (prerequisites: python3 with venv and ensurepip; Debian: apt-get install \
+         python3-venv)",
+    );
+    let requirements = folder.join("requirements.txt");
+    fs::write(&requirements, REQUIREMENTS).unwrap();
+    step(
+        Command::new(folder.join("bin/python"))
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-input",
+                "--disable-pip-version-check",
+                "--no-deps",
+            ])
+            .arg("--requirement")
+            .arg(&requirements),
+        "installing the pinned Python packages (prerequisite: pip with access to its package index)",
+    );
+}
+
+fn make_node(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("package.json"), PACKAGE).unwrap();
+    fs::write(folder.join("package-lock.json"), PACKAGE_LOCK).unwrap();
+    // The optional packages are native add-ons for logins that no test uses; their install scripts download.
+    step(
+        Command::new("npm")
+            .args([
+                "ci",
+                "--omit=optional",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+                "--no-update-notifier",
+            ])
+            .current_dir(folder),
+        "installing the pinned Node packages (prerequisite: npm with access to its registry; Debian: apt-get \
+         install npm)",
+    );
+}
+
+fn environment(kind: &str, made_from: &[&str], make: fn(&Path)) -> PathBuf {
+    // CARGO_TARGET_TMPDIR is `tmp` in the target folder, wherever that is.
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("test-env");
+    let folder = home.join(format!("{kind}-{:016x}", digest(made_from)));
+    let marker = folder.join(MARKER);
+    fs::create_dir_all(&home).unwrap();
+    let lock = File::create(home.join(format!("{kind}.lock"))).unwrap();
+    lock.lock().unwrap();
+    if !marker.exists() {
+        println!("making {}", folder.display());
+        // What a killed process left.
+        if folder.exists() {
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        make(&folder);
+        fs::write(&marker, "").unwrap();
+    }
+    folder
+}
+
+/// Panics with what is missing if `program` is not there or too old; otherwise its version.
+fn version(program: &str, oldest: (u32, u32), install: &str) -> String {
+    let wanted = format!(
+        "the tests need {program} {}.{} or newer (Debian: {install})",
+        oldest.0, oldest.1
+    );
+    let output = match Command::new(program).arg("--version").output() {
+        Ok(output) if output.status.success() => output,
+        Ok(output) => panic!(
+            "{wanted}; `{program} --version` failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
+        Err(error) => panic!("{wanted}; it cannot be run: {error}"),
+    };
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let mut numbers = text
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|part| part.parse::<u32>().ok());
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    assert!(found >= oldest, "{wanted}; found {text}");
+    text
+}
+
+fn step(command: &mut Command, what: &str) {
+    let program = command.get_program().to_owned();
+    assert!(
+        Path::new(&program).is_absolute() || Command::new(&program).arg("--version").output().is_ok(),
+        "{what}: {} is not installed",
+        program.display()
+    );
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = run(command, STEP_LIMIT);
+    assert!(status.success(), "{what} failed: {status}\n{stdout}\n{stderr}");
+}
+
+/// FNV-1a, which unlike the standard library's hasher stays the same from one toolchain to the next.
+fn digest(parts: &[&str]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

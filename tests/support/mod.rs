@@ -1,0 +1,14 @@
+//! What the integration tests share: the replica set, proxies, and the Python and Node environments.
+//!
+//! Everything here is synchronous and may be called from `#[test]` and `#[tokio::test]` functions alike. Failures
+//! panic with the log or output that explains them.
+
+pub(crate) mod environment;
+mod proxy;
+mod run;
+mod set;
+
+pub(crate) use environment::{mongosh, python};
+pub(crate) use proxy::{Proxy, http_get};
+pub(crate) use run::{Output, run, run_mongosh, run_python};
+pub(crate) use set::{shared_proxy, shared_set, start_set};

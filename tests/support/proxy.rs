@@ -1,0 +1,193 @@
+//! Proxies as processes of their own, as an operator would run them.
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::Child,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tidegate::sandbox::{Guard, free_ports, temporary_folder};
+
+const READY_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+const PORT_TRIES: usize = 5;
+const POLL: Duration = Duration::from_millis(20);
+
+/// `tidegate run` on free ports. Stopped with SIGTERM when dropped, and with the test process in any case.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    /// Where applications connect.
+    pub(crate) address: SocketAddr,
+    /// The admin endpoint.
+    pub(crate) admin: SocketAddr,
+    folder: PathBuf,
+    process: Mutex<Option<Child>>,
+    guard: Guard,
+}
+
+impl Proxy {
+    /// Starts a proxy for `uri` and waits until `/readyz` says so. `sections` is TOML that comes after `[upstream]`,
+    /// one `[[listener]]` and `[admin]`, such as `[pool]` or further listeners.
+    pub(crate) fn start(uri: &str, sections: &str) -> Self {
+        Self::start_with(uri, "", "", sections)
+    }
+
+    /// [`start`](Self::start) with further keys for `[upstream]` and for the first `[[listener]]`.
+    pub(crate) fn start_with(uri: &str, upstream: &str, listener: &str, sections: &str) -> Self {
+        for _ in 0..PORT_TRIES {
+            let proxy = Self::spawn(uri, upstream, listener, sections);
+            match proxy.wait_ready() {
+                Ok(()) => return proxy,
+                Err(why) if why.to_lowercase().contains("address already in use") => continue,
+                Err(why) => panic!("the proxy did not become ready: {why}"),
+            }
+        }
+        panic!("no ports were free for long enough in {PORT_TRIES} tries");
+    }
+
+    fn spawn(uri: &str, upstream: &str, listener: &str, sections: &str) -> Self {
+        let ports = free_ports(2).unwrap();
+        let [address, admin] = [0, 1].map(|i| SocketAddr::from(([127, 0, 0, 1], ports[i])));
+        let folder = temporary_folder().unwrap();
+        let guard = Guard::for_temporary(&folder).unwrap();
+        let configuration = format!(
+            "[upstream]\nuri = {uri:?}\n{upstream}\n\n[[listener]]\naddress = \"{address}\"\n{listener}\n\n\
+             [admin]\naddress = \"{admin}\"\n\n{sections}\n"
+        );
+        let file = folder.join("proxy.toml");
+        fs::write(&file, configuration).unwrap();
+        let arguments: [OsString; 3] = ["run".into(), "--config".into(), file.into()];
+        let program = Path::new(env!("CARGO_BIN_EXE_tidegate"));
+        let child = guard.spawn(program, &arguments, &folder.join("log")).unwrap();
+        Self {
+            address,
+            admin,
+            folder,
+            process: Mutex::new(Some(child)),
+            guard,
+        }
+    }
+
+    fn wait_ready(&self) -> Result<(), String> {
+        let deadline = Instant::now() + READY_LIMIT;
+        loop {
+            if let Some(status) = self.process.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
+                return Err(format!("it ended with {status}\n{}", self.log()));
+            }
+            let answer = http_get(self.admin, "/readyz");
+            if matches!(answer, Ok((200, _))) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(format!(
+                    "/readyz after {READY_LIMIT:?}: {answer:?}\n{}",
+                    self.log()
+                ));
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// The URI for drivers.
+    pub(crate) fn uri(&self) -> String {
+        format!("mongodb://{}/", self.address)
+    }
+
+    /// What the proxy has logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
+    }
+
+    /// The id of its process, to count its sockets or send it signals.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.lock().unwrap().as_ref().unwrap().id()
+    }
+
+    /// The parsed answer of `/status`.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let (code, body) = http_get(self.admin, "/status").unwrap();
+        assert_eq!(code, 200, "{body}");
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{e}: {body}"))
+    }
+
+    /// The sum of a metric's samples in `/metrics` over all label values; 0 if there are none.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let (code, body) = http_get(self.admin, "/metrics").unwrap();
+        assert_eq!(code, 200, "{body}");
+        let samples = body.lines().filter_map(|line| line.strip_prefix(name));
+        let samples = samples.filter(|rest| rest.starts_with(['{', ' ']));
+        samples
+            .filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Stops the proxy with SIGTERM, which must end it in time, and returns its exit status and log.
+    pub(crate) fn stop(self) -> (std::process::ExitStatus, String) {
+        let ended = self.terminate();
+        (
+            ended.unwrap_or_else(|| panic!("SIGTERM did not end it in {STOP_LIMIT:?}\n{}", self.log())),
+            self.log(),
+        )
+    }
+
+    fn terminate(&self) -> Option<std::process::ExitStatus> {
+        let mut process = self.process.lock().unwrap();
+        let child = process.as_mut()?;
+        kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+        let deadline = Instant::now() + STOP_LIMIT;
+        while Instant::now() < deadline {
+            if let Some(status) = child.try_wait().unwrap() {
+                self.guard.forget(child.id());
+                *process = None;
+                return Some(status);
+            }
+            thread::sleep(POLL);
+        }
+        None
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // A test that fails while it holds the lock has a reason of its own to tell.
+        if self.process.is_poisoned() {
+            return;
+        }
+        let ended = self.terminate().is_some();
+        if let Some(mut child) = self.process.lock().unwrap().take() {
+            self.guard.kill(&mut child).unwrap();
+            assert!(
+                ended || thread::panicking(),
+                "SIGTERM did not end the proxy\n{}",
+                self.log()
+            );
+        }
+    }
+}
+
+/// GET over HTTP/1.1 on a connection of its own: the status code and the body.
+pub(crate) fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let invalid = || std::io::Error::new(std::io::ErrorKind::InvalidData, format!("not HTTP: {answer:?}"));
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(invalid)?;
+    let code = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .ok_or_else(invalid)?;
+    Ok((code, body.to_owned()))
+}
