@@ -125,7 +125,9 @@ fn read_field(
         }
         "secondaryDelaySecs" | "slaveDelay" => into.secondary_delay_secs = integer(value),
         "lastWrite" => last_write(into, value)?,
-        "topologyVersion" => into.topology_version = topology_version(value)?,
+        "topologyVersion" => {
+            into.topology_version = value.as_document().and_then(TopologyVersion::from_document)
+        }
         _ => {}
     }
     Ok(())
@@ -230,25 +232,14 @@ fn op_time(value: RawBsonRef<'_>) -> Result<Option<OpTime>, String> {
         .map(|(timestamp, term)| OpTime { timestamp, term }))
 }
 
-fn topology_version(value: RawBsonRef<'_>) -> Result<Option<TopologyVersion>, String> {
-    let Some(document) = value.as_document() else {
-        return Ok(None);
-    };
-    TopologyVersion::from_document(document)
-}
-
 impl TopologyVersion {
-    /// Reads the `topologyVersion` of a `hello` reply or of a state change error; `None` if a field lacks.
-    ///
-    /// # Errors
-    /// If the bytes are no valid document.
-    pub fn from_document(document: &RawDocument) -> Result<Option<Self>, String> {
-        let field = |name| document.get(name).map_err(|error| error.to_string());
-        let process_id = field("processId")?.and_then(RawBsonRef::as_object_id);
-        let counter = field("counter")?.and_then(integer);
-        Ok(process_id
-            .zip(counter)
-            .map(|(process_id, counter)| Self { process_id, counter }))
+    /// Reads the `topologyVersion` of a `hello` reply or of a state change error; `None` if it lacks a field
+    /// or is damaged, which leaves nothing to compare.
+    #[must_use]
+    pub fn from_document(document: &RawDocument) -> Option<Self> {
+        let process_id = document.get("processId").ok()??.as_object_id()?;
+        let counter = integer(document.get("counter").ok()??)?;
+        Some(Self { process_id, counter })
     }
 }
 

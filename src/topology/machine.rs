@@ -13,14 +13,8 @@ use bson::oid::ObjectId;
 
 use super::{
     Address, Change, Event, RemovalReason, ServerDescription, ServerKind, TopologyVersion,
-    event::write_set_names,
+    event::write_set_names, view::incompatibility,
 };
-
-/// The lowest wire version that is spoken here: MongoDB 3.6, the first with OP_MSG and sessions.
-pub const MIN_WIRE_VERSION: i32 = 6;
-
-/// The highest wire version that is spoken here: MongoDB 8.2.
-pub const MAX_WIRE_VERSION: i32 = 27;
 
 /// What the servers are together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,17 +63,6 @@ pub struct TopologyOptions {
     pub direct: bool,
 }
 
-/// The lowest limits of the servers that hold data; see [`Topology::limits`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The largest document, in bytes.
-    pub max_bson_object_size: i32,
-    /// The largest message, in bytes.
-    pub max_message_size_bytes: i32,
-    /// Most statements in one write command.
-    pub max_write_batch_size: i32,
-}
-
 /// All known servers, and what they are together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Topology {
@@ -88,8 +71,8 @@ pub struct Topology {
     pub(super) set_name: Option<Arc<str>>,
     pub(super) max_election_id: Option<ObjectId>,
     pub(super) max_set_version: Option<i32>,
-    primary: Option<usize>,
-    compatibility_error: Option<Arc<str>>,
+    pub(super) primary: Option<usize>,
+    pub(super) compatibility_error: Option<Arc<str>>,
     /// A lone standalone seed makes the topology `Single`; one of many is left out.
     one_seed: bool,
 }
@@ -330,156 +313,9 @@ impl Topology {
                 != (&before.set_name, before.max_election_id, before.max_set_version);
     }
 
-    fn position(&self, address: &Address) -> Result<usize, usize> {
+    pub(super) fn position(&self, address: &Address) -> Result<usize, usize> {
         self.servers
             .binary_search_by(|server| server.address.cmp(address))
-    }
-
-    /// All servers, sorted by address; an index into them names a server of this snapshot.
-    #[must_use]
-    pub fn servers(&self) -> &[Arc<ServerDescription>] {
-        &self.servers
-    }
-
-    /// The index of a server, if it is part of the topology.
-    #[must_use]
-    pub fn index_of(&self, address: &Address) -> Option<usize> {
-        self.position(address).ok()
-    }
-
-    /// A server by its address.
-    #[must_use]
-    pub fn get(&self, address: &Address) -> Option<&Arc<ServerDescription>> {
-        self.index_of(address).map(|index| &self.servers[index])
-    }
-
-    /// What the servers are together.
-    #[must_use]
-    pub fn kind(&self) -> TopologyKind {
-        self.kind
-    }
-
-    /// The name of the replica set, configured or discovered.
-    #[must_use]
-    pub fn set_name(&self) -> Option<&str> {
-        self.set_name.as_deref()
-    }
-
-    /// The primary of the replica set and its index; none on a direct connection, whatever the server is.
-    #[must_use]
-    pub fn primary(&self) -> Option<(usize, &Arc<ServerDescription>)> {
-        self.primary.map(|index| (index, &self.servers[index]))
-    }
-
-    /// The newest election of which a primary told.
-    #[must_use]
-    pub fn max_election_id(&self) -> Option<ObjectId> {
-        self.max_election_id
-    }
-
-    /// The configuration version that goes with it.
-    #[must_use]
-    pub fn max_set_version(&self) -> Option<i32> {
-        self.max_set_version
-    }
-
-    /// The servers whose data clients may use, with their indexes.
-    pub fn data_bearing(&self) -> impl Iterator<Item = (usize, &Arc<ServerDescription>)> {
-        self.servers
-            .iter()
-            .enumerate()
-            .filter(|(_, server)| server.is_data_bearing())
-    }
-
-    /// The servers that answer, whatever they are, with their indexes.
-    pub fn reachable(&self) -> impl Iterator<Item = (usize, &Arc<ServerDescription>)> {
-        self.servers
-            .iter()
-            .enumerate()
-            .filter(|(_, server)| server.is_reachable())
-    }
-
-    /// Folds over the data-bearing servers or, if there is none, over those that answer.
-    fn fold<T>(&self, of: impl Fn(&ServerDescription) -> T, with: impl Fn(T, T) -> T) -> Option<T> {
-        let data_bearing = self.data_bearing().map(|(_, server)| of(server)).reduce(&with);
-        data_bearing.or_else(|| self.reachable().map(|(_, server)| of(server)).reduce(&with))
-    }
-
-    /// The wire versions that every data-bearing server speaks: the highest minimum and the lowest maximum.
-    /// Without a data-bearing server all that answer count; `None` if none does.
-    #[must_use]
-    pub fn wire_version_range(&self) -> Option<(i32, i32)> {
-        self.fold(
-            |server| (server.min_wire_version, server.max_wire_version),
-            |a, b| (a.0.max(b.0), a.1.min(b.1)),
-        )
-    }
-
-    /// The lowest limits of the data-bearing servers (else of all that answer); `None` if none does.
-    #[must_use]
-    pub fn limits(&self) -> Option<Limits> {
-        self.fold(
-            |server| Limits {
-                max_bson_object_size: server.max_bson_object_size,
-                max_message_size_bytes: server.max_message_size_bytes,
-                max_write_batch_size: server.max_write_batch_size,
-            },
-            |a, b| Limits {
-                max_bson_object_size: a.max_bson_object_size.min(b.max_bson_object_size),
-                max_message_size_bytes: a.max_message_size_bytes.min(b.max_message_size_bytes),
-                max_write_batch_size: a.max_write_batch_size.min(b.max_write_batch_size),
-            },
-        )
-    }
-
-    /// The shortest session timeout of the data-bearing servers, in minutes; `None` if one has no sessions,
-    /// and if there is no such server.
-    #[must_use]
-    pub fn logical_session_timeout_minutes(&self) -> Option<i32> {
-        // `None` is less than any number, so the least is what the rule asks for.
-        self.data_bearing()
-            .map(|(_, server)| server.logical_session_timeout_minutes)
-            .min()
-            .flatten()
-    }
-
-    /// Why the topology cannot be used, if a server speaks no wire version that is understood here.
-    #[must_use]
-    pub fn compatibility_error(&self) -> Option<&Arc<str>> {
-        self.compatibility_error.as_ref()
-    }
-
-    /// Whether an error that a server answered is older than what is known of that server, so that it must
-    /// not mark the server Unknown. `version` is the error's `topologyVersion`. Whether the connection was
-    /// of an older pool generation is for the caller to know.
-    #[must_use]
-    pub fn is_stale_error(&self, address: &Address, version: Option<&TopologyVersion>) -> bool {
-        self.get(address).is_none_or(|server| {
-            // Every change of state has a new version: an equal one is not news.
-            TopologyVersion::compare(server.topology_version.as_ref(), version) != Ordering::Less
-        })
-    }
-}
-
-fn incompatibility(server: &ServerDescription) -> Option<String> {
-    let ServerDescription {
-        address,
-        min_wire_version: min,
-        max_wire_version: max,
-        ..
-    } = server;
-    if !server.is_reachable() {
-        None
-    } else if *min > MAX_WIRE_VERSION {
-        Some(format!(
-            "server at {address} requires wire version {min}, but this version of Tidegate only supports up to {MAX_WIRE_VERSION}"
-        ))
-    } else if *max < MIN_WIRE_VERSION {
-        Some(format!(
-            "server at {address} reports wire version {max}, but this version of Tidegate requires at least {MIN_WIRE_VERSION} (MongoDB 3.6)"
-        ))
-    } else {
-        None
     }
 }
 

@@ -20,12 +20,14 @@ mod selection;
 mod server;
 #[cfg(test)]
 mod testing;
+mod view;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use event::{Change, Event, RemovalReason};
-pub use machine::{Limits, MAX_WIRE_VERSION, MIN_WIRE_VERSION, Topology, TopologyKind, TopologyOptions};
+pub use machine::{Topology, TopologyKind, TopologyOptions};
 pub use read_preference::{Mode, ReadPreference, SMALLEST_MAX_STALENESS, TagSet};
 pub use read_preference_parse::ReadPreferenceError;
 pub use rtt::RttAverage;
 pub use selection::{Criteria, SelectionError, SelectionOptions, select, select_excluding};
 pub use server::{OpTime, ServerDescription, ServerKind, TopologyVersion};
+pub use view::{Limits, MAX_WIRE_VERSION, MIN_WIRE_VERSION};

@@ -9,7 +9,7 @@ import uuid
 
 import bson
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, WTimeoutError
+from pymongo.errors import BulkWriteError, NotPrimaryError, OperationFailure, PyMongoError, WTimeoutError
 
 # Fields whose value belongs to one moment, one node or one connection.
 VOLATILE_FIELDS = frozenset(
@@ -73,9 +73,9 @@ def described(error: PyMongoError, database: str) -> dict:
         "labels": sorted(error._error_labels),
         "timeout": error.timeout,
     }
-    if isinstance(error, OperationFailure):
+    if isinstance(error, (OperationFailure, NotPrimaryError)):
         details = error.details or {}
-        told["code"] = error.code
+        told["code"] = details.get("code", getattr(error, "code", None))
         told["codeName"] = details.get("codeName")
         # The class's own text repeats the whole reply, with times; the reply's message is what the server said.
         told["message"] = details.get("errmsg", str(error))

@@ -75,20 +75,20 @@ def tags_choose_the_node(ctx):
     outcomes = []
     for node in secondaries:
         for preference in (
-            Secondary([{"member": node.tags["member"]}]),
-            Nearest([{"member": "none"}, {"member": node.tags["member"], "site": node.tags["site"]}]),
-            SecondaryPreferred([{"member": "none"}, {"member": node.tags["member"]}, {}]),
+            Secondary([{"role": node.tags["role"]}]),
+            Nearest([{"role": "none"}, {"role": node.tags["role"], "dc": node.tags["dc"]}]),
+            SecondaryPreferred([{"role": "none"}, {"role": node.tags["role"]}, {}]),
         ):
             queries = _reads(ctx, preference)
             expect.equal(queries[node.address], READS, f"finds on {node.address} with {preference}")
             outcomes.append(preference.mongos_mode)
     own_tags = next(node.tags for node in ctx.replica_set.nodes if node.address == primary)
     expect.equal(_reads(ctx, Nearest([own_tags]))[primary], READS)
-    fallen_back = _reads(ctx, SecondaryPreferred([{"member": "none"}]))
+    fallen_back = _reads(ctx, SecondaryPreferred([{"role": "none"}]))
     expect.equal(fallen_back[primary], READS, "finds on the primary when no secondary has the tags")
-    any_secondary = _reads(ctx, Secondary([{"member": "none"}, {}]))
+    any_secondary = _reads(ctx, Secondary([{"role": "none"}, {}]))
     expect.equal(any_secondary[primary], 0)
-    preferred = _reads(ctx, PrimaryPreferred([{"member": "none"}]))
+    preferred = _reads(ctx, PrimaryPreferred([{"role": "none"}]))
     expect.equal(preferred[primary], READS)
     return outcomes
 
@@ -109,7 +109,7 @@ def max_staleness_admits_fresh_secondaries(ctx):
 def tags_in_the_uri_choose_the_node(ctx):
     _, secondaries = _seed(ctx)
     chosen = secondaries[0]
-    queries = _reads(ctx, None, readPreference="secondary", readPreferenceTags=f"member:{chosen.tags['member']}")
+    queries = _reads(ctx, None, readPreference="secondary", readPreferenceTags=f"role:{chosen.tags['role']}")
     expect.equal(queries[chosen.address], READS)
     return queries[chosen.address]
 
@@ -120,7 +120,7 @@ def tags_that_no_node_has_are_refused_in_time(ctx):
     # within its time, as an error of pymongo's, can be the same.
     _seed(ctx)
     client = ctx.connect(serverSelectionTimeoutMS=500)
-    things = client[ctx.database].get_collection("things", read_preference=Secondary([{"member": "none"}]))
+    things = client[ctx.database].get_collection("things", read_preference=Secondary([{"role": "none"}]))
     expect.failure(lambda: list(things.find().max_time_ms(500)), PyMongoError)
     return "refused"
 
@@ -184,13 +184,13 @@ def bad_preferences_are_refused(ctx):
     outcomes = []
     with RawConnection.to_primary_of(ctx.client) as connection:
         for preference in (
-            {"mode": "primary", "tags": [{"member": "0"}]},
+            {"mode": "primary", "tags": [{"role": "0"}]},
             {"mode": "primary", "maxStalenessSeconds": 120},
             {"mode": "secondary", "maxStalenessSeconds": 10},
             {"mode": "secondary", "maxStalenessSeconds": -5},
             {"mode": "nonsense"},
             {"mode": 1},
-            {"tags": [{"member": "0"}]},
+            {"tags": [{"role": "0"}]},
             {"mode": "nearest", "tags": "text"},
             {"mode": "primary", "hedge": {"enabled": True}},
             "secondary",

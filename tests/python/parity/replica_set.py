@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-# Every member gets its own `member` tag and one of two sites, the first two members sharing one; `w: "everySite"`
-# waits for a node of each.
+# Every member has a `role` of its own and is in one of two data centres (`dc`), the first two members sharing one;
+# `w: "everySite"` waits for a node of each.
 WRITE_CONCERN_MODE = "everySite"
+# The least that `replSetResizeOplog` takes.
+OPLOG_MEGABYTES = 990
 _RECONFIG_IN_PROGRESS = {103, 109, 308}
 
 
@@ -46,6 +48,11 @@ class ReplicaSet:
             # A primary sends a hundredth of its reads to its secondaries too, to warm their caches. The counters there
             # would tell of reads that no client asked for.
             node.client.admin.command("setParameter", 1, mirrorReads={"samplingRate": 0.0})
+            # The large documents would roll over a small oplog faster than a busy secondary reads it, and a secondary
+            # that has lost its place there is lost for good. This is a limit and takes no space by itself.
+            oplog = node.client.local["oplog.rs"].options()
+            if oplog["size"] < OPLOG_MEGABYTES << 20:
+                node.client.admin.command("replSetResizeOplog", 1, size=float(OPLOG_MEGABYTES))
 
     @property
     def primary(self) -> Node:
@@ -113,13 +120,12 @@ def _tag_members(client: MongoClient) -> dict:
         config = client.admin.command("replSetGetConfig")["config"]
         wanted = False
         for index, member in enumerate(config["members"]):
-            tags = {"site": "north" if index < 2 else "south", "member": str(index)}
-            if not member["arbiterOnly"] and not tags.items() <= member["tags"].items():
-                member["tags"] = {**member["tags"], **tags}
+            if not member["arbiterOnly"] and not {"dc", "role"} <= member["tags"].keys():
+                member["tags"] |= {"dc": "east" if index < 2 else "west", "role": "abcdefg"[index]}
                 wanted = True
         modes = config["settings"].setdefault("getLastErrorModes", {})
         if WRITE_CONCERN_MODE not in modes:
-            modes[WRITE_CONCERN_MODE] = {"site": 2}
+            modes[WRITE_CONCERN_MODE] = {"dc": 2}
             wanted = True
         if not wanted:
             return config
