@@ -11,6 +11,7 @@
 mod mongosh;
 mod parity;
 mod sandbox;
+mod sharing;
 #[path = "../support/mod.rs"]
 #[allow(
     dead_code,

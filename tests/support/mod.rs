@@ -3,11 +3,13 @@
 //! Everything here is synchronous and may be called from `#[test]` and `#[tokio::test]` functions alike. Failures
 //! panic with the log or output that explains them.
 
+pub(crate) mod client;
 pub(crate) mod environment;
 mod proxy;
 mod run;
 mod set;
 
+pub(crate) use client::Client;
 pub(crate) use environment::{mongosh, python};
 pub(crate) use proxy::{Proxy, http_get};
 pub(crate) use run::{Output, run, run_mongosh, run_python};
