@@ -65,9 +65,28 @@ impl Proxy {
         panic!("no ports were free for long enough in {PORT_TRIES} tries");
     }
 
+    /// Starts a proxy where another one was, and waits until it is ready.
+    pub(crate) fn start_at(uri: &str, address: SocketAddr, admin: SocketAddr) -> Self {
+        let proxy = Self::spawn_at([address, admin], uri, "", "", "");
+        match proxy.wait_for("/readyz") {
+            Ok(()) => proxy,
+            Err(why) => panic!("the proxy did not start again: {why}"),
+        }
+    }
+
     fn spawn(uri: &str, upstream: &str, listener: &str, sections: &str) -> Self {
         let ports = free_ports(2).unwrap();
-        let [address, admin] = [0, 1].map(|i| SocketAddr::from(([127, 0, 0, 1], ports[i])));
+        let addresses = [0, 1].map(|i| SocketAddr::from(([127, 0, 0, 1], ports[i])));
+        Self::spawn_at(addresses, uri, upstream, listener, sections)
+    }
+
+    fn spawn_at(
+        [address, admin]: [SocketAddr; 2],
+        uri: &str,
+        upstream: &str,
+        listener: &str,
+        sections: &str,
+    ) -> Self {
         let folder = temporary_folder().unwrap();
         let guard = Guard::for_temporary(&folder).unwrap();
         let configuration = format!(
