@@ -20,3 +20,4 @@ mod sharing;
     reason = "helpers that only some configurations of the tests use"
 )]
 mod support;
+mod topology;
