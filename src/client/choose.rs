@@ -207,6 +207,11 @@ fn describe(route: &Route, session: &Session) -> String {
         _ => "the primary".to_owned(),
     };
     let snapshot = session.shared.cluster.load();
+    if snapshot.topology.servers().is_empty() {
+        let named = snapshot.topology.set_name();
+        let named = named.map_or(String::new(), |name| format!(" (replicaSet={name})"));
+        return format!("no server is left: check the seeds and replicaSet of the connection string{named}");
+    }
     let servers = snapshot.topology.servers().iter().map(|server| {
         let error = server
             .error
