@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod command_line;
 mod fleet;
 mod mongosh;
 mod parity;
