@@ -10,6 +10,7 @@
 
 mod command_line;
 mod fleet;
+mod members;
 mod mongosh;
 mod parity;
 mod sandbox;
@@ -22,3 +23,4 @@ mod sharing;
 )]
 mod support;
 mod topology;
+mod upkeep;

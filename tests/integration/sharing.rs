@@ -19,16 +19,16 @@ const CLIENTS: usize = 1000;
 const POOL: usize = 10;
 /// Beside its pool a proxy has one connection for the monitor and one for round trips on each node. Nodes cannot tell the
 /// three apart by metadata, so they are counted together.
-const MONITORING: usize = 2;
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const MONITORING: usize = 2;
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A proxy whose connections the nodes know by `app`.
-fn proxy(app: &str, sections: &str) -> Proxy {
+pub(super) fn proxy(app: &str, sections: &str) -> Proxy {
     Proxy::start(&format!("{}&appName={app}", shared_set().uri()), sections)
 }
 
 /// How many connections of the proxy called `app` a node has, by the node's own list.
-async fn connections(set: &ReplicaSet, node: usize, app: &str) -> usize {
+pub(super) async fn connections(set: &ReplicaSet, node: usize, app: &str) -> usize {
     let listing = doc! {
         "aggregate": 1,
         "pipeline": [
@@ -48,12 +48,12 @@ async fn connections(set: &ReplicaSet, node: usize, app: &str) -> usize {
         .map_or(0, |count| number(count, "connections").unwrap() as usize)
 }
 
-async fn primary() -> usize {
+pub(super) async fn primary() -> usize {
     shared_set().primary().await.unwrap()
 }
 
 /// A number of the primary's pool, as `/status` shows it.
-fn pool_of_primary(proxy: &Proxy, key: &str) -> u64 {
+pub(super) fn pool_of_primary(proxy: &Proxy, key: &str) -> u64 {
     let status = proxy.status();
     let nodes = status["topology"]["nodes"].as_array().unwrap();
     let primary = nodes.iter().find(|node| node["state"] == "primary").unwrap();
@@ -69,14 +69,14 @@ async fn taken(proxy: &Proxy) {
 }
 
 /// Puts a single document into a collection of the test's own.
-async fn collection(client: &mut Client, name: &str) {
+pub(super) async fn collection(client: &mut Client, name: &str) {
     let document = doc! { "_id": 0, "n": 0 };
     let insert = doc! { "insert": name, "documents": [document], "writeConcern": { "w": 3 } };
     client.succeed("sharing", insert).await;
 }
 
 /// Occupies one connection to the primary: `client` waits for a document that comes with [`release`].
-async fn occupy(client: &mut Client, name: &str) {
+pub(super) async fn occupy(client: &mut Client, name: &str) {
     let capped = format!("{name}-capped");
     let create = doc! { "create": &capped, "capped": true, "size": 100_000 };
     if is_ok(&client.run("sharing", create).await) {
@@ -91,7 +91,7 @@ async fn occupy(client: &mut Client, name: &str) {
 }
 
 /// Ends what [`occupy`] began with this name, past the proxy.
-async fn release(name: &str) {
+pub(super) async fn release(name: &str) {
     let insert = doc! { "insert": format!("{name}-capped"), "documents": [{}], "$db": "sharing" };
     shared_set().command(primary().await, insert).await.unwrap();
 }
@@ -295,64 +295,6 @@ async fn a_full_pool_answers_overload_in_time_and_the_client_goes_on() {
         Some(1),
         "what was answered with overload was not run"
     );
-}
-
-#[tokio::test]
-async fn connections_are_kept_warm_closed_when_idle_and_replaced_by_age() {
-    let set = shared_set();
-    let _warm = proxy("sharing-warm", "[pool]\nmin_size = 3");
-    let idle = proxy("sharing-idle", "[pool]\nidle_timeout = \"1s\"");
-    let aged = proxy(
-        "sharing-aged",
-        "[pool]\nmin_size = 1\nmax_size = 2\nmax_lifetime = \"1s\"",
-    );
-    let primary = primary().await;
-
-    let mut clients = Vec::new();
-    for _ in 0..5 {
-        clients.push(Client::connect(idle.address).await);
-    }
-    collection(&mut clients[0], "upkeep").await;
-    for client in &mut clients {
-        occupy(client, "upkeep").await;
-    }
-    eventually("five are in use", LIMIT, async || {
-        connections(set, primary, "sharing-idle").await == 5 + MONITORING
-    })
-    .await;
-    release("upkeep").await;
-    for client in &mut clients {
-        client.reply().await.unwrap();
-    }
-
-    for node in 0..3 {
-        eventually(
-            "three are warm on every node without traffic",
-            LIMIT,
-            async || connections(set, node, "sharing-warm").await == 3 + MONITORING,
-        )
-        .await;
-    }
-    eventually("the idle ones are closed", LIMIT, async || {
-        connections(set, primary, "sharing-idle").await == MONITORING
-    })
-    .await;
-    assert_eq!(pool_of_primary(&idle, "closed"), 5);
-    // The pool opens new ones as before.
-    clients[0].succeed("sharing", doc! { "find": "upkeep" }).await;
-
-    let mut client = Client::connect(aged.address).await;
-    eventually(
-        "connections are replaced under a client that notices nothing",
-        LIMIT,
-        async || {
-            client.succeed("sharing", doc! { "find": "upkeep" }).await;
-            assert!(connections(set, primary, "sharing-aged").await <= 2 + MONITORING);
-            pool_of_primary(&aged, "closed") >= 2 && pool_of_primary(&aged, "opened") >= 3
-        },
-    )
-    .await;
-    assert_eq!(connections(set, primary, "sharing-warm").await, 3 + MONITORING);
 }
 
 #[tokio::test]
