@@ -1,5 +1,7 @@
 //! Commands that Tidegate answers itself.
 
+use std::pin::pin;
+
 use bson::{RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::{
@@ -53,7 +55,7 @@ async fn first_hello(session: &mut Session, inbound: &Inbound) -> RawDocumentBuf
         }
         let changed = tokio::time::timeout_at(deadline, changes.changed());
         if !matches!(
-            attend(&mut session.client, IfGone::Stop, changed).await,
+            attend(&mut session.client, IfGone::Stop, pin!(changed)).await,
             Ok(Ok(Ok(())))
         ) {
             let error =
