@@ -34,11 +34,16 @@ const NOT_FOUND: usize = 3;
 
 /// Looks for a cursor that this process does not know, because another opened it or it was forgotten: on each
 /// data-bearing node in turn. A node that does not have it says so and has done nothing.
-pub(super) async fn find_cursor(session: &mut Session, inbound: &mut Inbound, cursor: i64) -> Attempt {
+pub(super) async fn find_cursor(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    cursor: i64,
+    patience: Patience,
+) -> Attempt {
     session.counters().cursors_looked_up.one();
     let mut unreached = None;
     for node in session.data_bearing() {
-        match attempt(session, inbound, &node, None).await {
+        match attempt(session, inbound, &node, patience).await {
             Attempt::Reply(lease, Incoming::Whole(frame)) => {
                 let reply = relay::body(&frame).and_then(Reply::peek).unwrap_or_default();
                 if reply.code != CURSOR_NOT_FOUND {
@@ -53,7 +58,11 @@ pub(super) async fn find_cursor(session: &mut Session, inbound: &mut Inbound, cu
 }
 
 /// `killCursors`: each cursor on the node that holds it, those of unknown origin everywhere; the replies become one.
-pub(super) async fn kill_cursors(session: &mut Session, inbound: Inbound) -> Result<(), End> {
+pub(super) async fn kill_cursors(
+    session: &mut Session,
+    inbound: Inbound,
+    patience: Patience,
+) -> Result<(), End> {
     let body = match decode(&inbound) {
         Ok(body) => body,
         Err(error) => return say(session, &error.to_document(), &inbound).await,
@@ -65,7 +74,7 @@ pub(super) async fn kill_cursors(session: &mut Session, inbound: Inbound) -> Res
     let everywhere = session.data_bearing();
     if everywhere.is_empty() || ids.is_empty() {
         // The primary, once there is one, says what is wrong with a command without cursors.
-        return one_node(session, inbound).await;
+        return one_node(session, inbound, patience).await;
     }
     let mut parts = by_node(session, &ids, &everywhere);
     for id in &ids {
@@ -73,13 +82,13 @@ pub(super) async fn kill_cursors(session: &mut Session, inbound: Inbound) -> Res
     }
     if parts.len() == 1 {
         let (node, _) = parts.remove(0);
-        return on_node(session, inbound, node).await;
+        return on_node(session, inbound, node, patience).await;
     }
     let mut outcomes = Outcomes::of(&ids);
     for (node, ids) in parts {
         let mut part = body.clone();
         part.insert("cursors", numbers(ids.iter().copied()));
-        match run_on(session, &node, &part, &inbound).await {
+        match run_on(session, &node, &part, patience).await {
             Ok(reply) if is_ok(&reply) => outcomes.take_in(reply),
             Ok(error) => return say(session, &to_raw(&error), &inbound).await,
             Err(error) => {
@@ -148,16 +157,20 @@ fn numbers(ids: impl Iterator<Item = i64>) -> Vec<Bson> {
 }
 
 /// A command for every data-bearing node. The reply is the first error, else that of the primary.
-pub(super) async fn all_nodes(session: &mut Session, inbound: Inbound) -> Result<(), End> {
+pub(super) async fn all_nodes(
+    session: &mut Session,
+    inbound: Inbound,
+    patience: Patience,
+) -> Result<(), End> {
     let nodes = session.data_bearing();
     let body = match decode(&inbound) {
         Ok(body) if !nodes.is_empty() => body,
-        Ok(_) => return one_node(session, inbound).await,
+        Ok(_) => return one_node(session, inbound, patience).await,
         Err(error) => return say(session, &error.to_document(), &inbound).await,
     };
     let mut answer: Option<Document> = None;
     for node in nodes {
-        let reply = match run_on(session, &node, &body, &inbound).await {
+        let reply = match run_on(session, &node, &body, patience).await {
             Ok(reply) => reply,
             Err(error) => to_document(&ErrorReply::unreachable(&inbound.request, error).to_document()),
         };
@@ -172,28 +185,29 @@ pub(super) async fn all_nodes(session: &mut Session, inbound: Inbound) -> Result
 }
 
 /// Leaves the command to the primary.
-async fn one_node(session: &mut Session, inbound: Inbound) -> Result<(), End> {
-    let patience = Patience::new(
-        &inbound.request,
-        session.shared.cluster.server_selection_timeout(),
-    );
+async fn one_node(session: &mut Session, inbound: Inbound, patience: Patience) -> Result<(), End> {
     match session
         .choose_later(&Route::Primary, &inbound.request, patience)
         .await
     {
-        Ok(node) => on_node(session, inbound, node).await,
-        Err(NoNode::Answer(error)) => tell(session, Attempt::Answer(error), &inbound).await,
-        Err(NoNode::Gone) => tell(session, Attempt::Gone, &inbound).await,
+        Ok(node) => on_node(session, inbound, node, patience).await,
+        Err(NoNode::Answer(error)) => tell(session, Attempt::Answer(error), &inbound, patience).await,
+        Err(NoNode::Gone) => tell(session, Attempt::Gone, &inbound, patience).await,
     }
 }
 
 /// Leaves the command to one node.
-async fn on_node(session: &mut Session, mut inbound: Inbound, node: Chosen) -> Result<(), End> {
-    match attempt(session, &mut inbound, &node, None).await {
+async fn on_node(
+    session: &mut Session,
+    mut inbound: Inbound,
+    node: Chosen,
+    patience: Patience,
+) -> Result<(), End> {
+    match attempt(session, &mut inbound, &node, patience).await {
         Attempt::Reply(lease, incoming) => {
             relay::relay(session, lease, incoming, &inbound.request, inbound.reply_to).await
         }
-        failed => tell(session, failed, &inbound).await,
+        failed => tell(session, failed, &inbound, patience).await,
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Request {
     db: Span,
     /// `$readPreference`, a document.
     pub read_preference: Option<Span>,
+    /// A read preference of Tidegate's own was added on the way.
+    pub read_preference_added: bool,
     /// `lsid` is present.
     pub has_lsid: bool,
     /// `txnNumber` is present.
@@ -105,6 +107,7 @@ impl Request {
             },
             db: Span { at: 0, len: 0 },
             read_preference: None,
+            read_preference_added: false,
             has_lsid: false,
             has_txn_number: false,
             in_transaction: false,
