@@ -74,6 +74,8 @@ pub struct Request {
     pub max_time: Option<MaxTime>,
     /// A command of a reading class that writes all the same: `$out`, `$merge`, `mapReduce` with an output collection.
     pub writes: bool,
+    /// `apiVersion` or one of its companions is present: a server must judge it (Versioned API specification).
+    pub has_api_version: bool,
     /// `readConcern.level` is `linearizable`, which only a primary can serve.
     pub linearizable: bool,
 }
@@ -116,6 +118,7 @@ impl Request {
             },
             max_time: None,
             writes: false,
+            has_api_version: false,
             linearizable: false,
         };
         let mut has_db = false;
@@ -144,6 +147,7 @@ impl Request {
             }
             b"$readPreference" => self.read_preference = Some(Span::of_value(at, element)),
             b"lsid" => self.has_lsid = true,
+            b"apiVersion" | b"apiStrict" | b"apiDeprecationErrors" => self.has_api_version = true,
             b"txnNumber" => self.has_txn_number = true,
             b"autocommit" => self.in_transaction = element.as_bool() == Some(false),
             b"startTransaction" => self.starts_transaction = element.as_bool() == Some(true),

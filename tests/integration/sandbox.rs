@@ -16,7 +16,7 @@ use bson::doc;
 use serde_json::json;
 use tidegate::sandbox::{Error, MemberState, Options, ReplicaSet};
 
-use crate::support::{self, run_mongosh, run_python, shared_set, start_set};
+use crate::support::{self, Proxy, http_get, run_mongosh, run_python, shared_proxy, shared_set, start_set};
 
 /// Set in the process that a test starts to be the owner of a set and to come to a bad end; names a file to report to.
 const OWNER_REPORT: &str = "TIDEGATE_TEST_OWNER_REPORT";
@@ -268,4 +268,21 @@ fn the_pinned_drivers_reach_the_shared_set() {
     let hello = run_mongosh(&set.uri(), "db.hello()");
     assert_eq!(hello["setName"], "sandbox");
     assert_eq!(hello["isWritablePrimary"], true);
+}
+
+#[test]
+fn the_shared_proxy_serves_the_shared_set() {
+    let proxy = shared_proxy();
+    assert_eq!(http_get(proxy.admin, "/livez").unwrap().0, 200);
+    let hello = run_mongosh(&proxy.uri(), "db.hello()");
+    assert_eq!(hello["msg"], "isdbgrid");
+    assert!(!proxy.status()["topology"].is_null(), "{}", proxy.status());
+}
+
+#[test]
+fn a_proxy_that_cannot_start_is_shown_with_its_log() {
+    let failure =
+        std::panic::catch_unwind(|| Proxy::start(&shared_set().uri(), "[no_such_section]")).unwrap_err();
+    let message = failure.downcast_ref::<String>().unwrap();
+    assert!(message.contains("no_such_section"), "{message}");
 }

@@ -6,8 +6,8 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::Child,
-    sync::Mutex,
+    process::{Child, ExitStatus},
+    sync::{Mutex, MutexGuard},
     thread,
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 const PORT_TRIES: usize = 5;
 const POLL: Duration = Duration::from_millis(20);
 
-/// `tidegate run` on free ports. Stopped with SIGTERM when dropped, and with the test process in any case.
+/// `tidegate run` on free ports; other methods than `log` need it to be running. Stopped with SIGTERM when dropped, and with the test process in any case.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     /// Where applications connect.
@@ -78,7 +78,7 @@ impl Proxy {
     fn wait_ready(&self) -> Result<(), String> {
         let deadline = Instant::now() + READY_LIMIT;
         loop {
-            if let Some(status) = self.process.lock().unwrap().as_mut().unwrap().try_wait().unwrap() {
+            if let Some(status) = self.reap_if_ended() {
                 return Err(format!("it ended with {status}\n{}", self.log()));
             }
             let answer = http_get(self.admin, "/readyz");
@@ -107,7 +107,7 @@ impl Proxy {
 
     /// The id of its process, to count its sockets or send it signals.
     pub(crate) fn pid(&self) -> u32 {
-        self.process.lock().unwrap().as_ref().unwrap().id()
+        self.process().as_ref().unwrap().id()
     }
 
     /// The parsed answer of `/status`.
@@ -129,7 +129,7 @@ impl Proxy {
     }
 
     /// Stops the proxy with SIGTERM, which must end it in time, and returns its exit status and log.
-    pub(crate) fn stop(self) -> (std::process::ExitStatus, String) {
+    pub(crate) fn stop(self) -> (ExitStatus, String) {
         let ended = self.terminate();
         (
             ended.unwrap_or_else(|| panic!("SIGTERM did not end it in {STOP_LIMIT:?}\n{}", self.log())),
@@ -137,37 +137,44 @@ impl Proxy {
         )
     }
 
-    fn terminate(&self) -> Option<std::process::ExitStatus> {
-        let mut process = self.process.lock().unwrap();
+    /// The exit status if the process has just been found ended; `None` while it runs and ever after.
+    fn reap_if_ended(&self) -> Option<ExitStatus> {
+        let mut process = self.process();
         let child = process.as_mut()?;
-        kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+        let status = child.try_wait().unwrap()?;
+        self.guard.forget(child.id());
+        *process = None;
+        Some(status)
+    }
+
+    fn terminate(&self) -> Option<ExitStatus> {
+        if let Some(child) = self.process().as_ref() {
+            kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+        }
         let deadline = Instant::now() + STOP_LIMIT;
-        while Instant::now() < deadline {
-            if let Some(status) = child.try_wait().unwrap() {
-                self.guard.forget(child.id());
-                *process = None;
+        while Instant::now() < deadline && self.process().is_some() {
+            if let Some(status) = self.reap_if_ended() {
                 return Some(status);
             }
             thread::sleep(POLL);
         }
         None
     }
+
+    fn process(&self) -> MutexGuard<'_, Option<Child>> {
+        self.process.lock().unwrap_or_else(|e| e.into_inner())
+    }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // A test that fails while it holds the lock has a reason of its own to tell.
-        if self.process.is_poisoned() {
+        // A proxy under test that has failed already is killed by its guard; a panic here would hide why.
+        if thread::panicking() {
             return;
         }
-        let ended = self.terminate().is_some();
-        if let Some(mut child) = self.process.lock().unwrap().take() {
-            self.guard.kill(&mut child).unwrap();
-            assert!(
-                ended || thread::panicking(),
-                "SIGTERM did not end the proxy\n{}",
-                self.log()
-            );
+        let ran = self.process().is_some();
+        if ran && self.terminate().is_none() {
+            panic!("SIGTERM did not end the proxy in {STOP_LIMIT:?}\n{}", self.log());
         }
     }
 }
@@ -176,10 +183,8 @@ impl Drop for Proxy {
 pub(crate) fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let invalid = || std::io::Error::new(std::io::ErrorKind::InvalidData, format!("not HTTP: {answer:?}"));
