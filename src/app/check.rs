@@ -163,7 +163,7 @@ impl Found {
     fn report(&self, pool: &pool::Options, patience: Duration) -> Result<Vec<String>, Error> {
         if !self.strangers.is_empty() {
             return Err(Error::Check(format!(
-                "{}: correct replicaSet or the hosts in [upstream] uri",
+                "{}; correct replicaSet or the hosts in [upstream] uri",
                 self.strangers.join("; ")
             )));
         }
