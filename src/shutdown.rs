@@ -21,7 +21,10 @@ impl Shutdown {
     /// A part that can be stopped on its own, and stops with the whole.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { token: self.token.child_token(), tasks: self.tasks.clone() }
+        Self {
+            token: self.token.child_token(),
+            tasks: self.tasks.clone(),
+        }
     }
 
     /// Asks all tasks to end.

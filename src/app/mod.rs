@@ -94,13 +94,25 @@ impl Proxy {
             let handles = Arc::clone(&handles);
             move |address| {
                 let (options, upstream) = (pool_options.clone(), Arc::clone(&upstream));
-                Pool::new(address.clone(), options, upstream, Arc::clone(&handles), &pool_shutdown)
+                Pool::new(
+                    address.clone(),
+                    options,
+                    upstream,
+                    Arc::clone(&handles),
+                    &pool_shutdown,
+                )
             }
         });
         let shared = Arc::new(Shared::new(cluster, config.limits.clone(), count));
         let client_cores: Arc<[Core]> = handles.iter().map(|handle| Core::new(handle.clone())).collect();
-        let mut proxy =
-            Self { shared: Arc::clone(&shared), front, back, cores, listeners: Vec::new(), admin: None };
+        let mut proxy = Self {
+            shared: Arc::clone(&shared),
+            front,
+            back,
+            cores,
+            listeners: Vec::new(),
+            admin: None,
+        };
         for (socket, options) in bound.listeners.into_iter().zip(&config.listeners) {
             let address = local_address(&socket, options.address);
             tracing::info!(%address, "serving clients");
@@ -121,7 +133,11 @@ impl Proxy {
             tracing::info!(%address, "serving the admin endpoint");
             proxy.admin = Some(address);
             let socket = TcpListener::from_std(socket).map_err(|error| Error::Start("listener", error))?;
-            let view = View { shared, cores: client_cores, listeners: proxy.listeners.clone() };
+            let view = View {
+                shared,
+                cores: client_cores,
+                listeners: proxy.listeners.clone(),
+            };
             // It is the last to go: it tells how far the way down is.
             proxy.back.spawn("admin", admin::serve(socket, Arc::new(view)));
         }
@@ -145,7 +161,10 @@ impl Proxy {
         self.shared.stopping.store(true, Relaxed);
         self.front.begin();
         if !self.front.finished(DRAIN).await {
-            tracing::warn!(clients = self.shared.admission.count(), "clients were cut off in mid-command");
+            tracing::warn!(
+                clients = self.shared.admission.count(),
+                "clients were cut off in mid-command"
+            );
         }
         self.back.begin();
         self.back.finished(WIND_DOWN).await;
@@ -165,8 +184,16 @@ struct Bound {
 /// Binds every address before anything starts, so that a mistake leaves nothing half done.
 fn bind_all(config: &Config) -> Result<Bound, Error> {
     let bind = |address| listener::bind(address).map_err(|source| Error::Listen { address, source });
-    let listeners = config.listeners.iter().map(|listener| bind(listener.address)).collect::<Result<_, _>>()?;
-    let admin = config.admin.as_ref().map(|admin| bind(admin.address).map(|socket| (socket, admin.address))).transpose()?;
+    let listeners = config
+        .listeners
+        .iter()
+        .map(|listener| bind(listener.address))
+        .collect::<Result<_, _>>()?;
+    let admin = config
+        .admin
+        .as_ref()
+        .map(|admin| bind(admin.address).map(|socket| (socket, admin.address)))
+        .transpose()?;
     Ok(Bound { listeners, admin })
 }
 
@@ -185,13 +212,19 @@ fn start_cores(count: usize) -> Result<Vec<StartedCore>, Error> {
             let stopped = stop.clone();
             let thread = thread::Builder::new().name(format!("core-{index}"));
             let thread = thread.spawn(move || runtime.block_on(stopped.requested()));
-            Ok((handle, (stop, thread.map_err(|error| Error::Start("thread", error))?)))
+            Ok((
+                handle,
+                (stop, thread.map_err(|error| Error::Start("thread", error))?),
+            ))
         })
         .collect()
 }
 
 fn runtime() -> Result<Runtime, Error> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| Error::Start("runtime", error))
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Start("runtime", error))
 }
 
 /// Runs the proxy until SIGINT or SIGTERM.
@@ -225,7 +258,9 @@ pub fn sandbox(options: &DemoOptions, loader: Loader) -> Result<(), Error> {
             let proxy = Proxy::start(&config)?;
             let endpoints = Endpoints {
                 client_uri: format!("mongodb://{}/", proxy.listeners()[0]),
-                admin_url: proxy.admin().map_or("off".to_owned(), |address| format!("http://{address}")),
+                admin_url: proxy
+                    .admin()
+                    .map_or("off".to_owned(), |address| format!("http://{address}")),
             };
             Ok::<_, Box<dyn StdError + Send + Sync>>((endpoints, async move || proxy.stop().await))
         })

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::{Failure, complain, file_limit, locate, say};
 use crate::config::{Config, display_size};
 
-/// Checks a configuration without starting anything: prints every mistake with file, line and key, then what is worth
-/// a look, then what the configuration means.
+/// Checks a configuration and shows what it means.
 ///
-/// Mistakes and warnings go to standard error, the summary to standard output.
+/// Nothing is started. Prints every mistake with file, line and key, then what is worth a look, then what the
+/// configuration means. Mistakes and warnings go to standard error, the summary to standard output.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub(super) struct Arguments {

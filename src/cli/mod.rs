@@ -22,7 +22,7 @@ use crate::{config::Mistakes, telemetry::log};
 /// Stands between applications and a MongoDB replica set: pooled connections, reads sent where their read preference
 /// asks, one address for the whole set.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, long_about = None, after_long_help = HELP)]
+#[command(name = "tidegate", version, after_long_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -30,13 +30,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the proxy
     Run(run::Arguments),
-    /// Check a configuration and show what it means
     Check(check::Arguments),
-    /// Start a real local replica set and a proxy in front of it, to try things out
     Sandbox(sandbox::Arguments),
-    /// Show the state of a running proxy
     Status(status::Arguments),
 }
 
@@ -145,9 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_examples_and_exit_codes_in_its_long_help() {
+    fn every_command_has_a_description_examples_and_exit_codes_in_its_long_help() {
         for command in Cli::command().get_subcommands_mut() {
             let help = command.render_long_help().to_string();
+            assert!(command.get_long_about().is_some(), "{}", command.get_name());
             assert!(
                 help.contains("Examples:") && help.contains("Exit codes:"),
                 "{}: {help}",

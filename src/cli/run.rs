@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use super::{Failure, file_limit, locate};
 use crate::{config::Config, telemetry::log};
 
-/// Runs the proxy until it is told to stop (SIGINT or SIGTERM).
+/// Runs the proxy.
 ///
-/// Without --config, the file is the one in TIDEGATE_CONFIG, else ./proxy.toml; with TIDEGATE_UPSTREAM__URI set, no file
-/// is needed. All mistakes in the configuration are reported at once, and nothing is started.
+/// It stops on SIGINT or SIGTERM. Without --config, the file is the one in TIDEGATE_CONFIG, else ./proxy.toml; with
+/// TIDEGATE_UPSTREAM__URI set, no file is needed. If the configuration has mistakes, all are reported and nothing is
+/// started.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub(super) struct Arguments {

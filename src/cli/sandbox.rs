@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::{Failure, locate, run::prepare};
 use crate::{config::Loader, sandbox::demo::DemoOptions, telemetry::log};
 
-/// Starts a real replica set of mongod processes on this machine and a proxy in front of it, prints the URI for
-/// applications, and removes everything on Ctrl-C.
+/// Starts a real local replica set and a proxy in front of it, to try things out.
+///
+/// Prints the URI for applications, and stops and removes everything on Ctrl-C.
 ///
 /// mongod is the binary in TIDEGATE_MONGOD, else the one in PATH, else one that is downloaded once.
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,9 @@
 
 use super::Failure;
 
-/// Asks the admin endpoint of a running proxy for its state: the nodes, their pools, the clients.
+/// Shows the state of a running proxy.
+///
+/// Asks its admin endpoint for the nodes, their pools and the clients.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub(super) struct Arguments {

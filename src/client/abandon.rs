@@ -41,11 +41,15 @@ pub(super) async fn discard(
         }
         Incoming::Large(_) => return Ok(()),
     };
-    let Ok(reply) = relay::body(&reply).and_then(Reply::peek) else { return Ok(()) };
-    if let Some(cursor) = reply.cursor_id.filter(|id| *id != 0 && request.cursor_id.is_none()) {
-        if let Some(kill) = kill_cursor(frame, request, cursor) {
-            let _ = tokio::time::timeout(KILL_TIME, lease.run(&kill)).await;
-        }
+    let Ok(reply) = relay::body(&reply).and_then(Reply::peek) else {
+        return Ok(());
+    };
+    if let Some(cursor) = reply
+        .cursor_id
+        .filter(|id| *id != 0 && request.cursor_id.is_none())
+        && let Some(kill) = kill_cursor(frame, request, cursor)
+    {
+        let _ = tokio::time::timeout(KILL_TIME, lease.run(&kill)).await;
     }
     Ok(())
 }
@@ -60,9 +64,15 @@ fn kill_cursor(frame: &Frame, request: &Request, cursor: i64) -> Option<RawDocum
     let mut kill = rawdoc! { "killCursors": collection, "cursors": [cursor] };
     for key in ["apiVersion", "apiStrict", "apiDeprecationErrors"] {
         if let Ok(Some(value)) = body.get(key) {
-            kill.append(bson::raw::CString::try_from(key.to_owned()).ok()?, value.to_owned());
+            kill.append(
+                bson::raw::CString::try_from(key.to_owned()).ok()?,
+                value.to_owned(),
+            );
         }
     }
-    kill.append(bson::raw::cstr!("$db"), std::str::from_utf8(request.db(frame.bytes())).ok()?);
+    kill.append(
+        bson::raw::cstr!("$db"),
+        std::str::from_utf8(request.db(frame.bytes())).ok()?,
+    );
     Some(kill)
 }

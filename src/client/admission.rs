@@ -42,7 +42,11 @@ impl Admission {
     /// Bounds without clients.
     #[must_use]
     pub fn new(max: usize, max_per_address: Option<usize>) -> Self {
-        Self { max, max_per_address, present: Arc::default() }
+        Self {
+            max,
+            max_per_address,
+            present: Arc::default(),
+        }
     }
 
     /// Lets a client in.
@@ -60,7 +64,10 @@ impl Admission {
         }
         present.total += 1;
         present.by_address.insert(address, here + 1);
-        Ok(Admitted { admission: self.clone(), address })
+        Ok(Admitted {
+            admission: self.clone(),
+            address,
+        })
     }
 
     /// How many clients are connected.

@@ -28,7 +28,11 @@ pub(super) struct Gone;
 
 /// Waits for `what`. Bytes that the client sends meanwhile (pipelined requests) are read and kept, up to a bound beyond
 /// which the client is no longer watched.
-pub(super) async fn attend<T>(client: &mut Socket, if_gone: IfGone, what: impl Future<Output = T>) -> Result<T, Gone> {
+pub(super) async fn attend<T>(
+    client: &mut Socket,
+    if_gone: IfGone,
+    what: impl Future<Output = T>,
+) -> Result<T, Gone> {
     let mut what = pin!(what);
     let mut grace: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
@@ -47,7 +51,12 @@ pub(super) async fn attend<T>(client: &mut Socket, if_gone: IfGone, what: impl F
             match if_gone {
                 IfGone::Stop => return Poll::Ready(Err(Gone)),
                 IfGone::GoOnFor(limit) => {
-                    if grace.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx).is_ready() {
+                    if grace
+                        .get_or_insert_with(|| Box::pin(sleep(limit)))
+                        .as_mut()
+                        .poll(cx)
+                        .is_ready()
+                    {
                         return Poll::Ready(Err(Gone));
                     }
                 }

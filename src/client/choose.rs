@@ -44,12 +44,19 @@ impl Patience {
     /// Patience from now on.
     pub(super) fn new(request: &Request, selection: Duration) -> Self {
         let max_time = request.deadline_millis().map(Duration::from_millis);
-        Self { since: Instant::now(), max_time, selection }
+        Self {
+            since: Instant::now(),
+            max_time,
+            selection,
+        }
     }
 
     /// When waiting for a node ends.
     pub(super) fn deadline(&self) -> Instant {
-        self.since + self.max_time.map_or(self.selection, |max| max.min(self.selection))
+        self.since
+            + self
+                .max_time
+                .map_or(self.selection, |max| max.min(self.selection))
     }
 
     /// What is left of `maxTimeMS`.
@@ -89,7 +96,10 @@ impl Session {
         };
         let found = snapshot.select(&criteria, self.shared.cluster.selection());
         let found = found.map_err(|error| ErrorReply::unreachable(request, error.to_string()))?;
-        Ok(found.map(|(pool, kind)| Chosen { pool: Arc::clone(pool), kind }))
+        Ok(found.map(|(pool, kind)| Chosen {
+            pool: Arc::clone(pool),
+            kind,
+        }))
     }
 
     /// Waits for a node that fits.
@@ -111,7 +121,11 @@ impl Session {
                 Ok(Ok(Ok(()))) => {}
                 Ok(_) => {
                     let detail = describe(route, self);
-                    return Err(NoNode::Answer(patience.expired(request, "node that fits", &detail)));
+                    return Err(NoNode::Answer(patience.expired(
+                        request,
+                        "node that fits",
+                        &detail,
+                    )));
                 }
                 Err(_) => return Err(NoNode::Gone),
             }
@@ -123,7 +137,10 @@ impl Session {
         let snapshot = self.shared.cluster.load();
         let index = snapshot.topology.index_of(address)?;
         let kind = snapshot.topology.servers().get(index)?.kind;
-        snapshot.nodes.get(index).map(|pool| Chosen { pool: Arc::clone(pool), kind })
+        snapshot.nodes.get(index).map(|pool| Chosen {
+            pool: Arc::clone(pool),
+            kind,
+        })
     }
 
     /// The data-bearing nodes, the primary first.
@@ -133,7 +150,10 @@ impl Session {
             .topology
             .data_bearing()
             .filter_map(|(index, server)| {
-                snapshot.nodes.get(index).map(|pool| Chosen { pool: Arc::clone(pool), kind: server.kind })
+                snapshot.nodes.get(index).map(|pool| Chosen {
+                    pool: Arc::clone(pool),
+                    kind: server.kind,
+                })
             })
             .collect();
         nodes.sort_by_key(|node| node.kind != ServerKind::RsPrimary);
@@ -149,11 +169,18 @@ impl Session {
     ) -> Result<Result<Lease, CheckOutError>, NoNode> {
         self.counters().pool_waits.one();
         let wait = pool.wait(self.core, patience.max_time_left());
-        attend(&mut self.client, if_gone(request), wait).await.map_err(|_| NoNode::Gone)
+        attend(&mut self.client, if_gone(request), wait)
+            .await
+            .map_err(|_| NoNode::Gone)
     }
 
     /// The answer to a command that got no connection, once no other attempt is made.
-    pub(super) fn no_connection(&self, error: &CheckOutError, request: &Request, patience: Patience) -> ErrorReply {
+    pub(super) fn no_connection(
+        &self,
+        error: &CheckOutError,
+        request: &Request,
+        patience: Patience,
+    ) -> ErrorReply {
         if patience.max_time_left() == Some(Duration::ZERO) {
             return ErrorReply::max_time_expired("a connection");
         }
@@ -166,7 +193,11 @@ impl Session {
 
 /// Reads that nobody waits for any more are given up; a write that arrived is executed.
 fn if_gone(request: &Request) -> IfGone {
-    if request.is_abandonable() { IfGone::Stop } else { IfGone::GoOn }
+    if request.is_abandonable() {
+        IfGone::Stop
+    } else {
+        IfGone::GoOn
+    }
 }
 
 fn describe(route: &Route, session: &Session) -> String {
@@ -177,7 +208,11 @@ fn describe(route: &Route, session: &Session) -> String {
     };
     let snapshot = session.shared.cluster.load();
     let servers = snapshot.topology.servers().iter().map(|server| {
-        let error = server.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
+        let error = server
+            .error
+            .as_deref()
+            .map(|error| format!(" ({error})"))
+            .unwrap_or_default();
         format!("{} is {}{error}", server.address, server.kind.name())
     });
     format!("wanted {wanted}; {}", servers.collect::<Vec<_>>().join(", "))

@@ -63,18 +63,24 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
             Some(node) => attempt(session, &mut inbound, &node, None).await,
             None => Box::pin(fan_out::find_cursor(session, &mut inbound, id)).await,
         },
-        Route::Primary | Route::Read(_) | Route::AnyNode => match session.choose_now(&route, &inbound.request) {
-            Ok(Some(node)) => match attempt(session, &mut inbound, &node, None).await {
-                Attempt::Reply(lease, incoming) => Attempt::Reply(lease, incoming),
-                failed => Box::pin(go_on(session, &mut inbound, &route, failed)).await,
-            },
-            Ok(None) => Box::pin(choose_and_attempt(session, &mut inbound, &route)).await,
-            Err(error) => Attempt::Answer(error),
-        },
+        Route::Primary | Route::Read(_) | Route::AnyNode => {
+            match session.choose_now(&route, &inbound.request) {
+                Ok(Some(node)) => match attempt(session, &mut inbound, &node, None).await {
+                    Attempt::Reply(lease, incoming) => Attempt::Reply(lease, incoming),
+                    failed => Box::pin(go_on(session, &mut inbound, &route, failed)).await,
+                },
+                Ok(None) => Box::pin(choose_and_attempt(session, &mut inbound, &route)).await,
+                Err(error) => Attempt::Answer(error),
+            }
+        }
     };
     match outcome {
         Attempt::Reply(lease, incoming) => {
-            let Inbound { frame, request, reply_to } = inbound;
+            let Inbound {
+                frame,
+                request,
+                reply_to,
+            } = inbound;
             if session.client.has_ended() {
                 return Box::pin(abandon::discard(session, lease, incoming, &frame, &request)).await;
             }
@@ -97,10 +103,23 @@ fn note(session: &Session, inbound: &Inbound) {
 }
 
 fn route(session: &Session, inbound: &Inbound) -> Result<Route, ErrorReply> {
-    let wire = || session.shared.cluster.load().topology.wire_version_range().map_or(0, |(_, max)| max);
+    let wire = || {
+        session
+            .shared
+            .cluster
+            .load()
+            .topology
+            .wire_version_range()
+            .map_or(0, |(_, max)| max)
+    };
     // Only `$out` and `$merge` ask for the nodes' version.
     let max_wire_version = if inbound.request.writes { wire() } else { 0 };
-    decide(&inbound.request, inbound.frame.bytes(), &session.listener.read_preference, max_wire_version)
+    decide(
+        &inbound.request,
+        inbound.frame.bytes(),
+        &session.listener.read_preference,
+        max_wire_version,
+    )
 }
 
 fn pinned(session: &Session, cursor: i64) -> Option<Chosen> {
@@ -143,11 +162,18 @@ async fn wait_for_connection(
 ) -> Result<Lease, Attempt> {
     let timeout = session.shared.cluster.server_selection_timeout();
     let patience = patience.unwrap_or_else(|| Patience::new(&inbound.request, timeout));
-    let lease = match session.check_out_later(&node.pool, &inbound.request, patience).await {
+    let lease = match session
+        .check_out_later(&node.pool, &inbound.request, patience)
+        .await
+    {
         Ok(Ok(lease)) => lease,
         Ok(Err(error)) => {
             if patience.max_time_left().is_some_and(|left| left.is_zero()) {
-                return Err(Attempt::Answer(session.no_connection(&error, &inbound.request, patience)));
+                return Err(Attempt::Answer(session.no_connection(
+                    &error,
+                    &inbound.request,
+                    patience,
+                )));
             }
             return Err(Attempt::NoConnection(error));
         }
@@ -179,18 +205,29 @@ fn prepare(inbound: &mut Inbound, kind: ServerKind) -> Result<(), ErrorReply> {
 
 /// Waits for a node, and goes on from there.
 async fn choose_and_attempt(session: &mut Session, inbound: &mut Inbound, route: &Route) -> Attempt {
-    let patience = Patience::new(&inbound.request, session.shared.cluster.server_selection_timeout());
+    let patience = Patience::new(
+        &inbound.request,
+        session.shared.cluster.server_selection_timeout(),
+    );
     let attempted = attempt_later(session, inbound, route, patience).await;
     repeat(session, inbound, route, patience, attempted).await
 }
 
 /// Goes on after a first attempt that brought no reply.
 async fn go_on(session: &mut Session, inbound: &mut Inbound, route: &Route, failed: Attempt) -> Attempt {
-    let patience = Patience::new(&inbound.request, session.shared.cluster.server_selection_timeout());
+    let patience = Patience::new(
+        &inbound.request,
+        session.shared.cluster.server_selection_timeout(),
+    );
     repeat(session, inbound, route, patience, failed).await
 }
 
-async fn attempt_later(session: &mut Session, inbound: &mut Inbound, route: &Route, patience: Patience) -> Attempt {
+async fn attempt_later(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    route: &Route,
+    patience: Patience,
+) -> Attempt {
     match session.choose_later(route, &inbound.request, patience).await {
         Ok(node) => {
             charge_wait(inbound, patience);
@@ -240,14 +277,24 @@ pub(super) async fn tell(session: &mut Session, failed: Attempt, inbound: &Inbou
     let counters = session.counters();
     let error = match failed {
         Attempt::Reply(..) => return Ok(()),
-        Attempt::Gone => return if session.client.buffered().is_empty() { Err(End::Client) } else { Ok(()) },
+        Attempt::Gone => {
+            return if session.client.buffered().is_empty() {
+                Err(End::Client)
+            } else {
+                Ok(())
+            };
+        }
         Attempt::Answer(error) => {
             counters.commands_failed.one();
             error
         }
         Attempt::NoConnection(error) => {
             let overloaded = matches!(error, CheckOutError::Timeout { .. });
-            if overloaded { counters.commands_overloaded.one() } else { counters.commands_failed.one() }
+            if overloaded {
+                counters.commands_overloaded.one()
+            } else {
+                counters.commands_failed.one()
+            }
             let patience = Patience::new(request, session.shared.cluster.server_selection_timeout());
             session.no_connection(&error, request, patience)
         }
@@ -266,7 +313,10 @@ pub(super) async fn tell(session: &mut Session, failed: Attempt, inbound: &Inbou
 
 fn failed_message(failure: &Failure, request: &Request, message: &[u8]) -> String {
     let name = String::from_utf8_lossy(request.name(message)).into_owned();
-    format!("{name} failed on its way to the replica set: {failure}; {}", failure.sent)
+    format!(
+        "{name} failed on its way to the replica set: {failure}; {}",
+        failure.sent
+    )
 }
 
 /// Answers a command that cannot be routed.

@@ -20,7 +20,12 @@ use crate::{
 /// `CursorNotFound`.
 const CURSOR_NOT_FOUND: i32 = 43;
 /// The arrays of a `killCursors` reply, the better outcome first.
-const OUTCOMES: [&str; 4] = ["cursorsKilled", "cursorsAlive", "cursorsUnknown", "cursorsNotFound"];
+const OUTCOMES: [&str; 4] = [
+    "cursorsKilled",
+    "cursorsAlive",
+    "cursorsUnknown",
+    "cursorsNotFound",
+];
 
 /// Looks for a cursor that this process does not know, because another opened it or it was forgotten: on each
 /// data-bearing node in turn. A node that does not have it says so and has done nothing.
@@ -48,7 +53,10 @@ pub(super) async fn kill_cursors(session: &mut Session, inbound: Inbound) -> Res
         Ok(body) => body,
         Err(error) => return say(session, &error.to_document(), &inbound).await,
     };
-    let ids: Vec<i64> = body.get_array("cursors").map(|ids| ids.iter().filter_map(as_id).collect()).unwrap_or_default();
+    let ids: Vec<i64> = body
+        .get_array("cursors")
+        .map(|ids| ids.iter().filter_map(as_id).collect())
+        .unwrap_or_default();
     let everywhere = session.data_bearing();
     if everywhere.is_empty() || ids.is_empty() {
         // The primary, once there is one, says what is wrong with a command without cursors.
@@ -58,7 +66,10 @@ pub(super) async fn kill_cursors(session: &mut Session, inbound: Inbound) -> Res
     let mut last_error = None;
     for (node, ids) in by_node(session, &ids, &everywhere) {
         let mut part = body.clone();
-        part.insert("cursors", ids.iter().map(|id| Bson::Int64(*id)).collect::<Vec<_>>());
+        part.insert(
+            "cursors",
+            ids.iter().map(|id| Bson::Int64(*id)).collect::<Vec<_>>(),
+        );
         match run_on(session, &node, &part, &inbound).await {
             Ok(reply) if is_ok(&reply) => merge(&mut found, &reply),
             Ok(reply) => last_error = Some(reply),
@@ -71,7 +82,10 @@ pub(super) async fn kill_cursors(session: &mut Session, inbound: Inbound) -> Res
     let reply = last_error.unwrap_or_else(|| {
         let mut reply = Document::new();
         for (rank, name) in OUTCOMES.iter().enumerate() {
-            let of_rank = ids.iter().filter(|id| found.get(id) == Some(&rank)).map(|id| Bson::Int64(*id));
+            let of_rank = ids
+                .iter()
+                .filter(|id| found.get(id) == Some(&rank))
+                .map(|id| Bson::Int64(*id));
             reply.insert(*name, of_rank.collect::<Vec<_>>());
         }
         reply.insert("ok", 1.0);
@@ -94,7 +108,10 @@ pub(super) async fn all_nodes(session: &mut Session, inbound: Inbound) -> Result
             Ok(reply) => reply,
             Err(error) => to_document(&ErrorReply::unreachable(&inbound.request, error).to_document()),
         };
-        if answer.as_ref().is_none_or(|answer| is_ok(answer) && !is_ok(&reply)) {
+        if answer
+            .as_ref()
+            .is_none_or(|answer| is_ok(answer) && !is_ok(&reply))
+        {
             answer = Some(reply);
         }
     }
@@ -103,8 +120,13 @@ pub(super) async fn all_nodes(session: &mut Session, inbound: Inbound) -> Result
 
 /// Leaves the command to the primary.
 async fn one_node(session: &mut Session, mut inbound: Inbound) -> Result<(), End> {
-    let patience = Patience::new(&inbound.request, session.shared.cluster.server_selection_timeout());
-    let chosen = session.choose_later(&crate::routing::Route::Primary, &inbound.request, patience).await;
+    let patience = Patience::new(
+        &inbound.request,
+        session.shared.cluster.server_selection_timeout(),
+    );
+    let chosen = session
+        .choose_later(&crate::routing::Route::Primary, &inbound.request, patience)
+        .await;
     let attempted = match chosen {
         Ok(node) => attempt(session, &mut inbound, &node, Some(patience)).await,
         Err(super::choose::NoNode::Answer(error)) => Attempt::Answer(error),
@@ -120,7 +142,8 @@ async fn one_node(session: &mut Session, mut inbound: Inbound) -> Result<(), End
 
 /// The cursors by the node that each is asked of.
 fn by_node(session: &Session, ids: &[i64], everywhere: &[Chosen]) -> Vec<(Chosen, Vec<i64>)> {
-    let mut parts: Vec<(Chosen, Vec<i64>)> = everywhere.iter().map(|node| (node.clone(), Vec::new())).collect();
+    let mut parts: Vec<(Chosen, Vec<i64>)> =
+        everywhere.iter().map(|node| (node.clone(), Vec::new())).collect();
     for id in ids {
         let known = session.shared.pins.get(*id, Instant::now());
         let is_known_here = |node: &Chosen| known.as_ref() == Some(node.pool.address());
@@ -143,15 +166,29 @@ fn merge(found: &mut HashMap<i64, usize>, reply: &Document) {
     }
 }
 
-async fn run_on(session: &mut Session, node: &Chosen, body: &Document, inbound: &Inbound) -> Result<Document, String> {
+async fn run_on(
+    session: &mut Session,
+    node: &Chosen,
+    body: &Document,
+    inbound: &Inbound,
+) -> Result<Document, String> {
     let mut lease = match node.pool.try_check_out(session.core) {
         Some(lease) => lease,
         None => {
-            let limit = inbound.request.deadline_millis().map(std::time::Duration::from_millis);
-            node.pool.wait(session.core, limit).await.map_err(|error| error.to_string())?
+            let limit = inbound
+                .request
+                .deadline_millis()
+                .map(std::time::Duration::from_millis);
+            node.pool
+                .wait(session.core, limit)
+                .await
+                .map_err(|error| error.to_string())?
         }
     };
-    let reply = lease.run(&to_raw(body)).await.map_err(|failure| failure.to_string())?;
+    let reply = lease
+        .run(&to_raw(body))
+        .await
+        .map_err(|failure| failure.to_string())?;
     let raw = RawDoc::prefix(reply.as_bytes()).map_err(|error| error.to_string())?;
     match state_change::mask(raw) {
         Ok(Some(masked)) => Ok(masked),
@@ -168,13 +205,18 @@ async fn say(session: &mut Session, reply: &RawDocument, inbound: &Inbound) -> R
 
 fn decode(inbound: &Inbound) -> Result<Document, ErrorReply> {
     let invalid = |error| ErrorReply::invalid_message(&error);
-    let body = inbound.request.layout.body(inbound.frame.bytes()).map_err(invalid)?;
+    let body = inbound
+        .request
+        .layout
+        .body(inbound.frame.bytes())
+        .map_err(invalid)?;
     Document::from_reader(body.bytes())
         .map_err(|_| invalid(crate::wire::WireError::Bson("the command cannot be decoded")))
 }
 
 fn is_ok(reply: &Document) -> bool {
-    matches!(reply.get("ok"), Some(Bson::Double(ok)) if *ok == 1.0) || matches!(reply.get("ok"), Some(Bson::Int32(1)))
+    matches!(reply.get("ok"), Some(Bson::Double(ok)) if *ok == 1.0)
+        || matches!(reply.get("ok"), Some(Bson::Int32(1)))
 }
 
 fn as_id(id: &Bson) -> Option<i64> {

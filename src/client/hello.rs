@@ -27,7 +27,14 @@ pub(super) fn document(session: &Session, inbound: &Inbound) -> Option<RawDocume
     if hello_ok {
         hello.append(cstr!("helloOk"), true);
     }
-    hello.append(if is_hello { cstr!("isWritablePrimary") } else { cstr!("ismaster") }, true);
+    hello.append(
+        if is_hello {
+            cstr!("isWritablePrimary")
+        } else {
+            cstr!("ismaster")
+        },
+        true,
+    );
     hello.append(cstr!("msg"), "isdbgrid");
     hello.append(cstr!("maxBsonObjectSize"), limits.max_bson_object_size);
     let largest = limits.max_message_size_bytes.min(MAX_MESSAGE_LEN as i32) - SPLICE_ROOM;

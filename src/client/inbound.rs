@@ -57,7 +57,8 @@ pub(super) fn receive(frame: Frame) -> Result<Received, End> {
     let request_id = frame.header().request_id;
     match frame.header().op_code {
         OpCode::Msg => {
-            let no_reply = op_msg::peek_flags(frame.bytes()).is_ok_and(|flags| flags & op_msg::MORE_TO_COME != 0);
+            let no_reply =
+                op_msg::peek_flags(frame.bytes()).is_ok_and(|flags| flags & op_msg::MORE_TO_COME != 0);
             let form = if no_reply { ReplyForm::None } else { ReplyForm::Msg };
             peek(frame, ReplyTo { request_id, form })
         }
@@ -67,7 +68,13 @@ pub(super) fn receive(frame: Frame) -> Result<Received, End> {
                 return Ok(Received::Answer(failed_query(request_id)?));
             }
             let translated = legacy_translate::command_to_op_msg(&query, request_id)?;
-            peek(translated, ReplyTo { request_id, form: ReplyForm::Legacy })
+            peek(
+                translated,
+                ReplyTo {
+                    request_id,
+                    form: ReplyForm::Legacy,
+                },
+            )
         }
         OpCode::GetMore => {
             let mut out = BytesMut::new();
@@ -82,11 +89,17 @@ pub(super) fn receive(frame: Frame) -> Result<Received, End> {
 fn peek(frame: Frame, reply_to: ReplyTo) -> Result<Received, End> {
     let layout = match op_msg::Layout::parse(frame.bytes()) {
         Ok(layout) => layout,
-        Err(error) if error.is_answerable() => return answer_error(&ErrorReply::invalid_message(&error), reply_to),
+        Err(error) if error.is_answerable() => {
+            return answer_error(&ErrorReply::invalid_message(&error), reply_to);
+        }
         Err(error) => return Err(End::Protocol(error)),
     };
     match Request::peek(frame.bytes(), layout) {
-        Ok(request) => Ok(Received::Command(Inbound { frame, request, reply_to })),
+        Ok(request) => Ok(Received::Command(Inbound {
+            frame,
+            request,
+            reply_to,
+        })),
         Err(error) => answer_error(&error, reply_to),
     }
 }
@@ -100,7 +113,13 @@ fn failed_query(request_id: i32) -> Result<BytesMut, End> {
     let mut out = BytesMut::new();
     let document = ErrorReply::legacy_query().to_legacy_query_failure();
     let document = RawDoc::prefix(document.as_bytes())?;
-    legacy::encode_reply(document, legacy::QUERY_FAILURE | legacy::AWAIT_CAPABLE, 0, request_id, &mut out);
+    legacy::encode_reply(
+        document,
+        legacy::QUERY_FAILURE | legacy::AWAIT_CAPABLE,
+        0,
+        request_id,
+        &mut out,
+    );
     Ok(out)
 }
 

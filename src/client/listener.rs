@@ -37,7 +37,10 @@ impl Core {
     /// A core whose sessions run on `runtime`.
     #[must_use]
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, sessions: AtomicUsize::new(0) }
+        Self {
+            runtime,
+            sessions: AtomicUsize::new(0),
+        }
     }
 
     /// The sessions that it serves.
@@ -108,8 +111,12 @@ fn deal(
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     let stream = stream.into_std()?;
-    let index = (0..cores.len()).min_by_key(|index| cores[*index].sessions()).unwrap_or_default();
-    let Some(core) = cores.get(index) else { return Ok(()) };
+    let index = (0..cores.len())
+        .min_by_key(|index| cores[*index].sessions())
+        .unwrap_or_default();
+    let Some(core) = cores.get(index) else {
+        return Ok(());
+    };
     core.sessions.fetch_add(1, Relaxed);
     shared.counters.core(index).clients_accepted.one();
     let (options, shared, cores) = (Arc::clone(options), Arc::clone(shared), Arc::clone(cores));
@@ -118,7 +125,9 @@ fn deal(
     let _entered = core.runtime.enter();
     let stream = TcpStream::from_std(stream)?;
     shutdown.spawn_to_end(async move {
-        Session::new(Socket::new(stream), peer, index, options, shared).serve(session_shutdown).await;
+        Session::new(Socket::new(stream), peer, index, options, shared)
+            .serve(session_shutdown)
+            .await;
         cores[index].sessions.fetch_sub(1, Relaxed);
         drop(admitted);
     });

@@ -24,7 +24,9 @@ pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inboun
             "authInfo": { "authenticatedUsers": [], "authenticatedUserRoles": [] },
             "ok": 1.0,
         },
-        Local::IsDbGrid => rawdoc! { "isdbgrid": 1, "hostname": session.listener.address.to_string(), "ok": 1.0 },
+        Local::IsDbGrid => {
+            rawdoc! { "isdbgrid": 1, "hostname": session.listener.address.to_string(), "ok": 1.0 }
+        }
     };
     match encode(&reply, inbound.reply_to)? {
         Some(reply) => session.answer(reply).await,
@@ -41,8 +43,12 @@ async fn first_hello(session: &mut Session, inbound: &Inbound) -> RawDocumentBuf
             return hello;
         }
         let changed = tokio::time::timeout_at(deadline, changes.changed());
-        if !matches!(attend(&mut session.client, IfGone::Stop, changed).await, Ok(Ok(Ok(())))) {
-            let error = ErrorReply::unreachable(&inbound.request, "no node of the replica set has answered yet");
+        if !matches!(
+            attend(&mut session.client, IfGone::Stop, changed).await,
+            Ok(Ok(Ok(())))
+        ) {
+            let error =
+                ErrorReply::unreachable(&inbound.request, "no node of the replica set has answered yet");
             return error.to_document();
         }
     }

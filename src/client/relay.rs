@@ -93,7 +93,12 @@ async fn relay_large(
 }
 
 /// Tells the client that the reply broke off before any of it was passed on.
-async fn broken(session: &mut Session, failure: &Failure, request: &Request, reply_to: ReplyTo) -> Result<(), End> {
+async fn broken(
+    session: &mut Session,
+    failure: &Failure,
+    request: &Request,
+    reply_to: ReplyTo,
+) -> Result<(), End> {
     session.counters().commands_failed.one();
     session.shared.cluster.request_check();
     let message = format!("the reply broke off: {failure}; the command may have been executed");
@@ -125,7 +130,9 @@ async fn pass_on(
         if let Some(masked) = masked(&frame) {
             session.counters().state_changes_masked.one();
             session.shared.cluster.request_check();
-            let Some(reply) = encode(&masked, reply_to)? else { return Ok(()) };
+            let Some(reply) = encode(&masked, reply_to)? else {
+                return Ok(());
+            };
             return session.answer(reply).await;
         }
     }
@@ -170,13 +177,13 @@ pub(super) fn remember(session: &Session, reply: &Reply, node: &crate::topology:
     let pins = &session.shared.pins;
     match (request.cursor_id, reply.cursor_id) {
         (Some(old), Some(0)) => pins.remove(old),
-        (Some(old), Some(id)) => {
-            if old != id || pins.get(id, Instant::now()).is_none() {
-                pins.insert(id, node.clone(), Instant::now());
-            }
+        (Some(old), Some(id)) if (old != id || pins.get(id, Instant::now()).is_none()) => {
+            pins.insert(id, node.clone(), Instant::now());
         }
         (Some(old), None) if reply.code == 43 => pins.remove(old),
-        (None, Some(id)) if id != 0 && request.may_have_cursor() => pins.insert(id, node.clone(), Instant::now()),
+        (None, Some(id)) if id != 0 && request.may_have_cursor() => {
+            pins.insert(id, node.clone(), Instant::now())
+        }
         _ => {}
     }
 }

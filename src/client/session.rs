@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::{ListenerOptions, exchange::exchange, shared::Shared};
 use crate::{
-    net::{Permit, Socket, buffers, budget},
+    net::{Permit, Socket, budget, buffers},
     shutdown::Shutdown,
     telemetry::Counters,
     wire::{Frame, WireError},
@@ -78,7 +78,16 @@ impl Session {
         shared: Arc<Shared>,
     ) -> Self {
         let id = shared.next_id();
-        Self { client, peer, id, core, listener, shared, greeted: false, idle: None }
+        Self {
+            client,
+            peer,
+            id,
+            core,
+            listener,
+            shared,
+            greeted: false,
+            idle: None,
+        }
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -126,7 +135,11 @@ impl Session {
                     return Poll::Ready(End::Stopping);
                 }
             }
-            if shared.stopping.load(Relaxed) && !busy.load(Relaxed) { Poll::Ready(End::Stopping) } else { Poll::Pending }
+            if shared.stopping.load(Relaxed) && !busy.load(Relaxed) {
+                Poll::Ready(End::Stopping)
+            } else {
+                Poll::Pending
+            }
         })
         .await
     }
@@ -160,20 +173,25 @@ impl Session {
                 return Err(End::Client);
             }
         }
-        if let Some(header) = self.client.peek_header()? {
-            if header.length <= budget::SMALL {
-                if let Some(frame) = self.client.take_frame()? {
-                    return Ok((frame, None));
-                }
-            }
+        if let Some(header) = self.client.peek_header()?
+            && header.length <= budget::SMALL
+            && let Some(frame) = self.client.take_frame()?
+        {
+            return Ok((frame, None));
         }
         Box::pin(self.rest_of_message()).await
     }
 
     /// Waits for the first bytes of a message, within the handshake or idle timeout.
     async fn wait_for_bytes(&mut self) -> Result<usize, End> {
-        let limit = if self.greeted { self.shared.limits.idle_timeout } else { Some(self.shared.limits.handshake_timeout) };
-        let Some(limit) = limit else { return Ok(self.client.fill().await?) };
+        let limit = if self.greeted {
+            self.shared.limits.idle_timeout
+        } else {
+            Some(self.shared.limits.handshake_timeout)
+        };
+        let Some(limit) = limit else {
+            return Ok(self.client.fill().await?);
+        };
         let since = Instant::now();
         let (client, idle) = (&mut self.client, &mut self.idle);
         let counted = poll_fn(|cx| match client.poll_fill(cx) {
@@ -190,7 +208,11 @@ impl Session {
     /// Waits for the rest of a message that has begun: in its time, and with room for it.
     async fn rest_of_message(&mut self) -> Result<(Frame, Option<Permit>), End> {
         let started = Instant::now();
-        let small_time = if self.greeted { budget::transfer_time(0) } else { self.shared.limits.handshake_timeout };
+        let small_time = if self.greeted {
+            budget::transfer_time(0)
+        } else {
+            self.shared.limits.handshake_timeout
+        };
         let header = loop {
             if let Some(header) = self.client.peek_header()? {
                 break header;
@@ -205,7 +227,11 @@ impl Session {
             }
         };
         let permit = self.shared.requests.acquire(header.length).await;
-        let time = if self.greeted { budget::transfer_time(header.length) } else { small_time };
+        let time = if self.greeted {
+            budget::transfer_time(header.length)
+        } else {
+            small_time
+        };
         match tokio::time::timeout(time, self.client.fill_to(header.length)).await {
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(End::Protocol(WireError::Truncated("frame")));
@@ -230,7 +256,9 @@ impl Session {
             Ok(())
         } else {
             Box::pin(async move {
-                let written = tokio::time::timeout(budget::transfer_time(reply.len()), self.client.write_all(&reply)).await;
+                let written =
+                    tokio::time::timeout(budget::transfer_time(reply.len()), self.client.write_all(&reply))
+                        .await;
                 written.map_err(|_| End::TooSlow(reply.len()))?.map_err(End::Io)
             })
             .await

@@ -10,12 +10,7 @@ use std::{
 
 use super::{Limits, admission::Admission};
 use crate::{
-    net::Budget,
-    pool::Pool,
-    routing::Pins,
-    telemetry::PerCore,
-    topology::Address,
-    upstream::Cluster,
+    net::Budget, pool::Pool, routing::Pins, telemetry::PerCore, topology::Address, upstream::Cluster,
 };
 
 /// Most cursors whose node is remembered.

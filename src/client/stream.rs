@@ -34,7 +34,11 @@ pub(super) struct Head {
 }
 
 /// Waits for the head of a large reply. `None` if it must be held whole.
-pub(super) async fn head(lease: &mut Lease, header: &Header, request: &Request) -> Result<Option<Head>, Failure> {
+pub(super) async fn head(
+    lease: &mut Lease,
+    header: &Header,
+    request: &Request,
+) -> Result<Option<Head>, Failure> {
     if header.op_code != OpCode::Msg || !request.may_have_cursor() {
         return Ok(None);
     }
@@ -59,12 +63,18 @@ fn parse_head(bytes: &[u8], length: usize) -> Option<Head> {
     let batch_at = cursor_at + 4 + name.len();
     let tail_at = batch_at.checked_add(length_at(bytes, batch_at)?)?;
     let fits = tail_at < cursor_end && cursor_end < length && length - tail_at <= SMALL;
-    fits.then_some(Head { length, tail_at, cursor_end })
+    fits.then_some(Head {
+        length,
+        tail_at,
+        cursor_end,
+    })
 }
 
 fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
     let raw = bytes.get(at..)?.first_chunk::<4>()?;
-    usize::try_from(i32::from_le_bytes(*raw)).ok().filter(|length| *length >= 5)
+    usize::try_from(i32::from_le_bytes(*raw))
+        .ok()
+        .filter(|length| *length >= 5)
 }
 
 /// Passes the reply through.
@@ -88,7 +98,11 @@ pub(super) async fn pass_through(
         drop(first);
         while at < head.tail_at {
             if lease.socket().buffered().is_empty() {
-                let read = lease.socket().fill().await.map_err(|error| broken(Reason::Io(error)))?;
+                let read = lease
+                    .socket()
+                    .fill()
+                    .await
+                    .map_err(|error| broken(Reason::Io(error)))?;
                 if read == 0 {
                     return Err(broken(Reason::Closed));
                 }
@@ -99,11 +113,19 @@ pub(super) async fn pass_through(
             crate::net::buffers::give(part);
         }
         let tail_len = head.length - head.tail_at;
-        lease.socket().fill_to(tail_len).await.map_err(|error| broken(Reason::Io(error)))?;
+        lease
+            .socket()
+            .fill_to(tail_len)
+            .await
+            .map_err(|error| broken(Reason::Io(error)))?;
         let tail = lease.socket().take_some(tail_len);
         lease.finish();
         let cursor = cursor_id(&tail, head);
-        let reply = crate::command::Reply { ok: true, cursor_id: cursor, ..Default::default() };
+        let reply = crate::command::Reply {
+            ok: true,
+            cursor_id: cursor,
+            ..Default::default()
+        };
         super::relay::remember(session, &reply, lease.pool().address(), request);
         drop(lease);
         session.client.write_all(&tail).await?;
@@ -132,12 +154,20 @@ mod tests {
 
     fn message(body: &Document) -> BytesMut {
         let mut out = BytesMut::new();
-        op_msg::encode(RawDoc::prefix(&body.to_vec().unwrap()).unwrap(), 1, 2, 0, &mut out);
+        op_msg::encode(
+            RawDoc::prefix(&body.to_vec().unwrap()).unwrap(),
+            1,
+            2,
+            0,
+            &mut out,
+        );
         out
     }
 
     fn batch(documents: usize) -> Vec<Document> {
-        (0..documents).map(|n| doc! {"_id": n as i64, "id": 5i64, "pad": "x".repeat(100)}).collect()
+        (0..documents)
+            .map(|n| doc! {"_id": n as i64, "id": 5i64, "pad": "x".repeat(100)})
+            .collect()
     }
 
     #[test]
@@ -147,7 +177,10 @@ mod tests {
             let bytes = message(&reply);
             let head = parse_head(&bytes[..HEAD_LEN], bytes.len()).unwrap();
             assert_eq!(cursor_id(&bytes[head.tail_at..], head), Some(1 << 50));
-            assert!(bytes.len() - head.tail_at < 150, "all documents lie before the tail");
+            assert!(
+                bytes.len() - head.tail_at < 150,
+                "all documents lie before the tail"
+            );
         }
     }
 
@@ -162,7 +195,11 @@ mod tests {
         ];
         for reply in table {
             let bytes = message(&reply);
-            assert_eq!(parse_head(&bytes[..HEAD_LEN.min(bytes.len())], bytes.len()), None, "{reply}");
+            assert_eq!(
+                parse_head(&bytes[..HEAD_LEN.min(bytes.len())], bytes.len()),
+                None,
+                "{reply}"
+            );
         }
     }
 

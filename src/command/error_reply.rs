@@ -29,7 +29,12 @@ pub struct ErrorReply {
 
 impl ErrorReply {
     fn new(code: i32, code_name: &'static str, message: impl Into<String>) -> Self {
-        Self { code, code_name, message: message.into(), labels: Vec::new() }
+        Self {
+            code,
+            code_name,
+            message: message.into(),
+            labels: Vec::new(),
+        }
     }
 
     /// A message that breaks the protocol in a way that can be answered, with the codes of a `mongod`.
@@ -84,7 +89,11 @@ impl ErrorReply {
     /// A command whose `maxTimeMS` ran out before a node could take it.
     #[must_use]
     pub fn max_time_expired(waited_for: &str) -> Self {
-        Self::new(50, "MaxTimeMSExpired", format!("operation exceeded time limit while waiting for {waited_for}"))
+        Self::new(
+            50,
+            "MaxTimeMSExpired",
+            format!("operation exceeded time limit while waiting for {waited_for}"),
+        )
     }
 
     /// A message that is too large to be sent on.

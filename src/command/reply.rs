@@ -58,15 +58,39 @@ mod tests {
         let table = [
             (doc! {"n": 1, "ok": 1.0}, (true, 0, None, false)),
             (doc! {"ok": 1}, (true, 0, None, false)),
-            (doc! {"ok": 0.0, "errmsg": "x", "code": 10107}, (false, 10107, None, true)),
-            (doc! {"n": 1, "writeConcernError": {"code": 64}, "ok": 1.0}, (true, 0, None, true)),
-            (doc! {"n": 0, "writeErrors": [{"index": 0, "code": 11000}], "ok": 1.0}, (true, 0, None, true)),
-            (doc! {"cursor": {"firstBatch": [{"id": 9}], "id": 1i64 << 40, "ns": "d.c"}, "ok": 1.0}, (true, 0, Some(1 << 40), false)),
-            (doc! {"cursor": {"nextBatch": [], "id": 0i64, "ns": "d.c"}, "ok": 1.0}, (true, 0, Some(0), false)),
+            (
+                doc! {"ok": 0.0, "errmsg": "x", "code": 10107},
+                (false, 10107, None, true),
+            ),
+            (
+                doc! {"n": 1, "writeConcernError": {"code": 64}, "ok": 1.0},
+                (true, 0, None, true),
+            ),
+            (
+                doc! {"n": 0, "writeErrors": [{"index": 0, "code": 11000}], "ok": 1.0},
+                (true, 0, None, true),
+            ),
+            (
+                doc! {"cursor": {"firstBatch": [{"id": 9}], "id": 1i64 << 40, "ns": "d.c"}, "ok": 1.0},
+                (true, 0, Some(1 << 40), false),
+            ),
+            (
+                doc! {"cursor": {"nextBatch": [], "id": 0i64, "ns": "d.c"}, "ok": 1.0},
+                (true, 0, Some(0), false),
+            ),
             (doc! {"cursor": 5, "ok": 1.0}, (true, 0, None, false)),
         ];
         for (reply, (ok, code, cursor_id, has_error)) in table {
-            assert_eq!(peek(&reply), Reply { ok, code, cursor_id, has_error }, "{reply}");
+            assert_eq!(
+                peek(&reply),
+                Reply {
+                    ok,
+                    code,
+                    cursor_id,
+                    has_error
+                },
+                "{reply}"
+            );
         }
     }
 }

@@ -15,13 +15,18 @@ pub struct Span {
 
 impl Span {
     fn of_value(body_at: usize, element: &Element<'_>) -> Self {
-        Self { at: (body_at + element.value_start) as u32, len: element.value.len() as u32 }
+        Self {
+            at: (body_at + element.value_start) as u32,
+            len: element.value.len() as u32,
+        }
     }
 
     /// The bytes there; empty if the message is shorter than the one that was peeked.
     #[must_use]
     pub fn of<'a>(&self, message: &'a [u8]) -> &'a [u8] {
-        message.get(self.at as usize..(self.at + self.len) as usize).unwrap_or_default()
+        message
+            .get(self.at as usize..(self.at + self.len) as usize)
+            .unwrap_or_default()
     }
 
     /// The offset of the first byte.
@@ -79,16 +84,23 @@ impl Request {
     /// # Errors
     /// What a `mongod` would answer to a body that cannot be walked, or that has no valid `$db`.
     pub fn peek(message: &[u8], layout: Layout) -> Result<Self, ErrorReply> {
-        let body = layout.body(message).map_err(|error| ErrorReply::invalid_message(&error))?;
+        let body = layout
+            .body(message)
+            .map_err(|error| ErrorReply::invalid_message(&error))?;
         let at = layout.body_at;
         let mut elements = body.iter();
-        let Some(first) = elements.next() else { return Err(ErrorReply::missing_db()) };
+        let Some(first) = elements.next() else {
+            return Err(ErrorReply::missing_db());
+        };
         let first = first.map_err(|error| ErrorReply::invalid_message(&error))?;
         let row = table::find(first.key);
         let mut request = Self {
             layout,
             row,
-            name: Span { at: (at + first.start + 1) as u32, len: first.key.len() as u32 },
+            name: Span {
+                at: (at + first.start + 1) as u32,
+                len: first.key.len() as u32,
+            },
             db: Span { at: 0, len: 0 },
             read_preference: None,
             has_lsid: false,
@@ -96,7 +108,10 @@ impl Request {
             in_transaction: false,
             starts_transaction: false,
             cursor_id: match row {
-                Some(Row { class: Class::GetMore, .. }) => first.as_i64(),
+                Some(Row {
+                    class: Class::GetMore,
+                    ..
+                }) => first.as_i64(),
                 _ => None,
             },
             max_time: None,
@@ -108,7 +123,11 @@ impl Request {
             let element = element.map_err(|error| ErrorReply::invalid_message(&error))?;
             has_db |= request.note(at, &element)?;
         }
-        if has_db { Ok(request) } else { Err(ErrorReply::missing_db()) }
+        if has_db {
+            Ok(request)
+        } else {
+            Err(ErrorReply::missing_db())
+        }
     }
 
     /// Takes up one field; says whether it was `$db`.
@@ -117,7 +136,10 @@ impl Request {
         match element.key {
             b"$db" => {
                 let name = element.as_str_bytes().ok_or_else(ErrorReply::db_not_a_string)?;
-                self.db = Span { at: (at + element.value_start + 4) as u32, len: name.len() as u32 };
+                self.db = Span {
+                    at: (at + element.value_start + 4) as u32,
+                    len: name.len() as u32,
+                };
                 return Ok(true);
             }
             b"$readPreference" => self.read_preference = Some(Span::of_value(at, element)),
@@ -126,9 +148,15 @@ impl Request {
             b"autocommit" => self.in_transaction = element.as_bool() == Some(false),
             b"startTransaction" => self.starts_transaction = element.as_bool() == Some(true),
             b"maxTimeMS" => {
-                self.max_time = element.as_i64().and_then(|millis| u64::try_from(millis).ok()).filter(|n| *n > 0).map(
-                    |millis| MaxTime { kind: element.kind, span: Span::of_value(at, element), millis },
-                );
+                self.max_time = element
+                    .as_i64()
+                    .and_then(|millis| u64::try_from(millis).ok())
+                    .filter(|n| *n > 0)
+                    .map(|millis| MaxTime {
+                        kind: element.kind,
+                        span: Span::of_value(at, element),
+                        millis,
+                    });
             }
             b"readConcern" => self.linearizable = is_linearizable(element),
             b"pipeline" => self.writes |= last_stage_writes(element),
@@ -139,7 +167,8 @@ impl Request {
     }
 
     fn is(&self, name: &[u8]) -> bool {
-        self.row.is_some_and(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+        self.row
+            .is_some_and(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// The command's name as sent.
@@ -188,12 +217,16 @@ impl Request {
     /// Whether `maxTimeMS` is a deadline; in a `getMore` it is how long to wait for new documents.
     #[must_use]
     pub fn deadline_millis(&self) -> Option<u64> {
-        self.max_time.filter(|_| self.class() != Class::GetMore).map(|max| max.millis)
+        self.max_time
+            .filter(|_| self.class() != Class::GetMore)
+            .map(|max| max.millis)
     }
 }
 
 fn is_linearizable(read_concern: &Element<'_>) -> bool {
-    let level = read_concern.as_doc().and_then(|doc| doc.get("level").ok().flatten());
+    let level = read_concern
+        .as_doc()
+        .and_then(|doc| doc.get("level").ok().flatten());
     level.is_some_and(|level| level.as_str_bytes() == Some(b"linearizable"))
 }
 
@@ -206,7 +239,8 @@ fn last_stage_writes(pipeline: &Element<'_>) -> bool {
 
 /// Whether the `out` of a `mapReduce` returns the result instead of writing it.
 fn is_inline(out: &Element<'_>) -> bool {
-    out.as_doc().is_some_and(|doc| matches!(RawDoc::get(doc, "inline"), Ok(Some(_))))
+    out.as_doc()
+        .is_some_and(|doc| matches!(RawDoc::get(doc, "inline"), Ok(Some(_))))
 }
 
 #[cfg(test)]
@@ -219,7 +253,13 @@ mod tests {
 
     fn message(body: &Document) -> BytesMut {
         let mut out = BytesMut::new();
-        op_msg::encode(RawDoc::prefix(&body.to_vec().unwrap()).unwrap(), 1, 0, 0, &mut out);
+        op_msg::encode(
+            RawDoc::prefix(&body.to_vec().unwrap()).unwrap(),
+            1,
+            0,
+            0,
+            &mut out,
+        );
         out
     }
 
@@ -237,8 +277,16 @@ mod tests {
         };
         let bytes = message(&body);
         let request = Request::peek(&bytes, Layout::parse(&bytes).unwrap()).unwrap();
-        assert_eq!((request.name(&bytes), request.db(&bytes)), (&b"find"[..], &b"shop"[..]));
-        assert!(request.has_lsid && request.has_txn_number && request.in_transaction && request.starts_transaction);
+        assert_eq!(
+            (request.name(&bytes), request.db(&bytes)),
+            (&b"find"[..], &b"shop"[..])
+        );
+        assert!(
+            request.has_lsid
+                && request.has_txn_number
+                && request.in_transaction
+                && request.starts_transaction
+        );
         assert!(request.linearizable && request.is_transaction_statement() && request.may_have_cursor());
         assert_eq!(request.deadline_millis(), Some(250));
         let preference = Document::from_reader(request.read_preference.unwrap().of(&bytes)).unwrap();
@@ -248,9 +296,18 @@ mod tests {
     #[test]
     fn writing_pipelines_and_map_reduces_are_told_from_reading_ones() {
         let table = [
-            (doc! {"aggregate": "c", "pipeline": [{"$match": {"$out": 1}}], "$db": "d"}, false),
-            (doc! {"aggregate": "c", "pipeline": [{"$match": {}}, {"$out": "x"}], "$db": "d"}, true),
-            (doc! {"aggregate": "c", "pipeline": [{"$merge": {"into": "x"}}], "$db": "d"}, true),
+            (
+                doc! {"aggregate": "c", "pipeline": [{"$match": {"$out": 1}}], "$db": "d"},
+                false,
+            ),
+            (
+                doc! {"aggregate": "c", "pipeline": [{"$match": {}}, {"$out": "x"}], "$db": "d"},
+                true,
+            ),
+            (
+                doc! {"aggregate": "c", "pipeline": [{"$merge": {"into": "x"}}], "$db": "d"},
+                true,
+            ),
             (doc! {"aggregate": 1, "pipeline": [], "$db": "d"}, false),
             (doc! {"mapReduce": "c", "out": {"inline": 1}, "$db": "d"}, false),
             (doc! {"mapReduce": "c", "out": "x", "$db": "d"}, true),
@@ -264,7 +321,8 @@ mod tests {
 
     #[test]
     fn a_get_more_names_its_cursor_and_its_wait_is_no_deadline() {
-        let request = peek(&doc! {"getMore": 77i64, "collection": "c", "maxTimeMS": 1000, "$db": "d"}).unwrap();
+        let request =
+            peek(&doc! {"getMore": 77i64, "collection": "c", "maxTimeMS": 1000, "$db": "d"}).unwrap();
         assert_eq!((request.cursor_id, request.deadline_millis()), (Some(77), None));
         assert_eq!(peek(&doc! {"find": 77i64, "$db": "d"}).unwrap().cursor_id, None);
     }
@@ -287,11 +345,10 @@ mod tests {
             if at > 16 {
                 bytes[at] = with;
             }
-            if let Ok(layout) = Layout::parse(&bytes) {
-                if let Ok(request) = Request::peek(&bytes, layout) {
+            if let Ok(layout) = Layout::parse(&bytes)
+                && let Ok(request) = Request::peek(&bytes, layout) {
                     let _ = (request.name(&bytes), request.db(&bytes), request.class(), request.is_abandonable());
                 }
-            }
         }
     }
 }

@@ -66,7 +66,13 @@ mod tests {
 
     fn frame(body: &Document, tail: &[u8]) -> (Frame, Request) {
         let mut out = BytesMut::new();
-        op_msg::encode(RawDoc::prefix(&body.to_vec().unwrap()).unwrap(), 1, 0, 0, &mut out);
+        op_msg::encode(
+            RawDoc::prefix(&body.to_vec().unwrap()).unwrap(),
+            1,
+            0,
+            0,
+            &mut out,
+        );
         out.extend_from_slice(tail);
         let length = out.len() as i32;
         out[0..4].copy_from_slice(&length.to_le_bytes());
@@ -82,11 +88,20 @@ mod tests {
     #[test]
     fn a_field_is_appended_before_a_sequence_that_follows() {
         let document = doc! {"x": 1}.to_vec().unwrap();
-        let sequence = [&[1][..], &(4 + 2 + document.len() as i32).to_le_bytes(), b"d\0", &document].concat();
+        let sequence = [
+            &[1][..],
+            &(4 + 2 + document.len() as i32).to_le_bytes(),
+            b"d\0",
+            &document,
+        ]
+        .concat();
         let (mut frame, mut request) = frame(&doc! {"insert": "c", "$db": "d"}, &sequence);
         let field = doc! {"extra": {"mode": "nearest"}}.to_vec().unwrap();
         append_field(&mut frame, &mut request, &field[4..field.len() - 1]).unwrap();
-        assert_eq!(body_of(&frame), doc! {"insert": "c", "$db": "d", "extra": {"mode": "nearest"}});
+        assert_eq!(
+            body_of(&frame),
+            doc! {"insert": "c", "$db": "d", "extra": {"mode": "nearest"}}
+        );
         assert!(frame.bytes().ends_with(&sequence));
         assert_eq!(Layout::parse(frame.bytes()).unwrap(), request.layout);
         assert_eq!(request.db(frame.bytes()), b"d");

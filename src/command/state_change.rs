@@ -20,8 +20,8 @@ pub fn is_state_change(code: i32) -> bool {
 /// # Errors
 /// When the document is not valid BSON.
 pub fn mask(body: RawDoc<'_>) -> Result<Option<Document>, WireError> {
-    let mut reply =
-        Document::from_reader(body.bytes()).map_err(|_| WireError::Bson("an error reply cannot be decoded"))?;
+    let mut reply = Document::from_reader(body.bytes())
+        .map_err(|_| WireError::Bson("an error reply cannot be decoded"))?;
     let mut masked = mask_one(&mut reply);
     if let Ok(error) = reply.get_document_mut("writeConcernError") {
         masked |= mask_one(error);
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn every_level_is_masked_and_labels_stay() {
         let top = doc! {"ok": 0.0, "errmsg": "not master", "code": 10107, "codeName": "NotWritablePrimary",
-                        "errorLabels": ["RetryableWriteError"], "topologyVersion": {"counter": 1i64}};
+        "errorLabels": ["RetryableWriteError"], "topologyVersion": {"counter": 1i64}};
         let out = masked(&top).unwrap();
         assert_eq!(out.get_i32("code").unwrap(), 6);
         assert_eq!(out.get_str("codeName").unwrap(), "HostUnreachable");
@@ -91,7 +91,13 @@ mod tests {
 
         let concern = doc! {"n": 1, "writeConcernError": {"code": 11602, "codeName": "X", "errmsg": "operation was interrupted"}, "ok": 1.0};
         let out = masked(&concern).unwrap();
-        assert_eq!(out.get_document("writeConcernError").unwrap().get_i32("code").unwrap(), 6);
+        assert_eq!(
+            out.get_document("writeConcernError")
+                .unwrap()
+                .get_i32("code")
+                .unwrap(),
+            6
+        );
         assert_eq!(out.get_i32("n").unwrap(), 1);
 
         let writes = doc! {"n": 0, "writeErrors": [{"index": 0, "code": 11000, "errmsg": "dup"}, {"index": 1, "code": 189, "errmsg": "x"}], "ok": 1.0};
@@ -102,7 +108,10 @@ mod tests {
 
     #[test]
     fn other_errors_are_left_alone() {
-        assert_eq!(masked(&doc! {"ok": 0.0, "code": 11000, "errmsg": "not master of ceremonies"}), None);
+        assert_eq!(
+            masked(&doc! {"ok": 0.0, "code": 11000, "errmsg": "not master of ceremonies"}),
+            None
+        );
         assert_eq!(masked(&doc! {"ok": 0.0, "errmsg": "no code"}), None);
     }
 }

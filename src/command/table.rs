@@ -55,11 +55,19 @@ pub struct Row {
 }
 
 const fn row(name: &'static str, class: Class) -> Row {
-    Row { name, class, cursor: false }
+    Row {
+        name,
+        class,
+        cursor: false,
+    }
 }
 
 const fn cursor(name: &'static str, class: Class) -> Row {
-    Row { name, class, cursor: true }
+    Row {
+        name,
+        class,
+        cursor: true,
+    }
 }
 
 const NO_AUTH: &str = "this proxy serves clients without authentication: leave user name and password out of the \
@@ -147,7 +155,7 @@ static TABLE: &[Row] = &[
     row("planCacheClear", Explicit),
     row("reIndex", Primary),
     row("refreshSessions", AnyNode),
-        row("renameCollection", Primary),
+    row("renameCollection", Primary),
     row("replSetAbortPrimaryCatchUp", Primary),
     row("replSetGetConfig", AnyNode),
     row("replSetGetRBID", AnyNode),
@@ -177,7 +185,10 @@ static TABLE: &[Row] = &[
 /// The row of the command called `name`.
 #[must_use]
 pub fn find(name: &[u8]) -> Option<&'static Row> {
-    TABLE.binary_search_by(|row| row.name.as_bytes().cmp(name)).ok().map(|at| &TABLE[at])
+    TABLE
+        .binary_search_by(|row| row.name.as_bytes().cmp(name))
+        .ok()
+        .map(|at| &TABLE[at])
 }
 
 #[cfg(test)]
@@ -187,7 +198,12 @@ mod tests {
     #[test]
     fn the_table_is_sorted_without_duplicates() {
         for pair in TABLE.windows(2) {
-            assert!(pair[0].name < pair[1].name, "{} before {}", pair[0].name, pair[1].name);
+            assert!(
+                pair[0].name < pair[1].name,
+                "{} before {}",
+                pair[0].name,
+                pair[1].name
+            );
         }
     }
 
@@ -203,8 +219,21 @@ mod tests {
 
     #[test]
     fn commands_that_write_never_leave_the_primary() {
-        for name in ["insert", "update", "delete", "findAndModify", "findandmodify", "bulkWrite", "create", "drop",
-                     "dropDatabase", "createIndexes", "commitTransaction", "abortTransaction", "renameCollection"] {
+        for name in [
+            "insert",
+            "update",
+            "delete",
+            "findAndModify",
+            "findandmodify",
+            "bulkWrite",
+            "create",
+            "drop",
+            "dropDatabase",
+            "createIndexes",
+            "commitTransaction",
+            "abortTransaction",
+            "renameCollection",
+        ] {
             assert_eq!(find(name.as_bytes()).unwrap().class, Primary, "{name}");
         }
     }

@@ -80,6 +80,7 @@ impl From<Mistake> for Mistakes {
 /// Gathers mistakes and warnings while a configuration is read, so that all are reported at once.
 #[derive(Debug, Default)]
 pub(super) struct Report {
+    faults: Vec<Mistake>,
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
 }
@@ -101,18 +102,31 @@ impl Report {
         });
     }
 
-    /// A mistake on a line that is not even TOML would only be a consequence of that.
-    pub(super) fn drop_mistakes_on(&mut self, places: &[Place]) {
-        self.mistakes.retain(|mistake| !places.contains(&mistake.place));
+    /// A line that could not be read at all. What else is wrong on it mostly follows from that and is passed over.
+    pub(super) fn syntax_fault(&mut self, place: Place, problem: String) {
+        if self.faults.iter().any(|fault| fault.place == place) {
+            return;
+        }
+        self.faults.push(Mistake {
+            place,
+            key: String::new(),
+            problem,
+        });
     }
 
-    pub(super) fn has_mistakes(&self) -> bool {
-        !self.mistakes.is_empty()
+    /// Whether all of the text could be read, so that what was not found is indeed missing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.faults.is_empty()
     }
 
     /// The warnings, each as one line, or every mistake.
     pub(super) fn finish(mut self) -> Result<Vec<String>, Mistakes> {
-        if self.has_mistakes() {
+        // What was made of a line that could not be read is only a consequence of that.
+        let faults = &self.faults;
+        self.mistakes
+            .retain(|mistake| faults.iter().all(|fault| fault.place != mistake.place));
+        self.mistakes.append(&mut self.faults);
+        if !self.mistakes.is_empty() {
             self.mistakes.sort();
             self.mistakes.dedup();
             return Err(Mistakes(self.mistakes));

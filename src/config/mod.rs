@@ -10,6 +10,7 @@
 
 mod check;
 mod environment;
+mod listeners;
 mod mistake;
 mod read_preference;
 mod reader;
@@ -129,10 +130,10 @@ impl Loader {
     pub fn load(self) -> Result<Config, Mistakes> {
         let mut report = Report::default();
         let (path, text) = self.file.unwrap_or_default();
-        let (mut root, faults) = tree::parse(&path.to_string_lossy(), &text, &mut report);
+        let mut root = tree::parse(&path.to_string_lossy(), &text, &mut report);
         environment::overlay(&mut root, self.given, &mut report);
         let folder = path.parent().unwrap_or(Path::new(""));
-        resolve::resolve(root, folder, &faults, report)
+        resolve::resolve(root, folder, report)
     }
 }
 

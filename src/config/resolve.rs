@@ -3,48 +3,31 @@
 use std::{net::SocketAddr, path::Path};
 
 use super::{
-    Config, MOST_CONNECTIONS, check,
+    Config, MOST_CONNECTIONS, check, listeners,
     mistake::{Mistakes, Place, Report},
-    read_preference::{ReadPreferenceParts, mode_named},
     reader::Section,
     schema, secret,
     tree::{Node, Table, Value},
     uri::{self, ConnectionString, UriOptions},
-    values,
 };
-use crate::{
-    admin, client, pool,
-    telemetry::log,
-    topology::{ReadPreference, TagSet},
-    upstream,
-};
+use crate::{admin, client, pool, telemetry::log, topology::ReadPreference, upstream};
 
-/// Where a listener listens that names no address.
-pub(super) const DEFAULT_LISTENER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 27018);
 /// Where the admin endpoint listens that names no address.
 pub(super) const DEFAULT_ADMIN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9218);
 
-const PRESENTATIONS: &[(&str, client::Presentation)] = &[("mongos", client::Presentation::Mongos)];
 const FORMATS: &[(&str, log::Format)] = &[
     ("auto", log::Format::Auto),
     ("text", log::Format::Text),
     ("json", log::Format::Json),
 ];
 
-/// Resolves the whole tree. `folder` is where the file is, from which relative paths in it count; `syntax_faults` are
-/// the places of what could not be read at all.
-pub(super) fn resolve(
-    mut root: Table,
-    folder: &Path,
-    syntax_faults: &[Place],
-    mut report: Report,
-) -> Result<Config, Mistakes> {
-    let connection = upstream_section(&mut root, folder, syntax_faults.is_empty(), &mut report);
+/// Resolves the whole tree. `folder` is where the file is, from which relative paths in it count.
+pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Result<Config, Mistakes> {
+    let connection = upstream_section(&mut root, folder, &mut report);
     let upstream = upstream_options(&connection);
     let fallback = uri_read_preference(&connection, upstream.heartbeat, &mut report);
-    let listeners = listeners(&mut root, &fallback, upstream.heartbeat, &mut report);
+    let listeners = listeners::listeners(&mut root, &fallback, upstream.heartbeat, &mut report);
     let pool = pool_section(&mut root, &connection, &mut report);
     let limits = limits_section(&mut root, &mut report);
     let admin = admin_section(&mut root, &listeners, &mut report);
@@ -52,7 +35,6 @@ pub(super) fn resolve(
     for (name, node) in &root {
         report.mistake(&node.place, name, schema::unknown(None, name));
     }
-    report.drop_mistakes_on(syntax_faults);
     check::listeners(&listeners, &mut report);
     let listeners = listeners.into_iter().map(|(options, _)| options).collect();
     let warnings = report.finish()?;
@@ -90,7 +72,8 @@ struct Connection {
     string: ConnectionString,
 }
 
-fn upstream_section(root: &mut Table, folder: &Path, is_whole: bool, report: &mut Report) -> Connection {
+fn upstream_section(root: &mut Table, folder: &Path, report: &mut Report) -> Connection {
+    let is_whole = report.is_whole();
     let mut section = section(root, "upstream", report);
     let inline = section.text("uri");
     let file = section.text("uri_file");
@@ -170,155 +153,6 @@ fn uri_read_preference(
         }
         ReadPreference::default()
     })
-}
-
-/// The listeners, each with the place of its address.
-fn listeners(
-    root: &mut Table,
-    fallback: &ReadPreference,
-    heartbeat: std::time::Duration,
-    report: &mut Report,
-) -> Vec<(client::ListenerOptions, Place)> {
-    let nodes = match root.remove("listener") {
-        Some(Node {
-            value: Value::List(nodes),
-            ..
-        }) if !nodes.is_empty() => nodes,
-        None
-        | Some(Node {
-            value: Value::List(_),
-            ..
-        }) => {
-            vec![Node {
-                value: Value::Table(Table::new()),
-                place: Place::Nowhere,
-            }]
-        }
-        Some(Node { place, .. }) => {
-            report.mistake(
-                &place,
-                "listener",
-                "must be written [[listener]], once for each address",
-            );
-            return Vec::new();
-        }
-    };
-    let mut listeners = Vec::with_capacity(nodes.len());
-    for (index, node) in nodes.into_iter().enumerate() {
-        let path = format!("listener[{index}]");
-        let Value::Table(table) = node.value else {
-            report.mistake(&node.place, &path, "must be a section, written [[listener]]");
-            continue;
-        };
-        let mut section = Section::new(path, node.place, table, report);
-        listeners.extend(listener(&mut section, fallback, heartbeat));
-        section.finish(|name| schema::unknown(schema::section("listener"), name));
-    }
-    listeners
-}
-
-/// One listener; `None` where its address is wrong, so that it is not compared with those of others.
-fn listener(
-    section: &mut Section<'_>,
-    fallback: &ReadPreference,
-    heartbeat: std::time::Duration,
-) -> Option<(client::ListenerOptions, Place)> {
-    let address = section.address("address", false, DEFAULT_LISTENER);
-    let presents_as = section.choice("presents_as", PRESENTATIONS, client::Presentation::default());
-    let read_preference = listener_read_preference(section, heartbeat).unwrap_or_else(|| fallback.clone());
-    let address = address.filter(|_| section.are_sound(&["address"]))?;
-    if !address.ip().is_loopback() {
-        section.warning(
-            "address",
-            "Tidegate does not authenticate clients yet: whoever can reach this address can use the replica set",
-        );
-    }
-    Some((
-        client::ListenerOptions {
-            address,
-            presents_as,
-            read_preference,
-        },
-        section.place_of("address").clone(),
-    ))
-}
-
-/// `read_preference`: a mode, or a table of mode, tags and max_staleness.
-fn listener_read_preference(
-    section: &mut Section<'_>,
-    heartbeat: std::time::Duration,
-) -> Option<ReadPreference> {
-    let node = section.take("read_preference")?;
-    let mut mistakes = Vec::new();
-    let mut parts = ReadPreferenceParts::default();
-    match node.value {
-        Value::Text(mode) => read_mode(&mode, &mut parts, &mut mistakes),
-        Value::Table(table) => {
-            for (key, node) in table {
-                let before = mistakes.len();
-                match (key.as_str(), node.value) {
-                    ("mode", Value::Text(mode)) => read_mode(&mode, &mut parts, &mut mistakes),
-                    ("tags", Value::List(sets)) => read_tags(sets, &mut parts, &mut mistakes),
-                    ("max_staleness", Value::Text(text)) if text == "off" => {}
-                    ("max_staleness", Value::Text(text)) => match values::duration(&text) {
-                        Ok(bound) => parts.max_staleness = Some(bound),
-                        Err(problem) => mistakes.push(problem),
-                    },
-                    ("mode", _) => {
-                        mistakes.push("must be a string such as \"secondaryPreferred\"".to_owned())
-                    }
-                    ("tags", _) => mistakes.push(TAGS_FORM.to_owned()),
-                    ("max_staleness", _) => {
-                        mistakes.push("must be a duration such as \"120s\", or \"off\"".to_owned())
-                    }
-                    (other, _) => mistakes.push(schema::unknown_key(other, schema::READ_PREFERENCE_KEYS)),
-                }
-                for mistake in &mut mistakes[before..] {
-                    *mistake = format!("{key}: {mistake}");
-                }
-            }
-        }
-        _ => mistakes.push(
-            "must be a mode such as \"secondaryPreferred\", or a table such as { mode = \"nearest\", \
-             tags = [{ dc = \"ams\" }], max_staleness = \"120s\" }"
-                .to_owned(),
-        ),
-    }
-    if mistakes.is_empty() {
-        match parts.assemble(heartbeat) {
-            Ok(read_preference) => return Some(read_preference),
-            Err(problems) => mistakes = problems,
-        }
-    }
-    mistakes
-        .into_iter()
-        .for_each(|problem| section.mistake("read_preference", problem));
-    None
-}
-
-const TAGS_FORM: &str = "must be a list of tables of strings such as [{ dc = \"ams\", rack = \"1\" }, {}]";
-
-fn read_mode(name: &str, parts: &mut ReadPreferenceParts, mistakes: &mut Vec<String>) {
-    match mode_named(name) {
-        Ok(mode) => parts.mode = Some(mode),
-        Err(right) => mistakes.push(format!("must be {right}")),
-    }
-}
-
-fn read_tags(sets: Vec<Node>, parts: &mut ReadPreferenceParts, mistakes: &mut Vec<String>) {
-    let tag = |(key, node): (String, Node)| match node.value {
-        // BSON has no NUL in names.
-        Value::Text(value) if !key.contains('\0') => Some((key, value)),
-        _ => None,
-    };
-    let set = |node: Node| match node.value {
-        Value::Table(table) => table.into_iter().map(tag).collect::<Option<_>>().map(TagSet),
-        _ => None,
-    };
-    match sets.into_iter().map(set).collect() {
-        Some(sets) => parts.tag_sets = sets,
-        None => mistakes.push(TAGS_FORM.to_owned()),
-    }
 }
 
 /// The pool: its own keys, then the connection string's options, then the defaults.

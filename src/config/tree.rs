@@ -69,22 +69,16 @@ impl File {
     }
 }
 
-/// Reads TOML text. Every fault of its syntax is reported; what could be read nevertheless is returned, and with it
-/// the places of those faults.
-pub(super) fn parse(name: &str, text: &str, report: &mut Report) -> (Table, Vec<Place>) {
+/// Reads TOML text. Every fault of its syntax is reported; what could be read nevertheless is returned.
+pub(super) fn parse(name: &str, text: &str, report: &mut Report) -> Table {
     let file = File::new(name, text);
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut faults = Vec::with_capacity(errors.len());
     for error in errors {
         let place = file.place(error.span().unwrap_or(0..0).start);
         // The message alone: the error's own `Display` quotes the line, which may hold a secret.
-        report.mistake(&place, "", error.message().trim().replace('\n', ", "));
-        faults.push(place);
+        report.syntax_fault(place, error.message().trim().replace('\n', ", "));
     }
-    (
-        convert_table(table.into_inner(), &|span| file.place(span.start)),
-        faults,
-    )
+    convert_table(table.into_inner(), &|span| file.place(span.start))
 }
 
 /// Reads one TOML value (`[{ dc = "ams" }]`) that was given at `place`; `None` where it is no TOML value.

@@ -64,7 +64,11 @@ mod tests {
             (Sent::Replied, 1, false, true, Verdict::Fail),
         ];
         for (sent, attempts, in_transaction, time_left, verdict) in table {
-            assert_eq!(after_failure(sent, attempts, in_transaction, time_left), verdict, "{sent:?} {attempts}");
+            assert_eq!(
+                after_failure(sent, attempts, in_transaction, time_left),
+                verdict,
+                "{sent:?} {attempts}"
+            );
         }
     }
 }

@@ -35,7 +35,10 @@ impl Budget {
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         let total = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).max(1);
-        Self { free: Arc::new(Semaphore::new(total as usize)), total }
+        Self {
+            free: Arc::new(Semaphore::new(total as usize)),
+            total,
+        }
     }
 
     /// Waits for room for `bytes`, first come first served; a message above the whole budget takes all of it.
@@ -45,9 +48,15 @@ impl Budget {
         if bytes <= SMALL {
             return None;
         }
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.total);
+        let units = u32::try_from(bytes.div_ceil(UNIT))
+            .unwrap_or(u32::MAX)
+            .min(self.total);
         // The semaphore is never closed, so this never fails.
-        Arc::clone(&self.free).acquire_many_owned(units).await.ok().map(Permit)
+        Arc::clone(&self.free)
+            .acquire_many_owned(units)
+            .await
+            .ok()
+            .map(Permit)
     }
 
     /// Bytes in use.

@@ -29,7 +29,11 @@ impl Socket {
     /// Wraps a connected stream.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, buffer: BytesMut::new(), ended: false }
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            ended: false,
+        }
     }
 
     /// The header of the next frame, once its 16 bytes have arrived.
@@ -63,7 +67,11 @@ impl Socket {
     /// Takes the first `count` bytes that have been read, or all if there are fewer.
     #[must_use]
     pub fn take_some(&mut self, count: usize) -> BytesMut {
-        if count >= self.buffer.len() { self.take_buffered() } else { self.buffer.split_to(count) }
+        if count >= self.buffer.len() {
+            self.take_buffered()
+        } else {
+            self.buffer.split_to(count)
+        }
     }
 
     /// Takes the peer for gone, after an error.
@@ -115,7 +123,8 @@ impl Socket {
             let count = if missing < SCRATCH_LEN {
                 self.fill().await?
             } else {
-                self.buffer.reserve(missing.min(self.buffer.len().max(SCRATCH_LEN)));
+                self.buffer
+                    .reserve(missing.min(self.buffer.len().max(SCRATCH_LEN)));
                 self.stream.read_buf(&mut self.buffer).await?
             };
             if count == 0 {
@@ -144,9 +153,11 @@ impl Socket {
     /// Costs no system call unless the runtime has seen an event.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        !self.buffer.is_empty() || self.ended || !matches!(
-            self.stream.try_read(&mut [0; 1]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock
-        )
+        !self.buffer.is_empty()
+            || self.ended
+            || !matches!(
+                self.stream.try_read(&mut [0; 1]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock
+            )
     }
 }

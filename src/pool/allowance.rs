@@ -17,7 +17,11 @@ impl Allowance {
     /// A full bucket.
     #[must_use]
     pub(super) fn new(burst: u32, now: Instant) -> Self {
-        Self { burst, left: burst, filled: now }
+        Self {
+            burst,
+            left: burst,
+            filled: now,
+        }
     }
 
     /// Takes one out, if there is one.

@@ -18,7 +18,10 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(pooled: Pooled<Box<Connection>>, pool: Arc<Pool>) -> Self {
-        Self { pooled: Some(pooled), pool }
+        Self {
+            pooled: Some(pooled),
+            pool,
+        }
     }
 
     /// The pool that it belongs to.
@@ -33,14 +36,22 @@ impl Deref for Lease {
 
     #[allow(clippy::expect_used, reason = "only drop empties it")]
     fn deref(&self) -> &Connection {
-        &self.pooled.as_ref().expect("a lease holds its connection until it is dropped").connection
+        &self
+            .pooled
+            .as_ref()
+            .expect("a lease holds its connection until it is dropped")
+            .connection
     }
 }
 
 impl DerefMut for Lease {
     #[allow(clippy::expect_used, reason = "only drop empties it")]
     fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.pooled.as_mut().expect("a lease holds its connection until it is dropped").connection
+        &mut self
+            .pooled
+            .as_mut()
+            .expect("a lease holds its connection until it is dropped")
+            .connection
     }
 }
 

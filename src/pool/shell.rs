@@ -34,7 +34,9 @@ type Outcome = Result<Lease, CheckOutError>;
 #[non_exhaustive]
 pub enum CheckOutError {
     /// All connections stayed in use.
-    #[error("no free connection to {node} within {waited:?} ({in_use} of {max_size} in use, {waiting} waiting)")]
+    #[error(
+        "no free connection to {node} within {waited:?} ({in_use} of {max_size} in use, {waiting} waiting)"
+    )]
     Timeout {
         /// The node.
         node: Address,
@@ -160,18 +162,25 @@ impl Pool {
     /// # Errors
     /// When none can be had; nothing was sent.
     pub async fn wait(self: &Arc<Self>, core: usize, limit: Option<Duration>) -> Outcome {
-        let (sender, receiver) = oneshot::channel();
-        let (ticket, wait_timeout) = {
-            let mut state = self.lock();
-            (state.wait(sender), state.options().wait_timeout)
+        let (ticket, receiver) = loop {
+            let (sender, receiver) = oneshot::channel();
+            let looked = self.lock().check_out_or_wait(Identity::Service, core, sender);
+            match looked {
+                Ok(pooled) if pooled.connection.is_stale() => self.close_lent(pooled),
+                Ok(pooled) => return Ok(self.lend(pooled)),
+                Err(ticket) => break (ticket, receiver),
+            }
         };
+        let wait_timeout = self.options().wait_timeout;
         let _place = Place { pool: self, ticket };
         self.connect_if_wanted(core);
         let started = Instant::now();
         let limit = limit.map_or(wait_timeout, |limit| limit.min(wait_timeout));
         let outcome = tokio::time::timeout(limit, receiver).await;
         self.totals.waits.fetch_add(1, Relaxed);
-        self.totals.wait_micros.fetch_add(started.elapsed().as_micros() as u64, Relaxed);
+        self.totals
+            .wait_micros
+            .fetch_add(started.elapsed().as_micros() as u64, Relaxed);
         match outcome {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(self.cleared("its pool is closed")),
@@ -191,7 +200,10 @@ impl Pool {
 
     /// Whether one more connection may be closed under an abandoned command.
     pub fn may_abandon(&self) -> bool {
-        self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+        self.allowance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(Instant::now())
     }
 
     pub(super) fn take_back(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
@@ -255,9 +267,16 @@ impl Pool {
             Ok((connection, _hello)) => {
                 self.totals.opened.fetch_add(1, Relaxed);
                 let max_lifetime = self.options().max_lifetime;
-                let expires = max_lifetime.map(|limit| connection.opened() + lifetime(limit, fastrand::f64()));
+                let expires =
+                    max_lifetime.map(|limit| connection.opened() + lifetime(limit, fastrand::f64()));
                 let connection = Box::new(connection);
-                let pooled = Pooled { connection, identity: Identity::Service, core, generation, expires };
+                let pooled = Pooled {
+                    connection,
+                    identity: Identity::Service,
+                    core,
+                    generation,
+                    expires,
+                };
                 let placed = self.lock().connected(pooled, Instant::now());
                 self.settle(placed);
             }
@@ -266,7 +285,10 @@ impl Pool {
                 tracing::debug!(node = %self.address, error = %failure, "connection not made");
                 let told = self.lock().connect_failed();
                 if let Some(waiter) = told {
-                    let error = CheckOutError::Connect { node: self.address.clone(), failure };
+                    let error = CheckOutError::Connect {
+                        node: self.address.clone(),
+                        failure,
+                    };
                     drop(waiter.send(Err(error)));
                 }
             }
@@ -300,7 +322,10 @@ impl Pool {
     }
 
     fn cleared(&self, reason: &str) -> CheckOutError {
-        CheckOutError::Cleared { node: self.address.clone(), reason: reason.to_owned() }
+        CheckOutError::Cleared {
+            node: self.address.clone(),
+            reason: reason.to_owned(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<Box<Connection>, oneshot::Sender<Outcome>>> {

@@ -87,8 +87,16 @@ impl<C, W> State<C, W> {
         found.map(|idle| idle.pooled)
     }
 
-    /// Takes a place in the queue.
-    pub fn wait(&mut self, waiter: W) -> u64 {
+    /// Lends an idle connection after all, or takes a place in the queue: one step, as between two a connection could
+    /// come back and lie idle beside somebody who waits.
+    ///
+    /// # Errors
+    /// The ticket of the place in the queue.
+    pub fn check_out_or_wait(&mut self, identity: Identity, core: usize, waiter: W) -> Result<Pooled<C>, u64> {
+        self.check_out(identity, core).ok_or_else(|| self.enqueue(waiter))
+    }
+
+    fn enqueue(&mut self, waiter: W) -> u64 {
         self.next_ticket += 1;
         self.waiters.push_back((self.next_ticket, waiter));
         self.next_ticket
@@ -138,7 +146,10 @@ impl<C, W> State<C, W> {
             return Placed::Waiter(waiter, pooled);
         }
         self.idle_count += 1;
-        self.idle.entry((pooled.identity, pooled.core)).or_default().push(Idle { pooled, since: now });
+        self.idle
+            .entry((pooled.identity, pooled.core))
+            .or_default()
+            .push(Idle { pooled, since: now });
         Placed::Idle
     }
 
@@ -168,7 +179,9 @@ impl<C, W> State<C, W> {
         let mut reaped = Vec::new();
         let mut spare = self.total.saturating_sub(self.options.min_size);
         let is_idle_too_long = |since: Instant| {
-            self.options.idle_timeout.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
+            self.options
+                .idle_timeout
+                .is_some_and(|limit| now.saturating_duration_since(since) >= limit)
         };
         for stack in self.idle.values_mut() {
             // The least recently used lie at the front.
@@ -236,16 +249,27 @@ mod tests {
     type TestState = State<u32, u32>;
 
     fn options(max_size: usize, min_size: usize) -> Options {
-        Options { max_size, min_size, max_connecting: 2, ..Options::default() }
+        Options {
+            max_size,
+            min_size,
+            max_connecting: 2,
+            ..Options::default()
+        }
     }
 
     fn pooled(connection: u32, core: usize, generation: u64) -> Pooled<u32> {
-        Pooled { connection, identity: Identity::Service, core, generation, expires: None }
+        Pooled {
+            connection,
+            identity: Identity::Service,
+            core,
+            generation,
+            expires: None,
+        }
     }
 
     /// Makes a connection as the shell does.
     fn open(state: &mut TestState, connection: u32, core: usize, now: Instant) {
-        state.wait(999);
+        state.enqueue(999);
         let generation = state.begin_connect().unwrap();
         let Placed::Waiter(999, pooled) = state.connected(pooled(connection, core, generation), now) else {
             panic!("the waiter should get it")
@@ -259,8 +283,15 @@ mod tests {
         for (connection, core) in [(1, 0), (2, 1), (3, 1)] {
             open(&mut state, connection, core, now);
         }
-        let mut next = |core| state.check_out(Identity::Service, core).map(|pooled| pooled.connection);
-        assert_eq!([next(1), next(1), next(1), next(1)], [Some(3), Some(2), Some(1), None]);
+        let mut next = |core| {
+            state
+                .check_out(Identity::Service, core)
+                .map(|pooled| pooled.connection)
+        };
+        assert_eq!(
+            [next(1), next(1), next(1), next(1)],
+            [Some(3), Some(2), Some(1), None]
+        );
     }
 
     #[test]
@@ -268,13 +299,19 @@ mod tests {
         let (mut state, now) = (TestState::new(options(1, 0)), Instant::now());
         open(&mut state, 1, 0, now);
         let lent = state.check_out(Identity::Service, 0).unwrap();
-        let tickets: Vec<u64> = (10..14).map(|waiter| state.wait(waiter)).collect();
+        let tickets: Vec<u64> = (10..14).map(|waiter| state.enqueue(waiter)).collect();
         state.leave(tickets[1]);
         state.leave(tickets[1]);
         assert_eq!(state.begin_connect(), None, "the pool is full");
-        let Placed::Waiter(first, lent) = state.place(lent, now) else { panic!() };
-        let Placed::Waiter(second, lent) = state.place(lent, now) else { panic!() };
-        let Placed::Waiter(third, lent) = state.place(lent, now) else { panic!() };
+        let Placed::Waiter(first, lent) = state.place(lent, now) else {
+            panic!()
+        };
+        let Placed::Waiter(second, lent) = state.place(lent, now) else {
+            panic!()
+        };
+        let Placed::Waiter(third, lent) = state.place(lent, now) else {
+            panic!()
+        };
         assert_eq!((first, second, third), (10, 12, 13));
         assert!(matches!(state.place(lent, now), Placed::Idle));
     }
@@ -284,7 +321,9 @@ mod tests {
         let mut state = TestState::new(options(3, 1));
         assert!(state.begin_connect().is_some(), "one is kept warm");
         assert!(state.begin_connect().is_none(), "nobody waits");
-        (0..5).for_each(|waiter| drop(state.wait(waiter)));
+        for waiter in 0..5 {
+            state.enqueue(waiter);
+        }
         assert!(state.begin_connect().is_some());
         assert!(state.begin_connect().is_none(), "two at once");
         assert_eq!(state.connect_failed(), Some(0));
@@ -298,11 +337,17 @@ mod tests {
         open(&mut state, 1, 0, now);
         open(&mut state, 2, 0, now);
         let lent = state.check_out(Identity::Service, 0).unwrap();
-        state.wait(7);
+        state.enqueue(7);
         let (idle, told) = state.clear();
         assert_eq!((idle.len(), told), (1, vec![7]));
         assert!(matches!(state.place(lent, now), Placed::Unwanted(_)));
-        assert_eq!(state.counts(), Counts { generation: 1, ..Counts::default() });
+        assert_eq!(
+            state.counts(),
+            Counts {
+                generation: 1,
+                ..Counts::default()
+            }
+        );
     }
 
     #[test]
@@ -314,10 +359,16 @@ mod tests {
         let later = now + Duration::from_secs(599);
         assert!(state.reap(later).is_empty());
         let reaped = state.reap(now + Duration::from_secs(600));
-        assert_eq!(reaped.iter().map(|pooled| pooled.connection).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            reaped.iter().map(|pooled| pooled.connection).collect::<Vec<_>>(),
+            [1, 2]
+        );
         let mut last = state.check_out(Identity::Service, 0).unwrap();
         last.expires = Some(later);
-        assert!(matches!(state.place(last, later), Placed::Unwanted(_)), "too old to be lent again");
+        assert!(
+            matches!(state.place(last, later), Placed::Unwanted(_)),
+            "too old to be lent again"
+        );
         assert_eq!(state.counts().idle, 0);
     }
 
@@ -334,7 +385,7 @@ mod tests {
             let now = Instant::now();
             let mut state = TestState::new(Options { max_connecting: 2, ..options(4, 1) });
             let (mut lent, mut making, mut number): (Vec<Pooled<u32>>, Vec<u64>, u32) = (vec![], vec![], 0);
-            let mut settle = |state: &mut TestState, lent: &mut Vec<Pooled<u32>>, mut placed: Placed<u32, u32>| {
+            let settle = |state: &mut TestState, lent: &mut Vec<Pooled<u32>>, mut placed: Placed<u32, u32>| {
                 if let Placed::Waiter(waiter, pooled) = placed {
                     // Every third waiter is gone.
                     if waiter % 3 == 0 { placed = state.place(pooled, now) } else { lent.push(pooled); return }
@@ -345,7 +396,9 @@ mod tests {
                 number += 1;
                 match step {
                     0 | 1 => lent.extend(state.check_out(Identity::Service, core)),
-                    2 => drop(state.wait(number)),
+                    2 => {
+                        lent.extend(state.check_out_or_wait(Identity::Service, core, number));
+                    }
                     3 => making.extend(state.begin_connect()),
                     4 => if let Some(generation) = making.pop() {
                         let placed = state.connected(pooled(number, core, generation), now);

@@ -69,12 +69,24 @@ pub fn decide(
 }
 
 /// What the client's own read preference says, else `otherwise`.
-fn explicit(request: &Request, message: &[u8], otherwise: impl FnOnce() -> Route) -> Result<Route, ErrorReply> {
-    let Some(span) = request.read_preference else { return Ok(otherwise()) };
+fn explicit(
+    request: &Request,
+    message: &[u8],
+    otherwise: impl FnOnce() -> Route,
+) -> Result<Route, ErrorReply> {
+    let Some(span) = request.read_preference else {
+        return Ok(otherwise());
+    };
     // A value that is no document is left for the node to refuse.
-    let Ok(document) = RawDocument::from_bytes(span.of(message)) else { return Ok(otherwise()) };
+    let Ok(document) = RawDocument::from_bytes(span.of(message)) else {
+        return Ok(otherwise());
+    };
     let preference = ReadPreference::parse(document).map_err(|error| ErrorReply::read_preference(&error))?;
-    Ok(if preference.mode == Mode::Primary { Route::Primary } else { Route::Read(preference) })
+    Ok(if preference.mode == Mode::Primary {
+        Route::Primary
+    } else {
+        Route::Read(preference)
+    })
 }
 
 /// Whether the listener's default applies: only to reads that a secondary can serve, of data that is replicated.
@@ -107,14 +119,26 @@ mod tests {
 
     fn route(body: &Document, default: Mode, wire: i32) -> Result<Route, i32> {
         let mut message = BytesMut::new();
-        op_msg::encode(RawDoc::prefix(&body.to_vec().unwrap()).unwrap(), 1, 0, 0, &mut message);
+        op_msg::encode(
+            RawDoc::prefix(&body.to_vec().unwrap()).unwrap(),
+            1,
+            0,
+            0,
+            &mut message,
+        );
         let request = Request::peek(&message, op_msg::Layout::parse(&message).unwrap()).unwrap();
-        let default = ReadPreference { mode: default, ..ReadPreference::default() };
+        let default = ReadPreference {
+            mode: default,
+            ..ReadPreference::default()
+        };
         decide(&request, &message, &default, wire).map_err(|error| error.code())
     }
 
     fn read(mode: Mode) -> Result<Route, i32> {
-        Ok(Route::Read(ReadPreference { mode, ..ReadPreference::default() }))
+        Ok(Route::Read(ReadPreference {
+            mode,
+            ..ReadPreference::default()
+        }))
     }
 
     #[test]
@@ -124,36 +148,116 @@ mod tests {
         let table = [
             // What the client says, and what the listener says for it.
             (doc! {"find": "c", "$db": "d"}, Mode::Primary, Ok(Route::Primary)),
-            (doc! {"find": "c", "$db": "d"}, Mode::SecondaryPreferred, read(Mode::SecondaryPreferred)),
-            (doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "primary"}}, Mode::Secondary, Ok(Route::Primary)),
-            (doc! {"find": "c", "$db": "d", "$readPreference": secondary.clone()}, Mode::Primary, read(Mode::Secondary)),
+            (
+                doc! {"find": "c", "$db": "d"},
+                Mode::SecondaryPreferred,
+                read(Mode::SecondaryPreferred),
+            ),
+            (
+                doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "primary"}},
+                Mode::Secondary,
+                Ok(Route::Primary),
+            ),
+            (
+                doc! {"find": "c", "$db": "d", "$readPreference": secondary.clone()},
+                Mode::Primary,
+                read(Mode::Secondary),
+            ),
             // The default is for replicated data that a secondary can serve.
-            (doc! {"find": "c", "$db": "local"}, Mode::Secondary, Ok(Route::Primary)),
-            (doc! {"find": "c", "$db": "d", "readConcern": {"level": "linearizable"}}, Mode::Secondary, Ok(Route::Primary)),
-            (doc! {"aggregate": "c", "pipeline": out.clone(), "$db": "d"}, Mode::Secondary, Ok(Route::Primary)),
-            (doc! {"listCollections": 1, "$db": "d"}, Mode::Secondary, Ok(Route::Primary)),
+            (
+                doc! {"find": "c", "$db": "local"},
+                Mode::Secondary,
+                Ok(Route::Primary),
+            ),
+            (
+                doc! {"find": "c", "$db": "d", "readConcern": {"level": "linearizable"}},
+                Mode::Secondary,
+                Ok(Route::Primary),
+            ),
+            (
+                doc! {"aggregate": "c", "pipeline": out.clone(), "$db": "d"},
+                Mode::Secondary,
+                Ok(Route::Primary),
+            ),
+            (
+                doc! {"listCollections": 1, "$db": "d"},
+                Mode::Secondary,
+                Ok(Route::Primary),
+            ),
             // Writes stay on the primary whatever comes along.
-            (doc! {"insert": "c", "$db": "d", "$readPreference": secondary.clone()}, Mode::Secondary, Ok(Route::Primary)),
-            (doc! {"find": "c", "$db": "d", "autocommit": false, "$readPreference": secondary.clone()}, Mode::Secondary, Ok(Route::Primary)),
+            (
+                doc! {"insert": "c", "$db": "d", "$readPreference": secondary.clone()},
+                Mode::Secondary,
+                Ok(Route::Primary),
+            ),
+            (
+                doc! {"find": "c", "$db": "d", "autocommit": false, "$readPreference": secondary.clone()},
+                Mode::Secondary,
+                Ok(Route::Primary),
+            ),
             // Metadata and unknown commands honour an explicit preference.
-            (doc! {"listIndexes": "c", "$db": "d", "$readPreference": secondary.clone()}, Mode::Primary, read(Mode::Secondary)),
-            (doc! {"fromTheFuture": 1, "$db": "d", "$readPreference": secondary.clone()}, Mode::Primary, read(Mode::Secondary)),
-            (doc! {"fromTheFuture": 1, "$db": "d"}, Mode::Secondary, Ok(Route::Primary)),
-            (doc! {"replSetGetStatus": 1, "$db": "admin"}, Mode::Primary, Ok(Route::AnyNode)),
-            (doc! {"replSetGetStatus": 1, "$db": "admin", "$readPreference": secondary.clone()}, Mode::Primary, read(Mode::Secondary)),
+            (
+                doc! {"listIndexes": "c", "$db": "d", "$readPreference": secondary.clone()},
+                Mode::Primary,
+                read(Mode::Secondary),
+            ),
+            (
+                doc! {"fromTheFuture": 1, "$db": "d", "$readPreference": secondary.clone()},
+                Mode::Primary,
+                read(Mode::Secondary),
+            ),
+            (
+                doc! {"fromTheFuture": 1, "$db": "d"},
+                Mode::Secondary,
+                Ok(Route::Primary),
+            ),
+            (
+                doc! {"replSetGetStatus": 1, "$db": "admin"},
+                Mode::Primary,
+                Ok(Route::AnyNode),
+            ),
+            (
+                doc! {"replSetGetStatus": 1, "$db": "admin", "$readPreference": secondary.clone()},
+                Mode::Primary,
+                read(Mode::Secondary),
+            ),
             // Cursors and sessions.
-            (doc! {"getMore": 5i64, "collection": "c", "$db": "d"}, Mode::Secondary, Ok(Route::Cursor(5))),
-            (doc! {"killCursors": "c", "cursors": [5i64], "$db": "d"}, Mode::Secondary, Ok(Route::KillCursors)),
-            (doc! {"killSessions": [], "$db": "admin"}, Mode::Primary, Ok(Route::AllNodes)),
+            (
+                doc! {"getMore": 5i64, "collection": "c", "$db": "d"},
+                Mode::Secondary,
+                Ok(Route::Cursor(5)),
+            ),
+            (
+                doc! {"killCursors": "c", "cursors": [5i64], "$db": "d"},
+                Mode::Secondary,
+                Ok(Route::KillCursors),
+            ),
+            (
+                doc! {"killSessions": [], "$db": "admin"},
+                Mode::Primary,
+                Ok(Route::AllNodes),
+            ),
             // Bad preferences.
-            (doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "primary", "tags": [{"a": "b"}]}}, Mode::Primary, Err(2)),
-            (doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "nearest", "maxStalenessSeconds": 5}}, Mode::Primary, Err(160)),
+            (
+                doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "primary", "tags": [{"a": "b"}]}},
+                Mode::Primary,
+                Err(2),
+            ),
+            (
+                doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "nearest", "maxStalenessSeconds": 5}},
+                Mode::Primary,
+                Err(160),
+            ),
         ];
         for (body, default, expected) in table {
             assert_eq!(route(&body, default, 17), expected, "{body}");
         }
         let merge = doc! {"aggregate": "c", "pipeline": out, "$db": "d", "$readPreference": secondary};
         assert_eq!(route(&merge, Mode::Primary, 17), read(Mode::Secondary));
-        assert_eq!(route(&merge, Mode::Primary, 9), Ok(Route::Primary), "before 5.0 a secondary cannot write");
+        assert_eq!(
+            route(&merge, Mode::Primary, 9),
+            Ok(Route::Primary),
+            "before 5.0 a secondary cannot write"
+        );
     }
 }

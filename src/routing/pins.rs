@@ -70,7 +70,10 @@ impl<N: Clone> Pins<N> {
 
     /// How many are remembered.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len())
+            .sum()
     }
 
     /// Whether none is.
@@ -80,7 +83,9 @@ impl<N: Clone> Pins<N> {
 
     fn shard(&self, cursor: i64) -> MutexGuard<'_, HashMap<i64, Pin<N>>> {
         // Cursor ids are random in their low bits.
-        self.shards[cursor as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[cursor as usize % SHARDS]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,7 +98,10 @@ mod tests {
         let (pins, now) = (Pins::new(100), Instant::now());
         pins.insert(-5, "a", now);
         pins.insert(6, "b", now);
-        assert_eq!((pins.get(-5, now), pins.get(6, now), pins.get(7, now)), (Some("a"), Some("b"), None));
+        assert_eq!(
+            (pins.get(-5, now), pins.get(6, now), pins.get(7, now)),
+            (Some("a"), Some("b"), None)
+        );
         pins.remove(6);
         assert_eq!(pins.get(6, now), None);
         let almost = now + EXPIRY - Duration::from_secs(1);
@@ -108,7 +116,10 @@ mod tests {
         for (age, cursor) in [(0, 0), (1, 16), (2, 32)] {
             pins.insert(cursor, cursor, now + Duration::from_secs(age));
         }
-        assert_eq!((pins.get(0, now), pins.get(16, now), pins.get(32, now)), (None, Some(16), Some(32)));
+        assert_eq!(
+            (pins.get(0, now), pins.get(16, now), pins.get(32, now)),
+            (None, Some(16), Some(32))
+        );
         for cursor in 0..10_000 {
             pins.insert(cursor, cursor, now);
         }

@@ -32,7 +32,7 @@ impl Default for DemoOptions {
 pub struct Endpoints {
     /// The `mongodb://` URI for applications.
     pub client_uri: String,
-    /// The admin endpoint's base URL.
+    /// The admin endpoint's base URL, or `off`.
     pub admin_url: String,
 }
 
@@ -114,12 +114,17 @@ pub fn banner(set: &ReplicaSet, endpoints: &Endpoints) -> String {
         admin_url,
     } = endpoints;
     let direct = set.uri();
+    let admin = if admin_url == "off" {
+        "off".to_owned()
+    } else {
+        format!("{admin_url}/status")
+    };
     format!(
         r#"
 Tidegate is ready.
 
   applications    {client_uri}
-  admin           {admin_url}/status
+  admin           {admin}
   the set itself  {direct}
 
 Try it with mongosh:

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     shutdown::Shutdown,
-    topology::{Address, Criteria, Event, SelectionError, SelectionOptions, ServerKind, Topology, TopologyOptions, select},
+    topology::{
+        Address, Criteria, Event, SelectionError, SelectionOptions, ServerKind, Topology, TopologyOptions,
+        select,
+    },
 };
 
 /// What lives beside a node.
@@ -92,7 +95,10 @@ impl<R: NodeResource> Cluster<R> {
             snapshot: ArcSwap::from_pointee(writer.snapshot()),
             version: watch::channel(0).0,
             check_all,
-            selection: SelectionOptions { local_threshold: options.local_threshold, heartbeat: options.heartbeat },
+            selection: SelectionOptions {
+                local_threshold: options.local_threshold,
+                heartbeat: options.heartbeat,
+            },
             server_selection_timeout: options.server_selection_timeout,
         });
         shutdown.spawn("cluster", writer.run(Arc::clone(&cluster), observations, checks));
@@ -133,13 +139,16 @@ struct Member<R> {
     tasks: Shutdown,
 }
 
+/// Makes the resource of a node that appears.
+type MakeResource<R> = Box<dyn Fn(&Address) -> Arc<R> + Send>;
+
 struct Writer<R> {
     options: Arc<Options>,
     shutdown: Shutdown,
     members: HashMap<Address, Member<R>>,
     topology: Topology,
     sender: mpsc::Sender<Observation>,
-    make: Box<dyn Fn(&Address) -> Arc<R> + Send>,
+    make: MakeResource<R>,
 }
 
 impl<R: NodeResource> Writer<R> {
@@ -186,21 +195,35 @@ impl<R: NodeResource> Writer<R> {
 
     fn tell(&self, event: &Event) {
         match event {
-            Event::NewPrimary(_) | Event::MemberAdded(_) | Event::MemberRemoved { .. } => tracing::info!("{event}"),
+            Event::NewPrimary(_) | Event::MemberAdded(_) | Event::MemberRemoved { .. } => {
+                tracing::info!("{event}")
+            }
             Event::PossiblePrimary(address) => {
                 if let Some(member) = self.members.get(address) {
                     member.watch.check_now.notify_one();
                 }
             }
-            Event::KindChanged { error: None, .. } | Event::TopologyKindChanged { .. } => tracing::debug!("{event}"),
+            Event::KindChanged { error: None, .. } | Event::TopologyKindChanged { .. } => {
+                tracing::debug!("{event}")
+            }
             _ => tracing::warn!("{event}"),
         }
     }
 
     /// Starts and stops monitors so that there is exactly one member for each server; snapshots rely on it.
     fn match_members(&mut self) {
-        let servers: Vec<Address> = self.topology.servers().iter().map(|server| server.address.clone()).collect();
-        let gone: Vec<Address> = self.members.keys().filter(|address| !servers.contains(address)).cloned().collect();
+        let servers: Vec<Address> = self
+            .topology
+            .servers()
+            .iter()
+            .map(|server| server.address.clone())
+            .collect();
+        let gone: Vec<Address> = self
+            .members
+            .keys()
+            .filter(|address| !servers.contains(address))
+            .cloned()
+            .collect();
         for address in &gone {
             self.remove(address);
         }
@@ -214,10 +237,23 @@ impl<R: NodeResource> Writer<R> {
     fn add(&mut self, address: &Address) {
         let tasks = self.shutdown.child();
         let watch = Arc::new(Watch::new(address.clone()));
-        tasks.spawn("monitor", monitor::run(Arc::clone(&watch), Arc::clone(&self.options), self.sender.clone()));
-        tasks.spawn("rtt", monitor::measure_round_trips(Arc::clone(&watch), Arc::clone(&self.options)));
+        tasks.spawn(
+            "monitor",
+            monitor::run(Arc::clone(&watch), Arc::clone(&self.options), self.sender.clone()),
+        );
+        tasks.spawn(
+            "rtt",
+            monitor::measure_round_trips(Arc::clone(&watch), Arc::clone(&self.options)),
+        );
         let resource = (self.make)(address);
-        self.members.insert(address.clone(), Member { watch, resource, tasks });
+        self.members.insert(
+            address.clone(),
+            Member {
+                watch,
+                resource,
+                tasks,
+            },
+        );
     }
 
     fn remove(&mut self, address: &Address) {
@@ -228,7 +264,14 @@ impl<R: NodeResource> Writer<R> {
     }
 
     fn snapshot(&self) -> Snapshot<R> {
-        let nodes = self.topology.servers().iter().filter_map(|server| self.members.get(&server.address));
-        Snapshot { topology: self.topology.clone(), nodes: nodes.map(|member| Arc::clone(&member.resource)).collect() }
+        let nodes = self
+            .topology
+            .servers()
+            .iter()
+            .filter_map(|server| self.members.get(&server.address));
+        Snapshot {
+            topology: self.topology.clone(),
+            nodes: nodes.map(|member| Arc::clone(&member.resource)).collect(),
+        }
     }
 }

@@ -36,7 +36,9 @@ pub async fn connect(address: &Address, options: &Options) -> Result<(Connection
     tune(&stream).map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
     let mut connection = Connection::new(Socket::new(stream));
     let hello = handshake_document(options);
-    let reply = tokio::time::timeout(limit, connection.run(&hello)).await.map_err(timeout)?;
+    let reply = tokio::time::timeout(limit, connection.run(&hello))
+        .await
+        .map_err(timeout)?;
     let reply = reply.map_err(|failure| Failure::not_sent(failure.reason))?;
     match reply.get("ok") {
         Ok(Some(ok)) if ok.as_f64() == Some(1.0) || ok.as_i32() == Some(1) => Ok((connection, reply)),
@@ -51,7 +53,10 @@ pub async fn connect(address: &Address, options: &Options) -> Result<(Connection
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
@@ -78,8 +83,14 @@ pub(super) fn hello_document(
     let name = if hello_ok { "hello" } else { "isMaster" };
     let mut hello = doc! { name: 1, "helloOk": true };
     if let Some((version, wait)) = awaiting {
-        hello.insert("topologyVersion", doc! { "processId": version.process_id, "counter": version.counter });
-        hello.insert("maxAwaitTimeMS", i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+        hello.insert(
+            "topologyVersion",
+            doc! { "processId": version.process_id, "counter": version.counter },
+        );
+        hello.insert(
+            "maxAwaitTimeMS",
+            i64::try_from(wait.as_millis()).unwrap_or(i64::MAX),
+        );
     }
     hello.insert("$db", "admin");
     RawDocumentBuf::try_from(&hello).unwrap_or_else(|_| rawdoc! { "isMaster": 1, "$db": "admin" })

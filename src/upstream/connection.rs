@@ -38,7 +38,13 @@ pub enum Incoming {
 
 impl Connection {
     pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, opened: Instant::now(), last_request_id: 0, awaiting: None, sent: false }
+        Self {
+            socket,
+            opened: Instant::now(),
+            last_request_id: 0,
+            awaiting: None,
+            sent: false,
+        }
     }
 
     /// When the connection was opened.
@@ -97,7 +103,11 @@ impl Connection {
             }
         };
         self.check(&header)?;
-        if header.length > hold { Ok(Incoming::Large(header)) } else { self.rest(&header).await.map(Incoming::Whole) }
+        if header.length > hold {
+            Ok(Incoming::Large(header))
+        } else {
+            self.rest(&header).await.map(Incoming::Whole)
+        }
     }
 
     /// Waits for the rest of the reply whose header is known.
@@ -136,7 +146,10 @@ impl Connection {
     fn check(&self, header: &Header) -> Result<(), Failure> {
         let expected = self.awaiting.unwrap_or_default();
         if header.response_to != expected || self.awaiting.is_none() {
-            let reason = Reason::WrongReply { expected, found: header.response_to };
+            let reason = Reason::WrongReply {
+                expected,
+                found: header.response_to,
+            };
             return Err(Failure::replied(reason));
         }
         Ok(())
@@ -158,7 +171,13 @@ impl Connection {
     pub async fn start(&mut self, command: &RawDocument, flags: u32) -> Result<(), Failure> {
         let wire = |error| Failure::not_sent(Reason::Wire(error));
         let mut message = BytesMut::new();
-        op_msg::encode(RawDoc::prefix(command.as_bytes()).map_err(wire)?, 0, 0, flags, &mut message);
+        op_msg::encode(
+            RawDoc::prefix(command.as_bytes()).map_err(wire)?,
+            0,
+            0,
+            flags,
+            &mut message,
+        );
         self.send(&mut Frame::new(message).map_err(wire)?).await
     }
 

@@ -53,19 +53,28 @@ impl Failure {
     /// A failure before the whole request was handed to the network.
     #[must_use]
     pub fn not_sent(reason: Reason) -> Self {
-        Self { sent: Sent::NotSent, reason }
+        Self {
+            sent: Sent::NotSent,
+            reason,
+        }
     }
 
     /// A failure after that.
     #[must_use]
     pub fn maybe_sent(reason: Reason) -> Self {
-        Self { sent: Sent::MaybeSent, reason }
+        Self {
+            sent: Sent::MaybeSent,
+            reason,
+        }
     }
 
     /// An answer that cannot be used.
     #[must_use]
     pub fn replied(reason: Reason) -> Self {
-        Self { sent: Sent::Replied, reason }
+        Self {
+            sent: Sent::Replied,
+            reason,
+        }
     }
 }
 

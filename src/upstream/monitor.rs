@@ -41,7 +41,11 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(address: Address) -> Self {
-        Self { address, check_now: Notify::new(), rtt: Mutex::new(RttAverage::new()) }
+        Self {
+            address,
+            check_now: Notify::new(),
+            rtt: Mutex::new(RttAverage::new()),
+        }
     }
 
     fn average(&self) -> Option<Duration> {
@@ -49,7 +53,10 @@ impl Watch {
     }
 
     fn record(&self, sample: Duration) {
-        self.rtt.lock().unwrap_or_else(PoisonError::into_inner).record(sample);
+        self.rtt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(sample);
     }
 
     fn reset(&self) {
@@ -84,7 +91,13 @@ pub(super) async fn run(watch: Arc<Watch>, options: Arc<Options>, observed: mpsc
             return;
         }
         // A node that was there a moment ago is asked again at once: most likely only the connection broke.
-        retry = if was_reached { MIN_HEARTBEAT } else { (retry * 2).min(MAX_RETRY).min(options.heartbeat.max(MIN_HEARTBEAT)) };
+        retry = if was_reached {
+            MIN_HEARTBEAT
+        } else {
+            (retry * 2)
+                .min(MAX_RETRY)
+                .min(options.heartbeat.max(MIN_HEARTBEAT))
+        };
         if !was_reached {
             let _ = timeout(retry, watch.check_now.notified()).await;
         }
@@ -111,14 +124,22 @@ async fn check_and_stream(
     let (mut connection, mut reply) = connect(&watch.address, options).await?;
     let mut streaming = false;
     loop {
-        let description = ServerDescription::from_hello(watch.address.clone(), &reply, Instant::now(), watch.average());
+        let description =
+            ServerDescription::from_hello(watch.address.clone(), &reply, Instant::now(), watch.average());
         let version = description.topology_version;
         let hello_ok = description.hello_ok;
         *was_reached = true;
         if observed.send(Observation { description }).await.is_err() {
             return Ok(Ended::NobodyListens);
         }
-        let next = next_reply(&mut connection, version.as_ref(), hello_ok, &mut streaming, watch, options);
+        let next = next_reply(
+            &mut connection,
+            version.as_ref(),
+            hello_ok,
+            &mut streaming,
+            watch,
+            options,
+        );
         reply = tokio::select! {
             next = next => next?,
             () = watch.check_now.notified() => return Ok(Ended::CheckAsked),
@@ -147,7 +168,9 @@ async fn next_reply(
     sleep(options.heartbeat).await;
     let asked = Instant::now();
     let hello = hello_document(hello_ok, None);
-    let reply = timeout(options.connect_timeout, connection.run(&hello)).await.map_err(late(options.connect_timeout))??;
+    let reply = timeout(options.connect_timeout, connection.run(&hello))
+        .await
+        .map_err(late(options.connect_timeout))??;
     watch.record(asked.elapsed());
     Ok(reply)
 }
@@ -168,7 +191,9 @@ async fn measure(watch: &Watch, options: &Options) -> Result<(), Failure> {
     loop {
         let asked = Instant::now();
         let limit = options.connect_timeout;
-        timeout(limit, connection.run(&hello)).await.map_err(|_| Failure::maybe_sent(Reason::ReplyTimeout(limit)))??;
+        timeout(limit, connection.run(&hello))
+            .await
+            .map_err(|_| Failure::maybe_sent(Reason::ReplyTimeout(limit)))??;
         watch.record(asked.elapsed());
         sleep(options.heartbeat).await;
     }

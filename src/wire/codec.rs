@@ -97,11 +97,17 @@ impl Decoder for FrameDecoder {
     /// Takes the first frame off `src` once it is whole. A frame that fills `src` exactly takes its buffer along, so that
     /// the usual case copies and allocates nothing.
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, WireError> {
-        let Some(header) = Header::peek(src, MAX_MESSAGE_LEN)? else { return Ok(None) };
+        let Some(header) = Header::peek(src, MAX_MESSAGE_LEN)? else {
+            return Ok(None);
+        };
         if src.len() < header.length {
             return Ok(None);
         }
-        let bytes = if src.len() == header.length { std::mem::take(src) } else { src.split_to(header.length) };
+        let bytes = if src.len() == header.length {
+            std::mem::take(src)
+        } else {
+            src.split_to(header.length)
+        };
         Ok(Some(Frame { header, bytes }))
     }
 }
@@ -113,7 +119,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn message(payload: &[u8], id: i32) -> Vec<u8> {
-        let header = Header { length: HEADER_LEN + payload.len(), request_id: id, response_to: 0, op_code: OpCode::Msg };
+        let header = Header {
+            length: HEADER_LEN + payload.len(),
+            request_id: id,
+            response_to: 0,
+            op_code: OpCode::Msg,
+        };
         [&header.to_bytes()[..], payload].concat()
     }
 
@@ -153,6 +164,9 @@ mod tests {
         let mut frame = Frame::new(BytesMut::from(&message(b"abcd", 7)[..])).unwrap();
         frame.splice(HEADER_LEN + 2, b"XYZ");
         assert_eq!(frame.payload(), b"abXYZcd");
-        assert_eq!(Header::peek(frame.bytes(), 1000).unwrap().unwrap().length, HEADER_LEN + 7);
+        assert_eq!(
+            Header::peek(frame.bytes(), 1000).unwrap().unwrap().length,
+            HEADER_LEN + 7
+        );
     }
 }

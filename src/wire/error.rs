@@ -60,6 +60,9 @@ impl WireError {
     /// A wrong checksum, length or opcode leaves no trust in the stream: such a connection is closed, as `mongod` does.
     #[must_use]
     pub fn is_answerable(&self) -> bool {
-        matches!(self, Self::Bson(_) | Self::NoBody | Self::TwoBodies | Self::SectionKind(_) | Self::Truncated(_))
+        matches!(
+            self,
+            Self::Bson(_) | Self::NoBody | Self::TwoBodies | Self::SectionKind(_) | Self::Truncated(_)
+        )
     }
 }

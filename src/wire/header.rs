@@ -70,9 +70,13 @@ impl Header {
     /// # Errors
     /// A length outside 16..=`max`, or an unknown opcode.
     pub fn peek(bytes: &[u8], max: usize) -> Result<Option<Self>, WireError> {
-        let Some(raw) = bytes.first_chunk::<HEADER_LEN>() else { return Ok(None) };
+        let Some(raw) = bytes.first_chunk::<HEADER_LEN>() else {
+            return Ok(None);
+        };
         let length = read_i32(raw, 0);
-        let checked = usize::try_from(length).ok().filter(|n| (HEADER_LEN..=max).contains(n));
+        let checked = usize::try_from(length)
+            .ok()
+            .filter(|n| (HEADER_LEN..=max).contains(n));
         Ok(Some(Self {
             length: checked.ok_or(WireError::Length { length, max })?,
             request_id: read_i32(raw, 4),
@@ -117,9 +121,15 @@ mod tests {
     fn lying_lengths_are_refused() {
         for length in [i32::MIN, -1, 0, 15, 101, i32::MAX] {
             let error = Header::peek(&header(length, 2013), 100).unwrap_err();
-            assert!(matches!(error, WireError::Length { length: l, max: 100 } if l == length), "{length}: {error}");
+            assert!(
+                matches!(error, WireError::Length { length: l, max: 100 } if l == length),
+                "{length}: {error}"
+            );
         }
-        assert_eq!(Header::peek(&header(100, 2013), 100).unwrap().unwrap().length, 100);
+        assert_eq!(
+            Header::peek(&header(100, 2013), 100).unwrap().unwrap().length,
+            100
+        );
     }
 
     #[test]

@@ -35,20 +35,36 @@ impl<'a> Query<'a> {
     /// # Errors
     /// When a field is cut off, the namespace is not UTF-8 or has no dot, or bytes are left over.
     pub fn parse(payload: &'a [u8]) -> Result<Self, WireError> {
-        let flags = payload.first_chunk::<4>().ok_or(WireError::Truncated("OP_QUERY flags"))?;
+        let flags = payload
+            .first_chunk::<4>()
+            .ok_or(WireError::Truncated("OP_QUERY flags"))?;
         let rest = &payload[4..];
-        let name_len = rest.iter().position(|b| *b == 0).ok_or(WireError::Truncated("OP_QUERY namespace"))?;
-        let namespace = std::str::from_utf8(&rest[..name_len]).map_err(|_| WireError::Bson("a namespace is not UTF-8"))?;
-        let (database, collection) = namespace.split_once('.').ok_or(WireError::Bson("a namespace has no dot"))?;
+        let name_len = rest
+            .iter()
+            .position(|b| *b == 0)
+            .ok_or(WireError::Truncated("OP_QUERY namespace"))?;
+        let namespace = std::str::from_utf8(&rest[..name_len])
+            .map_err(|_| WireError::Bson("a namespace is not UTF-8"))?;
+        let (database, collection) = namespace
+            .split_once('.')
+            .ok_or(WireError::Bson("a namespace has no dot"))?;
         let rest = &rest[name_len + 1..];
-        let numbers = rest.first_chunk::<8>().ok_or(WireError::Truncated("OP_QUERY numbers"))?;
+        let numbers = rest
+            .first_chunk::<8>()
+            .ok_or(WireError::Truncated("OP_QUERY numbers"))?;
         let document = RawDoc::prefix(&rest[8..])?;
         let behind = &rest[8 + document.bytes().len()..];
         if !behind.is_empty() && RawDoc::prefix(behind)?.bytes().len() != behind.len() {
             return Err(WireError::Bson("bytes are left over behind an OP_QUERY"));
         }
         let number_to_return = i32::from_le_bytes([numbers[4], numbers[5], numbers[6], numbers[7]]);
-        Ok(Self { flags: u32::from_le_bytes(*flags), database, collection, number_to_return, document })
+        Ok(Self {
+            flags: u32::from_le_bytes(*flags),
+            database,
+            collection,
+            number_to_return,
+            document,
+        })
     }
 
     /// Whether this is a command, not a query for documents.
@@ -62,7 +78,15 @@ impl<'a> Query<'a> {
 pub fn encode_reply(document: RawDoc<'_>, flags: u32, request_id: i32, response_to: i32, out: &mut BytesMut) {
     let length = HEADER_LEN + 20 + document.bytes().len();
     out.reserve(length);
-    out.put_slice(&Header { length, request_id, response_to, op_code: OpCode::Reply }.to_bytes());
+    out.put_slice(
+        &Header {
+            length,
+            request_id,
+            response_to,
+            op_code: OpCode::Reply,
+        }
+        .to_bytes(),
+    );
     out.put_u32_le(flags);
     out.put_i64_le(0); // cursor
     out.put_i32_le(0); // starting from
@@ -72,7 +96,12 @@ pub fn encode_reply(document: RawDoc<'_>, flags: u32, request_id: i32, response_
 
 /// Appends an OP_REPLY without documents to `out`, as the answer to an OP_GET_MORE whose cursor is not known.
 pub fn encode_cursor_not_found(request_id: i32, response_to: i32, out: &mut BytesMut) {
-    let header = Header { length: HEADER_LEN + 20, request_id, response_to, op_code: OpCode::Reply };
+    let header = Header {
+        length: HEADER_LEN + 20,
+        request_id,
+        response_to,
+        op_code: OpCode::Reply,
+    };
     out.put_slice(&header.to_bytes());
     out.put_u32_le(CURSOR_NOT_FOUND | AWAIT_CAPABLE);
     out.put_bytes(0, 16);
@@ -98,17 +127,31 @@ mod tests {
     fn payload(namespace: &str, tail: &[u8]) -> Vec<u8> {
         let command = doc! {"isMaster": 1}.to_vec().unwrap();
         let numbers = [0i32.to_le_bytes(), (-1i32).to_le_bytes()].concat();
-        [&SECONDARY_OK.to_le_bytes()[..], namespace.as_bytes(), &[0], &numbers, &command, tail].concat()
+        [
+            &SECONDARY_OK.to_le_bytes()[..],
+            namespace.as_bytes(),
+            &[0],
+            &numbers,
+            &command,
+            tail,
+        ]
+        .concat()
     }
 
     #[test]
     fn a_command_is_recognised() {
         let bytes = payload("admin.$cmd", &[]);
         let query = Query::parse(&bytes).unwrap();
-        assert_eq!((query.database, query.collection, query.number_to_return), ("admin", "$cmd", -1));
+        assert_eq!(
+            (query.database, query.collection, query.number_to_return),
+            ("admin", "$cmd", -1)
+        );
         assert!(query.is_command() && query.flags & SECONDARY_OK != 0);
         assert!(!Query::parse(&payload("db.c.$cmd", &[])).unwrap().is_command());
-        assert!(Query::parse(&payload("db.c", &[5, 0, 0, 0, 0])).is_ok(), "a field selector may follow");
+        assert!(
+            Query::parse(&payload("db.c", &[5, 0, 0, 0, 0])).is_ok(),
+            "a field selector may follow"
+        );
     }
 
     #[test]
@@ -118,8 +161,14 @@ mod tests {
             assert!(Query::parse(&whole[..len]).is_err(), "{len} bytes");
         }
         assert!(Query::parse(&payload("nodot", &[])).is_err());
-        assert!(Query::parse(&payload("a.b", &[5, 0, 0, 0, 0, 1])).is_err(), "left-over bytes");
-        assert!(Query::parse(&payload("a.b", &[9, 0, 0, 0, 0])).is_err(), "a selector that lies about its length");
+        assert!(
+            Query::parse(&payload("a.b", &[5, 0, 0, 0, 0, 1])).is_err(),
+            "left-over bytes"
+        );
+        assert!(
+            Query::parse(&payload("a.b", &[9, 0, 0, 0, 0])).is_err(),
+            "a selector that lies about its length"
+        );
     }
 
     #[test]

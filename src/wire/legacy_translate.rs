@@ -48,12 +48,17 @@ pub fn command_to_op_msg(query: &Query<'_>, request_id: i32) -> Result<Frame, Wi
 
 /// The command within `{$query: ...}` or `{query: ...}`, and the `$readPreference` beside it.
 fn unwrap_query(document: RawDoc<'_>) -> Result<(RawDoc<'_>, Option<RawDoc<'_>>), WireError> {
-    let Some(first) = document.iter().next().transpose()? else { return Ok((document, None)) };
+    let Some(first) = document.iter().next().transpose()? else {
+        return Ok((document, None));
+    };
     // `query` alone also wraps, as servers before 5.1 took it; no command has that name.
     match (first.key, first.as_doc()) {
-        (b"$query" | b"query", Some(command)) => {
-            Ok((command, document.get("$readPreference")?.and_then(|element| element.as_doc())))
-        }
+        (b"$query" | b"query", Some(command)) => Ok((
+            command,
+            document
+                .get("$readPreference")?
+                .and_then(|element| element.as_doc()),
+        )),
         _ => Ok((document, None)),
     }
 }
@@ -110,7 +115,10 @@ mod tests {
         };
         let frame = command_to_op_msg(&query, 5).unwrap();
         assert_eq!(frame.header().request_id, 5);
-        let body = op_msg::Layout::parse(frame.bytes()).unwrap().body(frame.bytes()).unwrap();
+        let body = op_msg::Layout::parse(frame.bytes())
+            .unwrap()
+            .body(frame.bytes())
+            .unwrap();
         Document::from_reader(body.bytes()).unwrap()
     }
 
@@ -120,8 +128,16 @@ mod tests {
         let count = doc! {"count": "c"};
         let table = [
             (0, count.clone(), doc! {"count": "c", "$db": "shop"}),
-            (0, doc! {"count": "c", "$db": "evil"}, doc! {"count": "c", "$db": "shop"}),
-            (SECONDARY_OK, count.clone(), doc! {"count": "c", "$db": "shop", "$readPreference": {"mode": "secondaryPreferred"}}),
+            (
+                0,
+                doc! {"count": "c", "$db": "evil"},
+                doc! {"count": "c", "$db": "shop"},
+            ),
+            (
+                SECONDARY_OK,
+                count.clone(),
+                doc! {"count": "c", "$db": "shop", "$readPreference": {"mode": "secondaryPreferred"}},
+            ),
             (
                 SECONDARY_OK,
                 doc! {"$query": count.clone(), "$readPreference": nearest.clone()},

@@ -42,7 +42,11 @@ impl Layout {
         if flags & 0xffff & !KNOWN_REQUIRED != 0 {
             return Err(WireError::Flags(flags & 0xffff & !KNOWN_REQUIRED));
         }
-        let end = if flags & CHECKSUM_PRESENT == 0 { frame.len() } else { verify_checksum(frame)? };
+        let end = if flags & CHECKSUM_PRESENT == 0 {
+            frame.len()
+        } else {
+            verify_checksum(frame)?
+        };
         let (mut at, mut body, mut sequences) = (SECTIONS_AT, None, 0);
         while at < end {
             let rest = &frame[at + 1..end];
@@ -65,7 +69,11 @@ impl Layout {
             return Err(WireError::TooManySequences(MAX_SEQUENCES));
         }
         let (body_at, body_len) = body.ok_or(WireError::NoBody)?;
-        Ok(Self { flags, body_at, body_len })
+        Ok(Self {
+            flags,
+            body_at,
+            body_len,
+        })
     }
 
     /// Whether the sender waits for no reply.
@@ -89,35 +97,55 @@ impl Layout {
 /// When the message ends before them.
 pub fn peek_flags(frame: &[u8]) -> Result<u32, WireError> {
     let raw = frame.get(FLAGS_AT..).and_then(|rest| rest.first_chunk::<4>());
-    raw.map(|raw| u32::from_le_bytes(*raw)).ok_or(WireError::Truncated("flag bits"))
+    raw.map(|raw| u32::from_le_bytes(*raw))
+        .ok_or(WireError::Truncated("flag bits"))
 }
 
 /// Bytes of a document sequence: its size field, its name, and documents to the end.
 fn sequence_len(rest: &[u8]) -> Result<usize, WireError> {
     let size = rest.first_chunk::<4>().map(|raw| i32::from_le_bytes(*raw));
-    let size = size.and_then(|n| usize::try_from(n).ok()).ok_or(WireError::Truncated("section size"))?;
-    let section = rest.get(4..size).ok_or(WireError::Truncated("document sequence"))?;
-    section.iter().position(|b| *b == 0).ok_or(WireError::Truncated("document sequence's name"))?;
+    let size = size
+        .and_then(|n| usize::try_from(n).ok())
+        .ok_or(WireError::Truncated("section size"))?;
+    let section = rest
+        .get(4..size)
+        .ok_or(WireError::Truncated("document sequence"))?;
+    section
+        .iter()
+        .position(|b| *b == 0)
+        .ok_or(WireError::Truncated("document sequence's name"))?;
     Ok(size)
 }
 
 /// Returns where the checksum begins, after checking it.
 fn verify_checksum(frame: &[u8]) -> Result<usize, WireError> {
-    let end = frame.len().checked_sub(4).filter(|end| *end >= SECTIONS_AT).ok_or(WireError::Truncated("checksum"))?;
+    let end = frame
+        .len()
+        .checked_sub(4)
+        .filter(|end| *end >= SECTIONS_AT)
+        .ok_or(WireError::Truncated("checksum"))?;
     let found = u32::from_le_bytes([frame[end], frame[end + 1], frame[end + 2], frame[end + 3]]);
     let computed = crc32c::crc32c(&frame[..end]);
-    if found == computed { Ok(end) } else { Err(WireError::Checksum { found, computed }) }
+    if found == computed {
+        Ok(end)
+    } else {
+        Err(WireError::Checksum { found, computed })
+    }
 }
 
 /// Makes the checksum right again after the message was changed; does nothing without one.
 ///
 /// It covers the header too, so renumbering a message needs this as well.
 pub fn refresh_checksum(frame: &mut Frame) {
-    if peek_flags(frame.bytes()).is_ok_and(|flags| flags & CHECKSUM_PRESENT != 0) {
-        if let Some(end) = frame.bytes().len().checked_sub(4).filter(|end| *end >= SECTIONS_AT) {
-            let sum = crc32c::crc32c(&frame.bytes()[..end]);
-            frame.patch(end, &sum.to_le_bytes());
-        }
+    if peek_flags(frame.bytes()).is_ok_and(|flags| flags & CHECKSUM_PRESENT != 0)
+        && let Some(end) = frame
+            .bytes()
+            .len()
+            .checked_sub(4)
+            .filter(|end| *end >= SECTIONS_AT)
+    {
+        let sum = crc32c::crc32c(&frame.bytes()[..end]);
+        frame.patch(end, &sum.to_le_bytes());
     }
 }
 
@@ -130,7 +158,15 @@ pub fn set_flags(frame: &mut Frame, flags: u32) {
 pub fn encode(body: RawDoc<'_>, request_id: i32, response_to: i32, flags: u32, out: &mut BytesMut) {
     let length = SECTIONS_AT + 1 + body.bytes().len();
     out.reserve(length);
-    out.put_slice(&Header { length, request_id, response_to, op_code: OpCode::Msg }.to_bytes());
+    out.put_slice(
+        &Header {
+            length,
+            request_id,
+            response_to,
+            op_code: OpCode::Msg,
+        }
+        .to_bytes(),
+    );
     out.put_u32_le(flags & !CHECKSUM_PRESENT);
     out.put_u8(0);
     out.put_slice(body.bytes());
@@ -150,7 +186,12 @@ mod tests {
         let payload = sections.concat();
         let sum = if flags & CHECKSUM_PRESENT == 0 { 0 } else { 4 };
         let length = SECTIONS_AT + payload.len() + sum;
-        let header = Header { length, request_id: 9, response_to: 0, op_code: OpCode::Msg };
+        let header = Header {
+            length,
+            request_id: 9,
+            response_to: 0,
+            op_code: OpCode::Msg,
+        };
         let mut out = [&header.to_bytes()[..], &flags.to_le_bytes(), &payload].concat();
         if sum > 0 {
             out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
@@ -164,13 +205,24 @@ mod tests {
 
     fn kind1(name: &str, documents: &[u8]) -> Vec<u8> {
         let size = 4 + name.len() + 1 + documents.len();
-        [&[1][..], &(size as i32).to_le_bytes(), name.as_bytes(), &[0], documents].concat()
+        [
+            &[1][..],
+            &(size as i32).to_le_bytes(),
+            name.as_bytes(),
+            &[0],
+            documents,
+        ]
+        .concat()
     }
 
     #[test]
     fn the_body_is_found_before_and_behind_a_sequence() {
         let sequence = kind1("documents", &body());
-        for sections in [vec![kind0(), sequence.clone()], vec![sequence, kind0()], vec![kind0()]] {
+        for sections in [
+            vec![kind0(), sequence.clone()],
+            vec![sequence, kind0()],
+            vec![kind0()],
+        ] {
             let refs: Vec<_> = sections.iter().map(|s| &s[..]).collect();
             let frame = message(CHECKSUM_PRESENT, &refs);
             let layout = Layout::parse(&frame).unwrap();
@@ -182,19 +234,36 @@ mod tests {
     #[test]
     fn what_the_specification_forbids_is_refused() {
         let sequence = kind1("documents", &body());
-        let cases: Vec<(Vec<u8>, fn(&WireError) -> bool)> = vec![
+        type Case = (Vec<u8>, fn(&WireError) -> bool);
+        let cases: Vec<Case> = vec![
             (message(1 << 2, &[&kind0()]), |e| matches!(e, WireError::Flags(4))),
-            (message(1 << 15, &[&kind0()]), |e| matches!(e, WireError::Flags(0x8000))),
-            (message(0, &[&kind0(), &kind0()]), |e| matches!(e, WireError::TwoBodies)),
+            (message(1 << 15, &[&kind0()]), |e| {
+                matches!(e, WireError::Flags(0x8000))
+            }),
+            (message(0, &[&kind0(), &kind0()]), |e| {
+                matches!(e, WireError::TwoBodies)
+            }),
             (message(0, &[&sequence]), |e| matches!(e, WireError::NoBody)),
             (message(0, &[]), |e| matches!(e, WireError::NoBody)),
-            (message(0, &[&[2, 0, 0]]), |e| matches!(e, WireError::SectionKind(2))),
-            (message(0, &[&kind0(), &[1, 0xff, 0xff, 0xff, 0xff]]), |e| matches!(e, WireError::Truncated(_))),
-            (message(0, &[&kind0(), &[1, 3, 0, 0, 0]]), |e| matches!(e, WireError::Truncated(_))),
-            (message(0, &[&kind0(), &[1, 200, 0, 0, 0, b'd', 0]]), |e| matches!(e, WireError::Truncated(_))),
-            (message(0, &[&kind0(), &sequence, &sequence, &sequence]), |e| matches!(e, WireError::TooManySequences(2))),
+            (message(0, &[&[2, 0, 0]]), |e| {
+                matches!(e, WireError::SectionKind(2))
+            }),
+            (message(0, &[&kind0(), &[1, 0xff, 0xff, 0xff, 0xff]]), |e| {
+                matches!(e, WireError::Truncated(_))
+            }),
+            (message(0, &[&kind0(), &[1, 3, 0, 0, 0]]), |e| {
+                matches!(e, WireError::Truncated(_))
+            }),
+            (message(0, &[&kind0(), &[1, 200, 0, 0, 0, b'd', 0]]), |e| {
+                matches!(e, WireError::Truncated(_))
+            }),
+            (message(0, &[&kind0(), &sequence, &sequence, &sequence]), |e| {
+                matches!(e, WireError::TooManySequences(2))
+            }),
             (message(0, &[&kind0()[..8]]), |e| matches!(e, WireError::Bson(_))),
-            (message(0, &[])[..18].to_vec(), |e| matches!(e, WireError::Truncated(_))),
+            (message(0, &[])[..18].to_vec(), |e| {
+                matches!(e, WireError::Truncated(_))
+            }),
         ];
         for (frame, expected) in cases {
             let error = Layout::parse(&frame).unwrap_err();

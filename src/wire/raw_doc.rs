@@ -21,7 +21,9 @@ impl<'a> RawDoc<'a> {
         if length < 5 {
             return Err(WireError::Bson("a document's length is below 5"));
         }
-        let doc = bytes.get(..length).ok_or(WireError::Bson("a document's length is beyond its message"))?;
+        let doc = bytes
+            .get(..length)
+            .ok_or(WireError::Bson("a document's length is beyond its message"))?;
         if doc[length - 1] != 0 {
             return Err(WireError::Bson("a document has no terminator"));
         }
@@ -103,7 +105,11 @@ impl<'a> Element<'a> {
     /// A string's bytes, without length and terminator.
     #[must_use]
     pub fn as_str_bytes(&self) -> Option<&'a [u8]> {
-        if self.kind == 0x02 { self.value.get(4..self.value.len() - 1) } else { None }
+        if self.kind == 0x02 {
+            self.value.get(4..self.value.len() - 1)
+        } else {
+            None
+        }
     }
 
     /// A string that is valid UTF-8.
@@ -115,13 +121,21 @@ impl<'a> Element<'a> {
     /// A nested document.
     #[must_use]
     pub fn as_doc(&self) -> Option<RawDoc<'a>> {
-        if self.kind == 0x03 { RawDoc::prefix(self.value).ok() } else { None }
+        if self.kind == 0x03 {
+            RawDoc::prefix(self.value).ok()
+        } else {
+            None
+        }
     }
 
     /// A nested array, as the document that it is.
     #[must_use]
     pub fn as_array(&self) -> Option<RawDoc<'a>> {
-        if self.kind == 0x04 { RawDoc::prefix(self.value).ok() } else { None }
+        if self.kind == 0x04 {
+            RawDoc::prefix(self.value).ok()
+        } else {
+            None
+        }
     }
 
     /// The offset just behind this field in its document.
@@ -166,12 +180,21 @@ impl<'a> Elements<'a> {
             return Err(WireError::Bson("a document ends before its length says"));
         }
         let body = &self.doc[start + 1..last];
-        let key_len = body.iter().position(|b| *b == 0).ok_or(WireError::Bson("a field's name has no end"))?;
+        let key_len = body
+            .iter()
+            .position(|b| *b == 0)
+            .ok_or(WireError::Bson("a field's name has no end"))?;
         let value_start = start + 1 + key_len + 1;
         let rest = &self.doc[value_start..last];
         let value = rest.get(..value_len(kind, rest)?).ok_or(TRUNCATED)?;
         self.at = value_start + value.len();
-        Ok(Element { kind, key: &body[..key_len], value, start, value_start })
+        Ok(Element {
+            kind,
+            key: &body[..key_len],
+            value,
+            start,
+            value_start,
+        })
     }
 }
 
@@ -246,7 +269,11 @@ mod tests {
     #[test]
     fn a_walk_meets_every_type_in_order() {
         let bytes = every_type();
-        let keys: Vec<_> = RawDoc::prefix(&bytes).unwrap().iter().map(|e| e.unwrap().key.to_vec()).collect();
+        let keys: Vec<_> = RawDoc::prefix(&bytes)
+            .unwrap()
+            .iter()
+            .map(|e| e.unwrap().key.to_vec())
+            .collect();
         assert_eq!(keys.len(), 20);
         assert_eq!(keys[0], b"double");
         assert_eq!(keys[19], b"max");
@@ -260,7 +287,14 @@ mod tests {
 
     #[test]
     fn documents_with_lying_lengths_are_refused() {
-        for bytes in [&b""[..], &[5, 0, 0], &[4, 0, 0, 0, 0], &[6, 0, 0, 0, 0], &[5, 0, 0, 0, 1], &[0xff; 8]] {
+        for bytes in [
+            &b""[..],
+            &[5, 0, 0],
+            &[4, 0, 0, 0, 0],
+            &[6, 0, 0, 0, 0],
+            &[5, 0, 0, 0, 1],
+            &[0xff; 8],
+        ] {
             assert!(RawDoc::prefix(bytes).is_err(), "{bytes:?}");
         }
         assert_eq!(RawDoc::prefix(&[5, 0, 0, 0, 0, 9, 9]).unwrap().bytes().len(), 5);

@@ -1,1 +1,256 @@
+use std::time::Duration;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::topology::{Mode, TagSet};
+
+fn parsed(uri: &str) -> ConnectionString {
+    parse(uri).unwrap_or_else(|errors| panic!("{uri}: {errors:?}"))
+}
+
+fn errors(uri: &str) -> String {
+    let errors = parse(uri).expect_err(uri);
+    errors
+        .iter()
+        .map(UriError::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The options alone, which must bring no warning.
+fn options(query: &str) -> UriOptions {
+    let parsed = parsed(&format!("mongodb://a/?{query}"));
+    assert!(parsed.warnings.is_empty(), "{query}: {:?}", parsed.warnings);
+    parsed.options
+}
+
+/// The options, which must bring one warning that says this.
+fn warned(query: &str, says: &str) -> UriOptions {
+    let parsed = parsed(&format!("mongodb://a/?{query}"));
+    assert!(
+        parsed.warnings.len() == 1 && parsed.warnings[0].contains(says),
+        "{query}: {:?}",
+        parsed.warnings
+    );
+    parsed.options
+}
+
+#[test]
+fn hosts_are_names_and_addresses_with_or_without_a_port() {
+    for (uri, expected) in [
+        ("mongodb://a", &["a:27017"][..]),
+        ("MongoDB://a:1/", &["a:1"]),
+        (
+            "mongodb://a,b:2,[::1]:3,[fe80::1%25eth0],127.0.0.1",
+            &[
+                "a:27017",
+                "b:2",
+                "[::1]:3",
+                "[fe80::1%eth0]:27017",
+                "127.0.0.1:27017",
+            ],
+        ),
+        (
+            "mongodb://A.Example.com,a.example.com:27017",
+            &["a.example.com:27017"],
+        ),
+        ("mongodb://a?replicaSet=rs", &["a:27017"]),
+        ("mongodb://%61", &["a:27017"]),
+    ] {
+        let hosts: Vec<_> = parsed(uri).hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, expected, "{uri}");
+    }
+}
+
+#[test]
+fn faults_of_form_are_errors() {
+    for (uri, says) in [
+        ("", "begins with mongodb://"),
+        ("localhost:27017", "begins with mongodb://"),
+        ("mongo://a", "begins with mongodb://"),
+        ("mongodb://", "no host is named"),
+        ("mongodb:///db", "no host is named"),
+        ("mongodb://a,,b", "host 2: "),
+        ("mongodb://a:0", "host 1: "),
+        ("mongodb://a:65536", "host 1: "),
+        ("mongodb://a::1", "host 1: "),
+        ("mongodb://[::1", "host 1: "),
+        ("mongodb://%2Ftmp%2Fmongodb-27017.sock", "Unix domain socket"),
+        ("mongodb://a%2", "host 1 has a broken percent-encoding"),
+        ("mongodb://a%ff", "host 1 has a broken percent-encoding"),
+        (
+            "mongodb://a/d%b",
+            "the database name has a broken percent-encoding",
+        ),
+        ("mongodb://a/b/c", "not a database name"),
+        ("mongodb://a/?w", "option 1 is not written name=value"),
+        ("mongodb://a/?appName=x&=y", "option 2 is not written name=value"),
+        (
+            "mongodb://a/?appName=%x",
+            "option 1 has a broken percent-encoding",
+        ),
+    ] {
+        let errors = errors(uri);
+        assert!(errors.contains(says), "{uri}: {errors}");
+    }
+    assert_eq!(errors("mongodb://a:0,b,c:x/?w&tls=true").lines().count(), 4);
+}
+
+#[test]
+fn what_cannot_be_done_is_an_error_and_not_ignored() {
+    for (uri, says) in [
+        ("mongodb+srv://a", "mongodb+srv:// is not supported yet"),
+        (
+            "mongodb://u:p@a",
+            "a user name and password are not supported yet",
+        ),
+        ("mongodb://u@a", "a user name and password are not supported yet"),
+        ("mongodb://u:p/q@a", "write it as %40"),
+        (
+            "mongodb://a/?authSource=admin",
+            "authSource: authentication to the nodes is not supported yet",
+        ),
+        ("mongodb://a/?authmechanism=PLAIN", "authMechanism: "),
+        ("mongodb://a/?tls=true", "TLS to the nodes is not supported yet"),
+        ("mongodb://a/?ssl=true", "TLS to the nodes is not supported yet"),
+        ("mongodb://a/?tls=yes", "tls: must be true or false"),
+        ("mongodb://a/?tls=true&ssl=false", "both true and false"),
+        ("mongodb://a/?tlsCAFile=x", "tlsCAFile: TLS"),
+        ("mongodb://a/?loadBalanced=true", "loadBalanced: "),
+        ("mongodb://a/?srvMaxHosts=1", "srvMaxHosts: "),
+        ("mongodb://a/?proxyHost=x", "proxyHost: "),
+        (
+            "mongodb://a,b/?directConnection=true",
+            "directConnection=true takes one host only",
+        ),
+    ] {
+        let errors = errors(uri);
+        assert!(errors.contains(says), "{uri}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+}
+
+#[test]
+fn honoured_options_are_read_whatever_their_case() {
+    let millis = |millis| Some(Duration::from_millis(millis));
+    assert_eq!(options(""), UriOptions::default());
+    assert_eq!(
+        options(
+            "REPLICASET=rs&directconnection=true&AppName=my%20app&connectTimeoutMS=1&heartbeatFrequencyMS=500\
+             &serverSelectionTimeoutMS=2&localThresholdMS=0&maxPoolSize=3&minPoolSize=0&maxConnecting=1\
+             &waitQueueTimeoutMS=5&maxIdleTimeMS=6&tls=false&ssl=false&loadBalanced=false"
+        ),
+        UriOptions {
+            set_name: Some("rs".to_owned()),
+            direct: Some(true),
+            app_name: Some("my app".to_owned()),
+            connect_timeout: millis(1),
+            heartbeat: millis(500),
+            server_selection_timeout: millis(2),
+            local_threshold: millis(0),
+            max_pool_size: Some(3),
+            min_pool_size: Some(0),
+            max_connecting: Some(1),
+            wait_timeout: millis(5),
+            max_idle: Some(millis(6)),
+            read_preference: None,
+        }
+    );
+    assert_eq!(options("maxIdleTimeMS=0").max_idle, Some(None));
+}
+
+#[test]
+fn read_preferences_keep_the_order_of_their_tag_sets() {
+    let given = options(
+        "readPreference=secondary&readPreferenceTags=dc:ny,rack:1&maxStalenessSeconds=120&readPreferenceTags=",
+    );
+    let tags = [("dc", "ny"), ("rack", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let parts = given.read_preference.unwrap();
+    assert_eq!(parts.mode, Some(Mode::Secondary));
+    assert_eq!(parts.tag_sets, [TagSet(tags.to_vec()), TagSet(vec![])]);
+    assert_eq!(parts.max_staleness, Some(Duration::from_secs(120)));
+    assert_eq!(options("maxStalenessSeconds=-1").read_preference, None);
+}
+
+#[test]
+fn invalid_values_are_ignored_with_a_warning() {
+    for (query, says) in [
+        (
+            "connectTimeoutMS=soon",
+            "connectTimeoutMS=soon is ignored: it must be a number of milliseconds",
+        ),
+        ("connectTimeoutMS=0", "from 1 to"),
+        ("connectTimeoutMS=-2", "from 1 to"),
+        ("heartbeatFrequencyMS=499", "from 500 to"),
+        ("waitQueueTimeoutMS=99999999999999999999", "from 1 to"),
+        ("maxIdleTimeMS=18446744073709551615", "from 0 to"),
+        ("maxIdleTimeMS=", "is ignored"),
+        ("maxPoolSize=0", "from 1 to"),
+        ("maxConnecting=0", "from 1 to"),
+        ("directConnection=1", "true or false"),
+        ("loadBalanced=1", "true or false"),
+        ("replicaSet=", "not empty"),
+        ("readPreference=Secondary", "did you mean secondary?"),
+        ("readPreferenceTags=invalid", "written dc:ny,rack:1"),
+        ("maxStalenessSeconds=-2", "or -1 for no bound"),
+    ] {
+        assert_eq!(warned(query, says), UriOptions::default(), "{query}");
+    }
+    let long = format!("appName={}", "x".repeat(129));
+    assert_eq!(warned(&long, "at most 128 bytes").app_name, None);
+}
+
+#[test]
+fn what_is_the_drivers_has_no_effect_and_the_warning_says_why() {
+    for (query, says) in [
+        (
+            "w=majority",
+            "w has no effect: read and write concerns come from the client",
+        ),
+        ("journal=true", "journal has no effect"),
+        ("retryWrites=true", "the application's driver"),
+        ("compressors=zstd", "not compressed"),
+        ("socketTimeoutMS=1", "up to the client"),
+        ("foo=bar", "\"foo\" is ignored: there is no such option"),
+        ("replicatSet=rs", "did you mean replicaSet?"),
+    ] {
+        assert_eq!(warned(query, says), UriOptions::default(), "{query}");
+    }
+    assert!(parsed("mongodb://a/mydb").warnings[0].contains("database name has no effect"));
+}
+
+#[test]
+fn of_a_repeated_option_the_last_counts() {
+    assert_eq!(
+        warned("appName=x&APPNAME=y", "more than once")
+            .app_name
+            .as_deref(),
+        Some("y")
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "(?s).{0,100}") {
+        let _ = parse(&text);
+        let _ = parse(&format!("mongodb://{text}"));
+        let _ = parse(&format!("mongodb://a/?{text}"));
+    }
+
+    #[test]
+    fn nothing_of_a_password_is_ever_shown(
+        password in "[a-z0-9:/?#%&=,.\\[\\]@+;]{0,12}SECRET[a-z0-9:/?#%&=,.\\[\\]@+;]{0,12}",
+        tail in "(/|/db|\\?w=1|/\\?appName=x)?",
+    ) {
+        let errors = parse(&format!("mongodb://user:{password}@host{tail}")).unwrap_err();
+        prop_assert!(!format!("{errors:?}").contains("SECRET"), "{errors:?}");
+    }
+
+    #[test]
+    fn valid_strings_keep_their_hosts_in_order(hosts in prop::collection::hash_set("[a-z]{1,8}:[1-9][0-9]{0,3}", 1..5)) {
+        let hosts: Vec<_> = hosts.into_iter().collect();
+        let parsed = parse(&format!("mongodb://{}/?replicaSet=rs", hosts.join(","))).unwrap();
+        prop_assert_eq!(parsed.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), hosts);
+    }
+}

@@ -1,0 +1,57 @@
+//! `proxy.toml`, the commented default.
+
+use super::{super::schema::SECTIONS, *};
+
+const TEXT: &str = include_str!("../../../proxy.toml");
+
+fn expected() -> Config {
+    let config = load("[upstream]\nuri = 'mongodb://127.0.0.1:27017'\n[[listener]]", &[]).unwrap();
+    assert!(config.warnings.is_empty());
+    config
+}
+
+/// A commented line that gives a key: `# max_size = 100`.
+fn commented(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("# ")?;
+    let (key, _) = line.split_once(" = ")?;
+    key.bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        .then_some(line)
+}
+
+#[test]
+fn it_means_the_defaults_as_it_stands() {
+    assert_eq!(load(TEXT, &[]).unwrap(), expected());
+}
+
+#[test]
+fn what_it_comments_out_are_the_defaults() {
+    let uncomment = |line| {
+        commented(line)
+            .filter(|line| !line.starts_with("uri_file"))
+            .unwrap_or(line)
+    };
+    let text: Vec<_> = TEXT.lines().map(uncomment).collect();
+    assert_eq!(load(&text.join("\n"), &[]).unwrap(), expected());
+}
+
+#[test]
+fn it_has_every_key_in_its_section() {
+    let mut found = Vec::new();
+    let mut section = "";
+    for line in TEXT.lines() {
+        if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']);
+        } else if let Some((key, _)) = commented(line)
+            .or_else(|| Some(line).filter(|line| !line.starts_with('#')))
+            .and_then(|line| line.split_once(" = "))
+        {
+            found.push((section, key));
+        }
+    }
+    let known: Vec<_> = SECTIONS
+        .iter()
+        .flat_map(|section| section.keys.iter().map(|key| (section.name, *key)))
+        .collect();
+    assert_eq!(found, known);
+}

@@ -1,0 +1,179 @@
+mod default_file;
+mod mistakes;
+mod properties;
+mod uri;
+mod variables;
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use super::*;
+use crate::topology::{Mode, TagSet};
+
+const URI: &str = "[upstream]\nuri = 'mongodb://a'\n";
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+    let variables = variables
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()));
+    Loader::new()
+        .text(Path::new("proxy.toml"), text)
+        .variables(variables)
+        .load()
+}
+
+fn mistakes(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    load(text, variables)
+        .unwrap_err()
+        .iter()
+        .map(Mistake::to_string)
+        .collect()
+}
+
+#[test]
+fn only_the_uri_must_be_given() {
+    let config = load(URI, &[]).unwrap();
+    let upstream = upstream::Options {
+        seeds: vec!["a:27017".parse().unwrap()],
+        ..Default::default()
+    };
+    assert_eq!(config.upstream, upstream);
+    assert_eq!(config.pool, pool::Options::default());
+    assert_eq!(config.limits, client::Limits::default());
+    assert_eq!(config.log, log::Options::default());
+    assert_eq!(config.admin.unwrap().address, "127.0.0.1:9218".parse().unwrap());
+    assert_eq!(config.listeners.len(), 1);
+    assert_eq!(config.listeners[0].address, "127.0.0.1:27018".parse().unwrap());
+    assert_eq!(config.listeners[0].read_preference.mode, Mode::Primary);
+    assert!(config.warnings.is_empty());
+    assert_eq!(
+        mistakes("", &[]),
+        [
+            "upstream.uri: is missing: write uri = \"mongodb://host1:27017,host2:27017/?replicaSet=NAME\" in [upstream]"
+        ]
+    );
+}
+
+#[test]
+fn every_setting_reaches_its_option() {
+    let text = r#"
+        [upstream]
+        uri = "mongodb://a,b:1/?replicaSet=rs&appName=x&connectTimeoutMS=1&heartbeatFrequencyMS=500&serverSelectionTimeoutMS=3&localThresholdMS=4"
+        [[listener]]
+        address = "127.0.0.2:1"
+        presents_as = "mongos"
+        read_preference = "nearest"
+        [[listener]]
+        address = "[::1]:2"
+        read_preference = { mode = "secondary", tags = [{ dc = "ams", rack = "1" }, {}], max_staleness = "2m" }
+        [pool]
+        max_size = 9
+        min_size = 8
+        max_connecting = 7
+        wait_timeout = "6s"
+        idle_timeout = "off"
+        max_lifetime = "4s"
+        [limits]
+        max_clients = 90
+        max_clients_per_address = 80
+        handshake_timeout = "7s"
+        idle_timeout = "6s"
+        buffer_bytes = "1GiB"
+        stream_above = 100_000
+        [admin]
+        address = "off"
+        [log]
+        level = "debug"
+        format = "json"
+    "#;
+    let config = load(text, &[]).unwrap();
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        config.upstream,
+        upstream::Options {
+            seeds: vec!["a".parse().unwrap(), "b:1".parse().unwrap()],
+            set_name: Some("rs".to_owned()),
+            direct: false,
+            app_name: "x".to_owned(),
+            connect_timeout: Duration::from_millis(1),
+            heartbeat: Duration::from_millis(500),
+            server_selection_timeout: Duration::from_millis(3),
+            local_threshold: Duration::from_millis(4),
+        }
+    );
+    assert_eq!(
+        config.pool,
+        pool::Options {
+            max_size: 9,
+            min_size: 8,
+            max_connecting: 7,
+            wait_timeout: seconds(6),
+            idle_timeout: None,
+            max_lifetime: Some(seconds(4)),
+        }
+    );
+    assert_eq!(
+        config.limits,
+        client::Limits {
+            max_clients: 90,
+            max_clients_per_address: Some(80),
+            handshake_timeout: seconds(7),
+            idle_timeout: Some(seconds(6)),
+            buffer_bytes: 1 << 30,
+            stream_above: 100_000,
+        }
+    );
+    let addresses: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|listener| listener.address.to_string())
+        .collect();
+    assert_eq!(addresses, ["127.0.0.2:1", "[::1]:2"]);
+    assert_eq!(config.listeners[0].read_preference.mode, Mode::Nearest);
+    let second = &config.listeners[1].read_preference;
+    let tags = [("dc", "ams"), ("rack", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(second.tag_sets, [TagSet(tags.to_vec()), TagSet(vec![])]);
+    assert_eq!(
+        (second.mode, second.max_staleness),
+        (Mode::Secondary, Some(seconds(120)))
+    );
+    assert_eq!(config.admin, None);
+    assert_eq!(
+        config.log,
+        log::Options {
+            level: "debug".parse().unwrap(),
+            format: log::Format::Json
+        }
+    );
+}
+
+#[test]
+fn warnings_have_their_place_too() {
+    let text = "[upstream]\nuri = 'mongodb://a/?w=1'\n[[listener]]\naddress = '0.0.0.0:1'\n[limits]\nmax_clients = 5\nmax_clients_per_address = 6";
+    let config = load(text, &[]).unwrap();
+    let heads: Vec<_> = config
+        .warnings
+        .iter()
+        .map(|warning| warning.split(": ").nth(1).unwrap())
+        .collect();
+    assert_eq!(
+        heads,
+        [
+            "upstream.uri",
+            "listener[0].address",
+            "limits.max_clients_per_address"
+        ]
+    );
+    assert!(
+        config.warnings[0].starts_with("proxy.toml:2: "),
+        "{:?}",
+        config.warnings
+    );
+}
+
+#[test]
+fn free_ports_collide_with_nothing() {
+    let text = format!(
+        "{URI}[[listener]]\naddress = '127.0.0.1:0'\n[[listener]]\naddress = '127.0.0.1:0'\n[admin]\naddress = '127.0.0.1:0'"
+    );
+    assert_eq!(load(&text, &[]).unwrap().listeners.len(), 2);
+}
