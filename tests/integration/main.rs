@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod mongosh;
+mod parity;
 mod sandbox;
 #[path = "../support/mod.rs"]
 #[allow(
