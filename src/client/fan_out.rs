@@ -233,19 +233,13 @@ async fn run_on(
     session: &mut Session,
     node: &Chosen,
     body: &Document,
-    inbound: &Inbound,
+    patience: Patience,
 ) -> Result<Document, String> {
     let mut lease = match node.pool.try_check_out(session.core) {
         Some(lease) => lease,
         None => {
-            let limit = inbound
-                .request
-                .deadline_millis()
-                .map(std::time::Duration::from_millis);
-            node.pool
-                .wait(session.core, limit)
-                .await
-                .map_err(|error| error.to_string())?
+            let wait = node.pool.wait(session.core, patience.max_time_left());
+            wait.await.map_err(|error| error.to_string())?
         }
     };
     let reply = lease
