@@ -84,7 +84,11 @@ async fn discover(options: &upstream::Options) -> Found {
 
 async fn try_node(address: Address, options: upstream::Options) -> (ServerDescription, Option<Told>) {
     match upstream::connect(&address, &options).await {
-        Ok((mut connection, hello)) => {
+        Ok(upstream::Opened {
+            mut connection,
+            hello,
+            ..
+        }) => {
             let told = ask(&mut connection, options.connect_timeout).await;
             let rtt = Some(told.rtt);
             (
