@@ -137,7 +137,6 @@ fn tidegate_config(port: u16, backend: u16) -> Outcome<String> {
         "[upstream]\nuri = \"mongodb://127.0.0.1:{backend}/?replicaSet={SET_NAME}\"\n\n\
          [[listener]]\naddress = \"127.0.0.1:{port}\"\n\n\
          [pool]\nmax_size = {POOL_MAX_SIZE}\n\n\
-         [runtime]\nthreads = 1\n\n\
          [admin]\naddress = \"127.0.0.1:{admin}\"\n"
     ))
 }

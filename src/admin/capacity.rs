@@ -167,7 +167,7 @@ async fn ask_alone(node: &Address) -> Result<NodeConnections, String> {
         ..upstream::Options::default()
     };
     let asked = timeout(NODE_PATIENCE, async {
-        let (mut connection, _) = upstream::connect(node, &options).await?;
+        let mut connection = upstream::connect(node, &options).await?.connection;
         ask(&mut connection).await
     });
     match asked.await {

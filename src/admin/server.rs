@@ -69,3 +69,116 @@ async fn attend(stream: TcpStream, observer: Arc<Observer>) {
         tracing::debug!(%error, "a connection to the admin endpoint broke");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::{
+        client::{Limits, Shared},
+        pool::Pool,
+        shutdown::Shutdown,
+        upstream::{Cluster, Options},
+    };
+
+    /// The endpoint of a proxy that knows no node. It ends with the test's runtime.
+    async fn start() -> SocketAddr {
+        let shutdown = Shutdown::new();
+        let cluster = Cluster::start(Options::default(), &shutdown, {
+            let shutdown = shutdown.clone();
+            move |address| {
+                let upstream = Arc::new(Options::default());
+                Pool::new(
+                    address.clone(),
+                    crate::pool::Options::default(),
+                    upstream,
+                    Arc::new([]),
+                    &shutdown,
+                )
+            }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let view = View {
+            shared: Arc::new(Shared::new(cluster, Limits::default(), 1)),
+            cores: Arc::new([]),
+            listeners: vec![address],
+        };
+        tokio::spawn(serve(listener, Arc::new(view)));
+        address
+    }
+
+    async fn ask(stream: &mut TcpStream, request: &str) -> String {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    fn get(path: &str) -> String {
+        format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    }
+
+    #[tokio::test]
+    async fn a_proxy_without_nodes_lives_but_is_not_ready() {
+        let address = start().await;
+        for (path, code, text) in [
+            ("/livez", "200", "ok"),
+            (
+                "/readyz?verbose",
+                "503",
+                "no node that holds data has answered yet",
+            ),
+            ("/status", "200", "\"nodes\": []"),
+            ("/metrics", "200", "tidegate_ready 0"),
+            ("/", "200", "\"/metrics\""),
+            ("/statusx", "404", "\"/status\""),
+        ] {
+            let answer = ask(&mut TcpStream::connect(address).await.unwrap(), &get(path)).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {code} ")) && answer.contains(text),
+                "{path}: {answer}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_bound_wait_for_their_turn() {
+        let address = start().await;
+        let mut held = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream
+                .write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            // An answer proves that the connection was accepted; it stays open.
+            assert!(stream.read(&mut [0; 512]).await.unwrap() > 0);
+            held.push(stream);
+        }
+        let mut next = TcpStream::connect(address).await.unwrap();
+        next.write_all(get("/livez").as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        let early = timeout(Duration::from_millis(200), next.read_exact(&mut answer)).await;
+        assert!(early.is_err(), "answered beyond the bound");
+        held.pop();
+        next.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_closed() {
+        let address = start().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost").await.unwrap();
+        let mut rest = Vec::new();
+        let limit = HEADER_TIMEOUT + MAX_AGE + LAST_ANSWER;
+        let read = timeout(limit * 2, stream.read_to_end(&mut rest))
+            .await
+            .expect("it stays open");
+        assert!(read.is_err() || !rest.starts_with(b"HTTP/1.1 200"));
+    }
+}

@@ -125,11 +125,7 @@ fn node_row(node: &Node) -> Vec<String> {
         number(node.rtt_ms),
         number(node.staleness_seconds),
         number(node.last_update_age_seconds),
-        if tags.is_empty() {
-            "-".to_owned()
-        } else {
-            tags.join(",")
-        },
+        tags.join(","),
     ]
 }
 

@@ -84,7 +84,11 @@ async fn discover(options: &upstream::Options) -> Found {
 
 async fn try_node(address: Address, options: upstream::Options) -> (ServerDescription, Option<Told>) {
     match upstream::connect(&address, &options).await {
-        Ok((mut connection, hello)) => {
+        Ok(upstream::Opened {
+            mut connection,
+            hello,
+            ..
+        }) => {
             let told = ask(&mut connection, options.connect_timeout).await;
             let rtt = Some(told.rtt);
             (
@@ -163,7 +167,7 @@ impl Found {
     fn report(&self, pool: &pool::Options, patience: Duration) -> Result<Vec<String>, Error> {
         if !self.strangers.is_empty() {
             return Err(Error::Check(format!(
-                "{}: correct replicaSet or the hosts in [upstream] uri",
+                "{}; correct replicaSet or the hosts in [upstream] uri",
                 self.strangers.join("; ")
             )));
         }

@@ -27,7 +27,7 @@ Examples:
 
 Environment variables such as TIDEGATE_POOL__MAX_SIZE count here as they do for `tidegate run`.
 
-Exit codes: 0 no mistakes (and with --connect the nodes answered); 1 mistakes, or a node did not answer;
+Exit codes: 0 no mistakes (and with --connect the nodes answered); 1 mistakes, or no node answered;
 2 wrong arguments.";
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {

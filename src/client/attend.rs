@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::{Pin, pin},
+    pin::Pin,
     task::Poll,
     time::Duration,
 };
@@ -27,13 +27,12 @@ pub(super) enum IfGone {
 pub(super) struct Gone;
 
 /// Waits for `what`. Bytes that the client sends meanwhile (pipelined requests) are read and kept, up to a bound beyond
-/// which the client is no longer watched.
+/// which the client is no longer watched. The future comes pinned: taken by value it would stand twice in the caller's.
 pub(super) async fn attend<T>(
     client: &mut Socket,
     if_gone: IfGone,
-    what: impl Future<Output = T>,
+    mut what: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Gone> {
-    let mut what = pin!(what);
     let mut grace: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         if let Poll::Ready(done) = what.as_mut().poll(cx) {

@@ -1,6 +1,6 @@
 //! Choosing a node and getting a connection to it.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -117,7 +117,7 @@ impl Session {
             }
             self.shared.cluster.request_check();
             let changed = tokio::time::timeout_at(patience.deadline(), changes.changed());
-            match attend(&mut self.client, if_gone(request), changed).await {
+            match attend(&mut self.client, if_gone(request), pin!(changed)).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(_) => {
                     let detail = describe(route, self);
@@ -169,7 +169,7 @@ impl Session {
     ) -> Result<Result<Lease, CheckOutError>, NoNode> {
         self.counters().pool_waits.one();
         let wait = pool.wait(self.core, patience.max_time_left());
-        attend(&mut self.client, if_gone(request), wait)
+        attend(&mut self.client, if_gone(request), pin!(wait))
             .await
             .map_err(|_| NoNode::Gone)
     }

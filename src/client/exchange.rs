@@ -51,25 +51,29 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         Ok(route) => route,
         Err(error) => return refuse(session, &error, &inbound).await,
     };
+    let patience = Patience::new(
+        &inbound.request,
+        session.shared.cluster.server_selection_timeout(),
+    );
     let outcome = match route {
         Route::Local(local) => return local::answer(session, local, &inbound).await,
         Route::Refused(reason) => {
             let error = ErrorReply::refused(inbound.request.name(inbound.frame.bytes()), reason);
             return refuse(session, &error, &inbound).await;
         }
-        Route::KillCursors => return Box::pin(fan_out::kill_cursors(session, inbound)).await,
-        Route::AllNodes => return Box::pin(fan_out::all_nodes(session, inbound)).await,
+        Route::KillCursors => return Box::pin(fan_out::kill_cursors(session, inbound, patience)).await,
+        Route::AllNodes => return Box::pin(fan_out::all_nodes(session, inbound, patience)).await,
         Route::Cursor(id) => match pinned(session, id) {
-            Some(node) => attempt(session, &mut inbound, &node, None).await,
-            None => Box::pin(fan_out::find_cursor(session, &mut inbound, id)).await,
+            Some(node) => attempt(session, &mut inbound, &node, patience).await,
+            None => Box::pin(fan_out::find_cursor(session, &mut inbound, id, patience)).await,
         },
         Route::Primary | Route::Read(_) | Route::AnyNode => {
             match session.choose_now(&route, &inbound.request) {
-                Ok(Some(node)) => match attempt(session, &mut inbound, &node, None).await {
+                Ok(Some(node)) => match attempt(session, &mut inbound, &node, patience).await {
                     Attempt::Reply(lease, incoming) => Attempt::Reply(lease, incoming),
-                    failed => Box::pin(go_on(session, &mut inbound, &route, failed)).await,
+                    failed => Box::pin(repeat(session, &mut inbound, &route, patience, failed)).await,
                 },
-                Ok(None) => Box::pin(choose_and_attempt(session, &mut inbound, &route)).await,
+                Ok(None) => Box::pin(choose_and_attempt(session, &mut inbound, &route, patience)).await,
                 Err(error) => Attempt::Answer(error),
             }
         }
@@ -88,7 +92,7 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
             drop(held);
             relay::relay(session, lease, incoming, &request, reply_to).await
         }
-        failed => Box::pin(tell(session, failed, &inbound)).await,
+        failed => Box::pin(tell(session, failed, &inbound, patience)).await,
     }
 }
 
@@ -132,7 +136,7 @@ pub(super) async fn attempt(
     session: &mut Session,
     inbound: &mut Inbound,
     node: &Chosen,
-    patience: Option<Patience>,
+    patience: Patience,
 ) -> Attempt {
     let mut lease = match node.pool.try_check_out(session.core) {
         Some(lease) => lease,
@@ -158,10 +162,8 @@ async fn wait_for_connection(
     session: &mut Session,
     inbound: &mut Inbound,
     node: &Chosen,
-    patience: Option<Patience>,
+    patience: Patience,
 ) -> Result<Lease, Attempt> {
-    let timeout = session.shared.cluster.server_selection_timeout();
-    let patience = patience.unwrap_or_else(|| Patience::new(&inbound.request, timeout));
     let lease = match session
         .check_out_later(&node.pool, &inbound.request, patience)
         .await
@@ -197,29 +199,21 @@ fn prepare(inbound: &mut Inbound, kind: ServerKind) -> Result<(), ErrorReply> {
     let Inbound { frame, request, .. } = inbound;
     rewrite::demand_one_reply(frame, request);
     if needs_read_preference(request, frame.bytes(), kind) {
-        rewrite::append_field(frame, request, &rewrite::SECONDARY_PREFERRED)
+        rewrite::append_read_preference(frame, request)
             .map_err(|length| ErrorReply::too_large(length, MAX_MESSAGE_LEN))?;
     }
     Ok(())
 }
 
 /// Waits for a node, and goes on from there.
-async fn choose_and_attempt(session: &mut Session, inbound: &mut Inbound, route: &Route) -> Attempt {
-    let patience = Patience::new(
-        &inbound.request,
-        session.shared.cluster.server_selection_timeout(),
-    );
+async fn choose_and_attempt(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    route: &Route,
+    patience: Patience,
+) -> Attempt {
     let attempted = attempt_later(session, inbound, route, patience).await;
     repeat(session, inbound, route, patience, attempted).await
-}
-
-/// Goes on after a first attempt that brought no reply.
-async fn go_on(session: &mut Session, inbound: &mut Inbound, route: &Route, failed: Attempt) -> Attempt {
-    let patience = Patience::new(
-        &inbound.request,
-        session.shared.cluster.server_selection_timeout(),
-    );
-    repeat(session, inbound, route, patience, failed).await
 }
 
 async fn attempt_later(
@@ -231,7 +225,7 @@ async fn attempt_later(
     match session.choose_later(route, &inbound.request, patience).await {
         Ok(node) => {
             charge_wait(inbound, patience);
-            attempt(session, inbound, &node, Some(patience)).await
+            attempt(session, inbound, &node, patience).await
         }
         Err(NoNode::Gone) => Attempt::Gone,
         Err(NoNode::Answer(error)) => Attempt::Answer(error),
@@ -272,7 +266,12 @@ async fn repeat(
 }
 
 /// Tells the client what became of a command that has no reply.
-pub(super) async fn tell(session: &mut Session, failed: Attempt, inbound: &Inbound) -> Result<(), End> {
+pub(super) async fn tell(
+    session: &mut Session,
+    failed: Attempt,
+    inbound: &Inbound,
+    patience: Patience,
+) -> Result<(), End> {
     let request = &inbound.request;
     let counters = session.counters();
     let error = match failed {
@@ -295,7 +294,6 @@ pub(super) async fn tell(session: &mut Session, failed: Attempt, inbound: &Inbou
             } else {
                 counters.commands_failed.one()
             }
-            let patience = Patience::new(request, session.shared.cluster.server_selection_timeout());
             session.no_connection(&error, request, patience)
         }
         Attempt::Failed(failure) => {

@@ -5,14 +5,15 @@ use std::{collections::HashMap, time::Instant};
 use bson::{Bson, Document, RawDocument, RawDocumentBuf};
 
 use super::{
-    choose::{Chosen, Patience},
-    exchange::{Attempt, attempt},
+    choose::{Chosen, NoNode, Patience},
+    exchange::{Attempt, attempt, tell},
     inbound::{Inbound, encode},
     relay,
     session::{End, Session},
 };
 use crate::{
     command::{ErrorReply, Reply, state_change},
+    routing::Route,
     upstream::Incoming,
     wire::RawDoc,
 };
@@ -26,14 +27,23 @@ const OUTCOMES: [&str; 4] = [
     "cursorsUnknown",
     "cursorsNotFound",
 ];
+/// The index of `cursorsUnknown`: the node that may hold it could not be asked.
+const UNKNOWN: usize = 2;
+/// The index of `cursorsNotFound`.
+const NOT_FOUND: usize = 3;
 
 /// Looks for a cursor that this process does not know, because another opened it or it was forgotten: on each
 /// data-bearing node in turn. A node that does not have it says so and has done nothing.
-pub(super) async fn find_cursor(session: &mut Session, inbound: &mut Inbound, cursor: i64) -> Attempt {
+pub(super) async fn find_cursor(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    cursor: i64,
+    patience: Patience,
+) -> Attempt {
     session.counters().cursors_looked_up.one();
     let mut unreached = None;
     for node in session.data_bearing() {
-        match attempt(session, inbound, &node, None).await {
+        match attempt(session, inbound, &node, patience).await {
             Attempt::Reply(lease, Incoming::Whole(frame)) => {
                 let reply = relay::body(&frame).and_then(Reply::peek).unwrap_or_default();
                 if reply.code != CURSOR_NOT_FOUND {
@@ -48,7 +58,11 @@ pub(super) async fn find_cursor(session: &mut Session, inbound: &mut Inbound, cu
 }
 
 /// `killCursors`: each cursor on the node that holds it, those of unknown origin everywhere; the replies become one.
-pub(super) async fn kill_cursors(session: &mut Session, inbound: Inbound) -> Result<(), End> {
+pub(super) async fn kill_cursors(
+    session: &mut Session,
+    inbound: Inbound,
+    patience: Patience,
+) -> Result<(), End> {
     let body = match decode(&inbound) {
         Ok(body) => body,
         Err(error) => return say(session, &error.to_document(), &inbound).await,
@@ -60,51 +74,103 @@ pub(super) async fn kill_cursors(session: &mut Session, inbound: Inbound) -> Res
     let everywhere = session.data_bearing();
     if everywhere.is_empty() || ids.is_empty() {
         // The primary, once there is one, says what is wrong with a command without cursors.
-        return one_node(session, inbound).await;
+        return one_node(session, inbound, patience).await;
     }
-    let mut found: HashMap<i64, usize> = ids.iter().map(|id| (*id, OUTCOMES.len() - 1)).collect();
-    let mut last_error = None;
-    for (node, ids) in by_node(session, &ids, &everywhere) {
-        let mut part = body.clone();
-        part.insert(
-            "cursors",
-            ids.iter().map(|id| Bson::Int64(*id)).collect::<Vec<_>>(),
-        );
-        match run_on(session, &node, &part, &inbound).await {
-            Ok(reply) if is_ok(&reply) => merge(&mut found, &reply),
-            Ok(reply) => last_error = Some(reply),
-            Err(error) => tracing::debug!(node = %node.pool.address(), error, "cursors not killed"),
-        }
-    }
+    let mut parts = by_node(session, &ids, &everywhere);
     for id in &ids {
         session.shared.pins.remove(*id);
     }
-    let reply = last_error.unwrap_or_else(|| {
-        let mut reply = Document::new();
-        for (rank, name) in OUTCOMES.iter().enumerate() {
-            let of_rank = ids
-                .iter()
-                .filter(|id| found.get(id) == Some(&rank))
-                .map(|id| Bson::Int64(*id));
-            reply.insert(*name, of_rank.collect::<Vec<_>>());
+    if parts.len() == 1 {
+        let (node, _) = parts.remove(0);
+        return on_node(session, inbound, node, patience).await;
+    }
+    let mut outcomes = Outcomes::of(&ids);
+    for (node, ids) in parts {
+        let mut part = body.clone();
+        part.insert("cursors", numbers(ids.iter().copied()));
+        match run_on(session, &node, &part, patience).await {
+            Ok(reply) if is_ok(&reply) => outcomes.take_in(reply),
+            Ok(error) => return say(session, &to_raw(&error), &inbound).await,
+            Err(error) => {
+                tracing::debug!(node = %node.pool.address(), error, "cursors not killed");
+                outcomes.note(ids, UNKNOWN);
+            }
         }
-        reply.insert("ok", 1.0);
-        reply
-    });
-    say(session, &to_raw(&reply), &inbound).await
+    }
+    say(session, &to_raw(&outcomes.into_reply(&ids)), &inbound).await
+}
+
+/// What became of each cursor, over all nodes that were asked.
+struct Outcomes {
+    /// The best outcome of each, as an index into [`OUTCOMES`].
+    best: HashMap<i64, usize>,
+    /// The reply with the newest operation time; it lends its other fields.
+    newest: Document,
+}
+
+impl Outcomes {
+    fn of(ids: &[i64]) -> Self {
+        let best = ids.iter().map(|id| (*id, NOT_FOUND)).collect();
+        Self {
+            best,
+            newest: Document::new(),
+        }
+    }
+
+    fn note(&mut self, ids: impl IntoIterator<Item = i64>, outcome: usize) {
+        for id in ids {
+            self.best.entry(id).and_modify(|best| *best = outcome.min(*best));
+        }
+    }
+
+    fn take_in(&mut self, reply: Document) {
+        for (outcome, name) in OUTCOMES.iter().enumerate() {
+            let ids: Vec<i64> = reply
+                .get_array(name)
+                .into_iter()
+                .flatten()
+                .filter_map(as_id)
+                .collect();
+            self.note(ids, outcome);
+        }
+        let time = |reply: &Document| reply.get_timestamp("operationTime").ok();
+        if self.newest.is_empty() || time(&reply) > time(&self.newest) {
+            self.newest = reply;
+        }
+    }
+
+    fn into_reply(mut self, ids: &[i64]) -> Document {
+        for (outcome, name) in OUTCOMES.iter().enumerate() {
+            let of_it = ids
+                .iter()
+                .copied()
+                .filter(|id| self.best.get(id) == Some(&outcome));
+            self.newest.insert(*name, numbers(of_it));
+        }
+        self.newest.insert("ok", 1.0);
+        self.newest
+    }
+}
+
+fn numbers(ids: impl Iterator<Item = i64>) -> Vec<Bson> {
+    ids.map(Bson::Int64).collect()
 }
 
 /// A command for every data-bearing node. The reply is the first error, else that of the primary.
-pub(super) async fn all_nodes(session: &mut Session, inbound: Inbound) -> Result<(), End> {
+pub(super) async fn all_nodes(
+    session: &mut Session,
+    inbound: Inbound,
+    patience: Patience,
+) -> Result<(), End> {
     let nodes = session.data_bearing();
     let body = match decode(&inbound) {
         Ok(body) if !nodes.is_empty() => body,
-        Ok(_) => return one_node(session, inbound).await,
+        Ok(_) => return one_node(session, inbound, patience).await,
         Err(error) => return say(session, &error.to_document(), &inbound).await,
     };
     let mut answer: Option<Document> = None;
     for node in nodes {
-        let reply = match run_on(session, &node, &body, &inbound).await {
+        let reply = match run_on(session, &node, &body, patience).await {
             Ok(reply) => reply,
             Err(error) => to_document(&ErrorReply::unreachable(&inbound.request, error).to_document()),
         };
@@ -119,24 +185,29 @@ pub(super) async fn all_nodes(session: &mut Session, inbound: Inbound) -> Result
 }
 
 /// Leaves the command to the primary.
-async fn one_node(session: &mut Session, mut inbound: Inbound) -> Result<(), End> {
-    let patience = Patience::new(
-        &inbound.request,
-        session.shared.cluster.server_selection_timeout(),
-    );
-    let chosen = session
-        .choose_later(&crate::routing::Route::Primary, &inbound.request, patience)
-        .await;
-    let attempted = match chosen {
-        Ok(node) => attempt(session, &mut inbound, &node, Some(patience)).await,
-        Err(super::choose::NoNode::Answer(error)) => Attempt::Answer(error),
-        Err(super::choose::NoNode::Gone) => Attempt::Gone,
-    };
-    match attempted {
+async fn one_node(session: &mut Session, inbound: Inbound, patience: Patience) -> Result<(), End> {
+    match session
+        .choose_later(&Route::Primary, &inbound.request, patience)
+        .await
+    {
+        Ok(node) => on_node(session, inbound, node, patience).await,
+        Err(NoNode::Answer(error)) => tell(session, Attempt::Answer(error), &inbound, patience).await,
+        Err(NoNode::Gone) => tell(session, Attempt::Gone, &inbound, patience).await,
+    }
+}
+
+/// Leaves the command to one node.
+async fn on_node(
+    session: &mut Session,
+    mut inbound: Inbound,
+    node: Chosen,
+    patience: Patience,
+) -> Result<(), End> {
+    match attempt(session, &mut inbound, &node, patience).await {
         Attempt::Reply(lease, incoming) => {
             relay::relay(session, lease, incoming, &inbound.request, inbound.reply_to).await
         }
-        failed => super::exchange::tell(session, failed, &inbound).await,
+        failed => tell(session, failed, &inbound, patience).await,
     }
 }
 
@@ -158,31 +229,17 @@ fn by_node(session: &Session, ids: &[i64], everywhere: &[Chosen]) -> Vec<(Chosen
     parts
 }
 
-fn merge(found: &mut HashMap<i64, usize>, reply: &Document) {
-    for (rank, name) in OUTCOMES.iter().enumerate() {
-        for id in reply.get_array(name).into_iter().flatten().filter_map(as_id) {
-            found.entry(id).and_modify(|best| *best = rank.min(*best));
-        }
-    }
-}
-
 async fn run_on(
     session: &mut Session,
     node: &Chosen,
     body: &Document,
-    inbound: &Inbound,
+    patience: Patience,
 ) -> Result<Document, String> {
     let mut lease = match node.pool.try_check_out(session.core) {
         Some(lease) => lease,
         None => {
-            let limit = inbound
-                .request
-                .deadline_millis()
-                .map(std::time::Duration::from_millis);
-            node.pool
-                .wait(session.core, limit)
-                .await
-                .map_err(|error| error.to_string())?
+            let wait = node.pool.wait(session.core, patience.max_time_left());
+            wait.await.map_err(|error| error.to_string())?
         }
     };
     let reply = lease

@@ -1,6 +1,8 @@
 //! Commands that Tidegate answers itself.
 
-use bson::{RawDocumentBuf, rawdoc};
+use std::pin::pin;
+
+use bson::{RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::{
     attend::{IfGone, attend},
@@ -20,10 +22,7 @@ pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inboun
         },
         Local::Ping | Local::Logout => rawdoc! { "ok": 1.0 },
         Local::WhatsMyUri => rawdoc! { "you": session.peer.to_string(), "ok": 1.0 },
-        Local::ConnectionStatus => rawdoc! {
-            "authInfo": { "authenticatedUsers": [], "authenticatedUserRoles": [] },
-            "ok": 1.0,
-        },
+        Local::ConnectionStatus => connection_status(inbound),
         Local::IsDbGrid => {
             rawdoc! { "isdbgrid": 1, "hostname": session.listener.address.to_string(), "ok": 1.0 }
         }
@@ -32,6 +31,18 @@ pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inboun
         Some(reply) => session.answer(reply).await,
         None => Ok(()),
     }
+}
+
+/// Nobody is logged in; the shape is that of a server without access control.
+fn connection_status(inbound: &Inbound) -> RawDocumentBuf {
+    let body = inbound.request.layout.body(inbound.frame.bytes());
+    let privileges = body.and_then(|body| body.get("showPrivileges"));
+    let show = matches!(privileges, Ok(Some(flag)) if flag.as_bool() == Some(true));
+    let mut auth_info = rawdoc! { "authenticatedUsers": [], "authenticatedUserRoles": [] };
+    if show {
+        auth_info.append(cstr!("authenticatedUserPrivileges"), RawArrayBuf::new());
+    }
+    rawdoc! { "authInfo": auth_info, "ok": 1.0 }
 }
 
 /// Until a node has answered, what to advertise is not known: waits for the first.
@@ -44,7 +55,7 @@ async fn first_hello(session: &mut Session, inbound: &Inbound) -> RawDocumentBuf
         }
         let changed = tokio::time::timeout_at(deadline, changes.changed());
         if !matches!(
-            attend(&mut session.client, IfGone::Stop, changed).await,
+            attend(&mut session.client, IfGone::Stop, pin!(changed)).await,
             Ok(Ok(Ok(())))
         ) {
             let error =

@@ -13,6 +13,8 @@ mod local;
 mod relay;
 mod session;
 mod shared;
+#[cfg(test)]
+mod size_tests;
 mod stream;
 
 pub use listener::Core;

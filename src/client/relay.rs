@@ -1,6 +1,9 @@
 //! Asking a node, and passing its reply on.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use bson::RawDocumentBuf;
 use bytes::BytesMut;
@@ -34,11 +37,14 @@ pub(super) async fn ask(
     } else {
         IfGone::Stop
     };
-    let asked = async {
-        lease.send(frame).await?;
-        lease.reply(SMALL).await
+    let outcome = {
+        let asked = pin!(async {
+            lease.send(frame).await?;
+            lease.reply(SMALL).await
+        });
+        attend(&mut session.client, if_gone, asked).await
     };
-    match attend(&mut session.client, if_gone, asked).await {
+    match outcome {
         Err(Gone) if if_gone == IfGone::Stop && !lease.pool().may_abandon() && lease.was_sent() => {
             // Too many were closed just now: this one may finish and stay open.
             let rest = tokio::time::timeout(DRAIN, lease.reply(SMALL));

@@ -60,6 +60,8 @@ pub struct Request {
     db: Span,
     /// `$readPreference`, a document.
     pub read_preference: Option<Span>,
+    /// A read preference of Tidegate's own was added on the way.
+    pub read_preference_added: bool,
     /// `lsid` is present.
     pub has_lsid: bool,
     /// `txnNumber` is present.
@@ -74,6 +76,8 @@ pub struct Request {
     pub max_time: Option<MaxTime>,
     /// A command of a reading class that writes all the same: `$out`, `$merge`, `mapReduce` with an output collection.
     pub writes: bool,
+    /// `apiVersion` or one of its companions is present: a server must judge it (Versioned API specification).
+    pub has_api_version: bool,
     /// `readConcern.level` is `linearizable`, which only a primary can serve.
     pub linearizable: bool,
 }
@@ -103,6 +107,7 @@ impl Request {
             },
             db: Span { at: 0, len: 0 },
             read_preference: None,
+            read_preference_added: false,
             has_lsid: false,
             has_txn_number: false,
             in_transaction: false,
@@ -116,6 +121,7 @@ impl Request {
             },
             max_time: None,
             writes: false,
+            has_api_version: false,
             linearizable: false,
         };
         let mut has_db = false;
@@ -144,6 +150,7 @@ impl Request {
             }
             b"$readPreference" => self.read_preference = Some(Span::of_value(at, element)),
             b"lsid" => self.has_lsid = true,
+            b"apiVersion" | b"apiStrict" | b"apiDeprecationErrors" => self.has_api_version = true,
             b"txnNumber" => self.has_txn_number = true,
             b"autocommit" => self.in_transaction = element.as_bool() == Some(false),
             b"startTransaction" => self.starts_transaction = element.as_bool() == Some(true),

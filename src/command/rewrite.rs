@@ -10,12 +10,23 @@ use bson::rawdoc;
 use super::request::{MaxTime, Request};
 use crate::wire::{Frame, MAX_MESSAGE_LEN, op_msg};
 
-/// `$readPreference: {mode: "secondaryPreferred"}` as a BSON element, for [`append_field`].
-pub static SECONDARY_PREFERRED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+/// `$readPreference: {mode: "secondaryPreferred"}` as a BSON element.
+static SECONDARY_PREFERRED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let document = rawdoc! { "$readPreference": { "mode": "secondaryPreferred" } };
     let bytes = document.as_bytes();
     bytes[4..bytes.len() - 1].to_vec()
 });
+
+/// Adds the read preference without which a secondary refuses. Done once: a second call finds it there.
+///
+/// # Errors
+/// As [`append_field`].
+pub fn append_read_preference(frame: &mut Frame, request: &mut Request) -> Result<(), usize> {
+    if !std::mem::replace(&mut request.read_preference_added, true) {
+        append_field(frame, request, &SECONDARY_PREFERRED)?;
+    }
+    Ok(())
+}
 
 /// Splices `field` (a whole BSON element: type, name, value) in as the last one of the request's body.
 ///
@@ -105,6 +116,16 @@ mod tests {
         assert!(frame.bytes().ends_with(&sequence));
         assert_eq!(Layout::parse(frame.bytes()).unwrap(), request.layout);
         assert_eq!(request.db(frame.bytes()), b"d");
+    }
+
+    #[test]
+    fn a_read_preference_is_added_only_once() {
+        let (mut frame, mut request) = frame(&doc! {"find": "c", "$db": "d"}, &[]);
+        append_read_preference(&mut frame, &mut request).unwrap();
+        append_read_preference(&mut frame, &mut request).unwrap();
+        let expected = doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "secondaryPreferred"}};
+        assert_eq!(frame.bytes().len(), 21 + expected.to_vec().unwrap().len());
+        assert_eq!(body_of(&frame), expected);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     shutdown::Shutdown,
     topology::Address,
-    upstream::{self, Connection, Failure, NodeResource},
+    upstream::{self, Connection, Failure, NodeResource, Opened},
 };
 
 /// Connections that may be closed under abandoned commands, per second.
@@ -264,7 +264,7 @@ impl Pool {
 
     async fn connect(self: Arc<Self>, generation: u64, core: usize) {
         match upstream::connect(&self.address, &self.upstream).await {
-            Ok((connection, _hello)) => {
+            Ok(Opened { connection, .. }) => {
                 self.totals.opened.fetch_add(1, Relaxed);
                 let max_lifetime = self.options().max_lifetime;
                 let expires =

@@ -92,7 +92,12 @@ impl<C, W> State<C, W> {
     ///
     /// # Errors
     /// The ticket of the place in the queue.
-    pub fn check_out_or_wait(&mut self, identity: Identity, core: usize, waiter: W) -> Result<Pooled<C>, u64> {
+    pub fn check_out_or_wait(
+        &mut self,
+        identity: Identity,
+        core: usize,
+        waiter: W,
+    ) -> Result<Pooled<C>, u64> {
         self.check_out(identity, core).ok_or_else(|| self.enqueue(waiter))
     }
 

@@ -49,6 +49,8 @@ pub fn decide(
         return Ok(Route::Primary);
     }
     match request.class() {
+        // Which API versions there are, and what is part of them, only a node knows.
+        Class::Local(local) if request.has_api_version && local != Local::Hello => Ok(Route::AnyNode),
         Class::Local(local) => Ok(Route::Local(local)),
         Class::Refused(reason) => Ok(Route::Refused(reason)),
         Class::Primary => Ok(Route::Primary),
@@ -220,6 +222,16 @@ mod tests {
                 doc! {"replSetGetStatus": 1, "$db": "admin", "$readPreference": secondary.clone()},
                 Mode::Primary,
                 read(Mode::Secondary),
+            ),
+            (
+                doc! {"ping": 1, "$db": "admin"},
+                Mode::Primary,
+                Ok(Route::Local(Local::Ping)),
+            ),
+            (
+                doc! {"ping": 1, "$db": "admin", "apiVersion": "2"},
+                Mode::Primary,
+                Ok(Route::AnyNode),
             ),
             // Cursors and sessions.
             (

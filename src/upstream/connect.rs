@@ -1,6 +1,9 @@
 //! Opening a connection: TCP with its options, then the handshake.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use bson::{RawDocumentBuf, doc, rawdoc};
 use socket2::{SockRef, TcpKeepalive};
@@ -20,14 +23,25 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// Between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Opens a connection and shakes hands. Returns it with the node's answer to `hello`.
+/// A connection that is ready for commands.
+#[derive(Debug)]
+pub struct Opened {
+    /// The connection.
+    pub connection: Connection,
+    /// The node's answer to `hello`.
+    pub hello: RawDocumentBuf,
+    /// How long that answer took.
+    pub round_trip: Duration,
+}
+
+/// Opens a connection and shakes hands.
 ///
 /// The first message is `isMaster` with `helloOk`, by OP_MSG: every server since 3.6 takes it (MongoDB Handshake
 /// specification). Cancel safe: a cancelled attempt closes its socket.
 ///
 /// # Errors
 /// Always [`crate::failover::Sent::NotSent`], with the reason; in at most twice the connect timeout.
-pub async fn connect(address: &Address, options: &Options) -> Result<(Connection, RawDocumentBuf), Failure> {
+pub async fn connect(address: &Address, options: &Options) -> Result<Opened, Failure> {
     let limit = options.connect_timeout;
     let timeout = |_| Failure::not_sent(Reason::ConnectTimeout(limit));
     let dial = TcpStream::connect((address.host(), address.port()));
@@ -36,12 +50,17 @@ pub async fn connect(address: &Address, options: &Options) -> Result<(Connection
     tune(&stream).map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
     let mut connection = Connection::new(Socket::new(stream));
     let hello = handshake_document(options);
+    let asked = Instant::now();
     let reply = tokio::time::timeout(limit, connection.run(&hello))
         .await
         .map_err(timeout)?;
     let reply = reply.map_err(|failure| Failure::not_sent(failure.reason))?;
     match reply.get("ok") {
-        Ok(Some(ok)) if ok.as_f64() == Some(1.0) || ok.as_i32() == Some(1) => Ok((connection, reply)),
+        Ok(Some(ok)) if ok.as_f64() == Some(1.0) || ok.as_i32() == Some(1) => Ok(Opened {
+            connection,
+            hello: reply,
+            round_trip: asked.elapsed(),
+        }),
         _ => {
             let message = reply.get_str("errmsg").unwrap_or("no reason given").to_owned();
             Err(Failure::not_sent(Reason::Handshake(message)))

@@ -15,7 +15,7 @@ use crate::{
     wire::{Frame, Header, OpCode, RawDoc, legacy, op_msg},
 };
 
-/// A connection that has been opened; see [`super::connect`] for the handshake.
+/// A connection that has been opened; see [`super::connect()`] for the handshake.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,

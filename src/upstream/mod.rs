@@ -8,7 +8,7 @@ pub mod failure;
 mod monitor;
 
 pub use cluster::{Cluster, NodeResource, Snapshot};
-pub use connect::connect;
+pub use connect::{Opened, connect};
 pub use connection::{Connection, Incoming};
 pub use failure::{Failure, Reason};
 

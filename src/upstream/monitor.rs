@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Options,
-    connect::{connect, hello_document},
+    connect::{Opened, connect, hello_document},
     connection::Connection,
     failure::{Failure, Reason},
 };
@@ -121,7 +121,9 @@ async fn check_and_stream(
     observed: &mpsc::Sender<Observation>,
     was_reached: &mut bool,
 ) -> Result<Ended, Failure> {
-    let (mut connection, mut reply) = connect(&watch.address, options).await?;
+    let opened = connect(&watch.address, options).await?;
+    watch.record(opened.round_trip);
+    let (mut connection, mut reply) = (opened.connection, opened.hello);
     let mut streaming = false;
     loop {
         let description =
@@ -186,7 +188,11 @@ pub(super) async fn measure_round_trips(watch: Arc<Watch>, options: Arc<Options>
 }
 
 async fn measure(watch: &Watch, options: &Options) -> Result<(), Failure> {
-    let (mut connection, reply) = connect(&watch.address, options).await?;
+    let Opened {
+        mut connection,
+        hello: reply,
+        ..
+    } = connect(&watch.address, options).await?;
     let hello = hello_document(reply.get_bool("helloOk").unwrap_or(false), None);
     loop {
         let asked = Instant::now();

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod admin;
 mod command_line;
 mod fleet;
 mod members;

@@ -190,7 +190,9 @@ step('the replica set', () => {
   const config = rs.conf();
   check(status.members.filter((member) => member.stateStr === 'PRIMARY').length === 1, 'one primary');
   check(status.members.length === nodes && config.members.length === nodes, `${nodes} members`);
-  return [keys(status), status.set, status.members.map((member) => [member.name, member.stateStr]), config];
+  // The version and the write concern modes are others' to change meanwhile.
+  return [keys(status), status.set, status.members.map((member) => [member.name, member.stateStr]), config._id,
+    config.members, keys(config), config.settings.electionTimeoutMillis];
 });
 
 step('hello', () => {

@@ -1,3 +1,5 @@
+//! The configuration by tables and properties.
+
 mod default_file;
 mod mistakes;
 mod properties;

@@ -1,3 +1,5 @@
+//! The connection string by tables.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

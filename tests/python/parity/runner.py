@@ -99,7 +99,8 @@ class Runner:
 def _report() -> str:
     """The exception being handled and where in this package it passed."""
     kind, error, trace = sys.exc_info()
-    frames = [frame for frame in traceback.extract_tb(trace) if f"{os.sep}parity{os.sep}" in frame.filename]
+    here = os.path.dirname(__file__)
+    frames = [frame for frame in traceback.extract_tb(trace) if os.path.dirname(frame.filename) == here]
     where = " > ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames[2:])
     return f"{kind.__name__} at {where}: {error}"
 

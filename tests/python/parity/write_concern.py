@@ -87,7 +87,7 @@ def concerns_that_are_met(ctx):
 
 @scenario
 def w_by_number_and_by_tags_reaches_the_nodes(ctx):
-    """Read on the nodes themselves: `w: 3` is on all of them when it is acknowledged, `everySite` in both data centres."""
+    """Read on the nodes: `w: 3` is on all of them when it is acknowledged, `everySite` in both data centres."""
     found = []
     for concern, needed in (
         (WriteConcern(3, wtimeout=30_000), 3),

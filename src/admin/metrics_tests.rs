@@ -1,0 +1,80 @@
+//! The format is what scrapers parse, and nothing is left out.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{admin::testing, telemetry::PerCore};
+
+fn page() -> String {
+    let counters = PerCore::new(1);
+    counters.core(0).received_bytes.add(42);
+    render(testing::status(), counters.sums(), 1_700_000_000.25).unwrap()
+}
+
+/// Reads the text as OpenMetrics demands it: family by family, each declared once, samples named after their family.
+fn parse(page: &str) -> BTreeMap<String, f64> {
+    let (mut samples, mut families) = (BTreeMap::new(), BTreeMap::new());
+    let mut family = String::new();
+    let body = page.strip_suffix("# EOF\n").expect("the end is marked");
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            family = name.to_owned();
+            assert!(
+                families.insert(family.clone(), kind.to_owned()).is_none(),
+                "{name} is declared twice"
+            );
+        } else if !line.starts_with("# ") {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let bare = name.split('{').next().unwrap();
+            let suffix = match families[&family].as_str() {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            assert_eq!(bare, format!("{family}{suffix}"), "{line}");
+            let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
+            assert!(
+                samples.insert(name.to_owned(), value).is_none(),
+                "{line} comes twice"
+            );
+        }
+    }
+    samples
+}
+
+#[test]
+fn it_is_well_formed_and_has_the_proxy_its_nodes_and_pools() {
+    let samples = parse(&page());
+    for (name, value) in [
+        ("process_start_time_seconds", 1_700_000_000.25),
+        ("tidegate_build_info{version=\"1.2.3\"}", 1.0),
+        ("tidegate_received_bytes_total", 42.0),
+        ("tidegate_commands_total", 0.0),
+        ("tidegate_ready", 1.0),
+        ("tidegate_clients", 3.0),
+        ("tidegate_core_clients{core=\"1\"}", 1.0),
+        ("tidegate_buffer_used_bytes{direction=\"reply\"}", 1_048_576.0),
+        ("tidegate_node_state{node=\"b:27017\",state=\"secondary\"}", 1.0),
+        ("tidegate_node_state{node=\"b:27017\",state=\"primary\"}", 0.0),
+        ("tidegate_node_round_trip_seconds{node=\"a:27017\"}", 0.00125),
+        ("tidegate_node_staleness_seconds{node=\"b:27017\"}", 10.5),
+        ("tidegate_pool_connections{node=\"c:27017\",state=\"idle\"}", 1.0),
+        ("tidegate_pool_connections_opened_total{node=\"a:27017\"}", 5.0),
+        ("tidegate_pool_queue_wait_seconds_total{node=\"a:27017\"}", 0.5),
+    ] {
+        assert_eq!(samples.get(name), Some(&value), "{name} in {samples:#?}");
+    }
+    assert!(
+        !samples.contains_key("tidegate_node_round_trip_seconds{node=\"c:27017\"}"),
+        "unknown is absent"
+    );
+}
+
+#[test]
+fn every_counter_is_there() {
+    let samples = parse(&page());
+    for (name, ..) in PerCore::new(1).sums() {
+        assert!(samples.contains_key(&format!("tidegate_{name}_total")), "{name}");
+    }
+}

@@ -1,0 +1,38 @@
+//! What an idle client costs: the size of its session's future.
+
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Limits, ListenerOptions, Presentation, Shared, session::Session};
+use crate::{
+    net::Socket,
+    shutdown::Shutdown,
+    topology::ReadPreference,
+    upstream::{self, Cluster},
+};
+
+/// Bytes that a session's future may take. What waits, fans out or streams is boxed to stay below.
+const MAX_FUTURE: usize = 2048;
+
+#[tokio::test]
+async fn a_sessions_future_stays_small() {
+    let shutdown = Shutdown::new();
+    let cluster = Cluster::start(upstream::Options::default(), &shutdown, |_| {
+        unreachable!("there are no seeds")
+    });
+    let shared = Arc::new(Shared::new(cluster, Limits::default(), 1));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let options = ListenerOptions {
+        address,
+        presents_as: Presentation::Mongos,
+        read_preference: ReadPreference::default(),
+    };
+    let session = Session::new(Socket::new(stream), address, 0, Arc::new(options), shared);
+    let size = size_of_val(&session.serve(shutdown.clone()));
+    println!("a session's future takes {size} bytes");
+    assert!(size <= MAX_FUTURE, "{size} bytes");
+    shutdown.begin();
+}
