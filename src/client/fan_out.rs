@@ -248,7 +248,7 @@ async fn run_on(
         .map_err(|failure| failure.to_string())?;
     let raw = RawDoc::prefix(reply.as_bytes()).map_err(|error| error.to_string())?;
     match state_change::mask(raw) {
-        Ok(Some(masked)) => Ok(masked),
+        Ok(Some(masked)) => Ok(masked.reply),
         _ => Ok(to_document(&reply)),
     }
 }

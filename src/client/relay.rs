@@ -135,11 +135,18 @@ async fn pass_on(
         session.counters().node_errors.one();
         if let Some(masked) = masked(&frame) {
             session.counters().state_changes_masked.one();
-            session.shared.cluster.request_check();
-            let Some(reply) = encode(&masked, reply_to)? else {
-                return Ok(());
+            if let Some(state) = masked.node_state {
+                session
+                    .shared
+                    .cluster
+                    .report_state_change(node, state.code, state.topology_version);
+            }
+            // What came from the wire as BSON always goes back into it.
+            let masked = RawDocumentBuf::try_from(&masked.reply).unwrap_or_default();
+            return match encode(&masked, reply_to)? {
+                Some(reply) => session.answer(reply).await,
+                None => Ok(()),
             };
-            return session.answer(reply).await;
         }
     }
     match reply_to.form {
@@ -172,10 +179,9 @@ fn judge(frame: &Frame) -> Result<Reply, WireError> {
 }
 
 /// The reply without the errors that a driver would take for the proxy's own state, if it has any.
-fn masked(frame: &Frame) -> Option<RawDocumentBuf> {
+fn masked(frame: &Frame) -> Option<state_change::Masked> {
     let layout = op_msg::Layout::parse(frame.bytes()).ok()?;
-    let masked = state_change::mask(layout.body(frame.bytes()).ok()?).ok()??;
-    RawDocumentBuf::try_from(&masked).ok()
+    state_change::mask(layout.body(frame.bytes()).ok()?).ok()?
 }
 
 /// Keeps the pins true: a reply opens a cursor, goes on with one, or ends it.

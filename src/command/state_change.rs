@@ -4,10 +4,13 @@
 //! `HostUnreachable` in its place, without the words by which drivers that know no codes recognise it, and so does
 //! Tidegate; labels stay (Server Discovery and Monitoring specification, "not writable primary" and "node is recovering").
 
-use bson::{Bson, Document};
+use bson::{Bson, Document, RawDocumentBuf};
 
 use super::error_reply::HOST_UNREACHABLE;
-use crate::wire::{RawDoc, WireError};
+use crate::{
+    topology::TopologyVersion,
+    wire::{RawDoc, WireError},
+};
 
 /// Whether `code` belongs to the "not writable primary" or "node is recovering" families.
 #[must_use]
@@ -15,37 +18,66 @@ pub fn is_state_change(code: i32) -> bool {
     matches!(code, 10107 | 13435 | 13436 | 11600 | 11602 | 91 | 189 | 10058)
 }
 
+/// A reply whose state-change errors were taken out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Masked {
+    /// What the client gets.
+    pub reply: Document,
+    /// What the node said of itself, unless the error stood in `writeErrors` only.
+    pub node_state: Option<NodeState>,
+}
+
+/// What a state-change error tells of the node that answered it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeState {
+    /// The error's code.
+    pub code: i32,
+    /// The version of the node's state, from servers since 4.4.
+    pub topology_version: Option<TopologyVersion>,
+}
+
 /// Returns `body` without state-change errors, or `None` if it has none. Only for replies that carry an error.
 ///
 /// # Errors
 /// When the document is not valid BSON.
-pub fn mask(body: RawDoc<'_>) -> Result<Option<Document>, WireError> {
+pub fn mask(body: RawDoc<'_>) -> Result<Option<Masked>, WireError> {
     let mut reply = Document::from_reader(body.bytes())
         .map_err(|_| WireError::Bson("an error reply cannot be decoded"))?;
-    let mut masked = mask_one(&mut reply);
+    let mut code = mask_one(&mut reply);
     if let Ok(error) = reply.get_document_mut("writeConcernError") {
-        masked |= mask_one(error);
+        code = mask_one(error).or(code);
     }
+    let mut masked = code.is_some();
     if let Ok(errors) = reply.get_array_mut("writeErrors") {
         for error in errors.iter_mut().filter_map(Bson::as_document_mut) {
-            masked |= mask_one(error);
+            masked |= mask_one(error).is_some();
         }
     }
-    if masked {
-        reply.remove("topologyVersion");
+    if !masked {
+        return Ok(None);
     }
-    Ok(masked.then_some(reply))
+    let version = reply.remove("topologyVersion");
+    let topology_version = version
+        .as_ref()
+        .and_then(Bson::as_document)
+        .and_then(|version| TopologyVersion::from_document(&RawDocumentBuf::try_from(version).ok()?));
+    let node_state = code.map(|code| NodeState {
+        code,
+        topology_version,
+    });
+    Ok(Some(Masked { reply, node_state }))
 }
 
-fn mask_one(error: &mut Document) -> bool {
+/// Masks one error, and returns the code that it had if it was one to mask.
+fn mask_one(error: &mut Document) -> Option<i32> {
     let code = match error.get("code") {
         Some(Bson::Int32(code)) => *code,
         Some(Bson::Int64(code)) => *code as i32,
         Some(Bson::Double(code)) => *code as i32,
-        _ => return false,
+        _ => return None,
     };
     if !is_state_change(code) {
-        return false;
+        return None;
     }
     let (unreachable, name) = HOST_UNREACHABLE;
     error.insert("code", unreachable);
@@ -56,7 +88,7 @@ fn mask_one(error: &mut Document) -> bool {
         let message = soften(message);
         error.insert("errmsg", message);
     }
-    true
+    Some(code)
 }
 
 /// Takes the words out by which drivers recognise a state change without a code.
@@ -74,8 +106,30 @@ mod tests {
     use super::*;
     use bson::doc;
 
-    fn masked(reply: &Document) -> Option<Document> {
+    fn mask_document(reply: &Document) -> Option<Masked> {
         mask(RawDoc::prefix(&reply.to_vec().unwrap()).unwrap()).unwrap()
+    }
+
+    fn masked(reply: &Document) -> Option<Document> {
+        mask_document(reply).map(|masked| masked.reply)
+    }
+
+    #[test]
+    fn what_the_node_says_of_itself_is_told() {
+        let process_id = bson::oid::ObjectId::from_bytes([7; 12]);
+        let version = doc! {"processId": process_id, "counter": 6i64};
+        let top = doc! {"ok": 0.0, "errmsg": "x", "code": 189, "topologyVersion": version};
+        let state = mask_document(&top).unwrap().node_state.unwrap();
+        assert_eq!(state.code, 189);
+        assert_eq!(
+            state.topology_version,
+            Some(TopologyVersion {
+                process_id,
+                counter: 6
+            })
+        );
+        let writes = doc! {"n": 0, "writeErrors": [{"index": 1, "code": 189, "errmsg": "x"}], "ok": 1.0};
+        assert_eq!(mask_document(&writes).unwrap().node_state, None);
     }
 
     #[test]

@@ -10,13 +10,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Options,
-    monitor::{self, Observation, Watch},
+    monitor::{self, Observation, Source, Watch},
 };
 use crate::{
     shutdown::Shutdown,
     topology::{
-        Address, Criteria, Event, SelectionError, SelectionOptions, ServerKind, Topology, TopologyOptions,
-        select,
+        Address, Criteria, Event, SelectionError, SelectionOptions, ServerDescription, ServerKind, Topology,
+        TopologyOptions, TopologyVersion, select,
     },
 };
 
@@ -64,6 +64,7 @@ pub struct Cluster<R> {
     snapshot: ArcSwap<Snapshot<R>>,
     version: watch::Sender<u64>,
     check_all: watch::Sender<u64>,
+    reports: mpsc::Sender<Observation>,
     selection: SelectionOptions,
     server_selection_timeout: Duration,
 }
@@ -81,6 +82,7 @@ impl<R: NodeResource> Cluster<R> {
             direct: options.direct,
         });
         let (sender, observations) = mpsc::channel(64);
+        let reports = sender.clone();
         let (check_all, checks) = watch::channel(0);
         let mut writer = Writer {
             options: Arc::new(options.clone()),
@@ -95,6 +97,7 @@ impl<R: NodeResource> Cluster<R> {
             snapshot: ArcSwap::from_pointee(writer.snapshot()),
             version: watch::channel(0).0,
             check_all,
+            reports,
             selection: SelectionOptions {
                 local_threshold: options.local_threshold,
                 heartbeat: options.heartbeat,
@@ -113,6 +116,21 @@ impl<R: NodeResource> Cluster<R> {
     /// A receiver that is woken by each new snapshot; subscribe before looking, so that none is missed.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
+    }
+
+    /// Reports that a node answered a command with a state-change error: it counts as Unknown until its monitor says what it
+    /// is, so that commands wait for the new primary instead of asking the old one (Server Discovery and Monitoring
+    /// specification, "not writable primary" errors). An error that is older than what is known changes nothing.
+    pub fn report_state_change(&self, address: &Address, code: i32, version: Option<TopologyVersion>) {
+        let error = format!("it answered a command with code {code}");
+        let mut description = ServerDescription::unknown(address.clone(), Some(error));
+        description.topology_version = version;
+        // When the writer is behind, the check that follows tells the same.
+        let _ = self.reports.try_send(Observation {
+            description,
+            from: Source::Command,
+        });
+        self.request_check();
     }
 
     /// Asks for an immediate check of every node; many requests within half a second are one.
@@ -173,7 +191,11 @@ impl<R: NodeResource> Writer<R> {
     }
 
     fn take_in(&mut self, observation: Observation, cluster: &Cluster<R>) {
-        let description = observation.description;
+        let Observation { description, from } = observation;
+        let version = description.topology_version.as_ref();
+        if from == Source::Command && self.topology.is_stale_error(&description.address, version) {
+            return;
+        }
         let (address, failed) = (description.address.clone(), description.error.clone());
         let change = self.topology.apply(description);
         if !change.applied {
@@ -185,6 +207,8 @@ impl<R: NodeResource> Writer<R> {
         }
         if let Some(member) = self.members.get(&address) {
             match failed {
+                // A node that only changed its state keeps its connections.
+                Some(_) if from == Source::Command => {}
                 Some(reason) => member.resource.failed(&reason),
                 None => member.resource.ready(),
             }

@@ -64,10 +64,20 @@ impl Watch {
     }
 }
 
-/// What a monitor saw.
+/// What was seen of a node.
 #[derive(Debug)]
 pub(super) struct Observation {
     pub(super) description: ServerDescription,
+    pub(super) from: Source,
+}
+
+/// Who saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The node's monitor.
+    Monitor,
+    /// A command, by the error that it got.
+    Command,
 }
 
 /// Watches a node until the receiver of observations is gone.
@@ -87,7 +97,14 @@ pub(super) async fn run(watch: Arc<Watch>, options: Arc<Options>, observed: mpsc
         tracing::debug!(node = %watch.address, error = %failure, "check failed");
         watch.reset();
         let description = ServerDescription::unknown(watch.address.clone(), Some(failure.to_string()));
-        if observed.send(Observation { description }).await.is_err() {
+        if observed
+            .send(Observation {
+                description,
+                from: Source::Monitor,
+            })
+            .await
+            .is_err()
+        {
             return;
         }
         // A node that was there a moment ago is asked again at once: most likely only the connection broke.
@@ -131,7 +148,14 @@ async fn check_and_stream(
         let version = description.topology_version;
         let hello_ok = description.hello_ok;
         *was_reached = true;
-        if observed.send(Observation { description }).await.is_err() {
+        if observed
+            .send(Observation {
+                description,
+                from: Source::Monitor,
+            })
+            .await
+            .is_err()
+        {
             return Ok(Ended::NobodyListens);
         }
         let next = next_reply(
