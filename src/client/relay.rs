@@ -18,6 +18,7 @@ use crate::{
     command::{Reply, Request, state_change},
     net::budget::SMALL,
     pool::Lease,
+    topology::Address,
     upstream::{Failure, Incoming, Reason},
     wire::{Frame, OpCode, RawDoc, WireError, legacy_translate, op_msg},
 };
@@ -119,7 +120,7 @@ async fn broken(
 async fn pass_on(
     session: &mut Session,
     mut frame: Frame,
-    node: &crate::topology::Address,
+    node: &Address,
     request: &Request,
     reply_to: ReplyTo,
 ) -> Result<(), End> {
@@ -134,19 +135,7 @@ async fn pass_on(
     if reply.has_error {
         session.counters().node_errors.one();
         if let Some(masked) = masked(&frame) {
-            session.counters().state_changes_masked.one();
-            if let Some(state) = masked.node_state {
-                session
-                    .shared
-                    .cluster
-                    .report_state_change(node, state.code, state.topology_version);
-            }
-            // What came from the wire as BSON always goes back into it.
-            let masked = RawDocumentBuf::try_from(&masked.reply).unwrap_or_default();
-            return match encode(&masked, reply_to)? {
-                Some(reply) => session.answer(reply).await,
-                None => Ok(()),
-            };
+            return Box::pin(answer_masked(session, masked, node, reply_to)).await;
         }
     }
     match reply_to.form {
@@ -169,6 +158,28 @@ async fn pass_on(
     }
 }
 
+/// Gives the client a reply without its state-change errors, and makes use of what they tell.
+async fn answer_masked(
+    session: &mut Session,
+    masked: state_change::Masked,
+    node: &Address,
+    reply_to: ReplyTo,
+) -> Result<(), End> {
+    session.counters().state_changes_masked.one();
+    if let Some(state) = masked.node_state {
+        session
+            .shared
+            .cluster
+            .report_state_change(node, state.code, state.topology_version);
+    }
+    // What came from the wire as BSON always goes back into it.
+    let reply = RawDocumentBuf::try_from(&masked.reply).unwrap_or_default();
+    match encode(&reply, reply_to)? {
+        Some(reply) => session.answer(reply).await,
+        None => Ok(()),
+    }
+}
+
 /// Reads what the reply says.
 fn judge(frame: &Frame) -> Result<Reply, WireError> {
     if frame.header().op_code != OpCode::Msg {
@@ -185,7 +196,7 @@ fn masked(frame: &Frame) -> Option<state_change::Masked> {
 }
 
 /// Keeps the pins true: a reply opens a cursor, goes on with one, or ends it.
-pub(super) fn remember(session: &Session, reply: &Reply, node: &crate::topology::Address, request: &Request) {
+pub(super) fn remember(session: &Session, reply: &Reply, node: &Address, request: &Request) {
     let pins = &session.shared.pins;
     match (request.cursor_id, reply.cursor_id) {
         (Some(old), Some(0)) => pins.remove(old),
