@@ -1,8 +1,28 @@
-//! The HTTP admin endpoint: health, status and metrics.
+//! The HTTP admin endpoint: health, status and metrics; and `tidegate status`, which reads it.
+//!
+//! One observation of the proxy ([`Status`]) is gathered when somebody asks, from snapshots and counters that exist anyway, and
+//! rendered as JSON, as Prometheus text or as a table. Gathering costs a pass over the nodes and cores, never one over the clients.
+//! Invariants: nothing that is shown holds a secret; nothing that is asked for here changes what the proxy does; no answer waits
+//! for a node longer than a second.
+
+pub mod capacity;
+mod command;
+mod gather;
+mod metrics;
+mod readiness;
+mod respond;
+mod server;
+mod staleness;
+pub mod status;
+mod table;
+#[cfg(test)]
+mod testing;
+
+pub use command::{Error, status_command};
+pub use server::serve;
+pub use status::Status;
 
 use std::{net::SocketAddr, sync::Arc};
-
-use tokio::net::TcpListener;
 
 use crate::client::{Core, Shared};
 
@@ -22,19 +42,4 @@ pub struct View {
     pub cores: Arc<[Core]>,
     /// Where clients are served.
     pub listeners: Vec<SocketAddr>,
-}
-
-/// Serves requests until it is cancelled.
-pub async fn serve(_listener: TcpListener, _view: Arc<View>) {
-    std::future::pending().await
-}
-
-/// E
-#[derive(Debug, thiserror::Error)]
-#[error("not there")]
-pub struct Error;
-
-/// S
-pub fn status_command(_url: &str, _json: bool) -> Result<(), Error> {
-    Err(Error)
 }

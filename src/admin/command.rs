@@ -1,0 +1,233 @@
+//! `tidegate status`: asks a running proxy's admin endpoint and prints what it tells.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{Request, StatusCode, Uri, client::conn::http1, header::HOST};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, runtime::Builder, time::timeout};
+
+use super::{Status, table};
+
+/// The port of an address that names none.
+const DEFAULT_PORT: u16 = 9218;
+/// For connecting.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// For all of it; the proxy itself takes a second at most.
+const LIMIT: Duration = Duration::from_secs(10);
+/// A status takes about a kilobyte for each node.
+const MAX_BODY: usize = 16 << 20;
+
+/// Why a proxy's state cannot be shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address is none.
+    #[error(
+        "{url:?} is not the address of an admin endpoint: {problem}; write it as http://127.0.0.1:{DEFAULT_PORT}"
+    )]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Nothing listens there, or it cannot be reached.
+    #[error(
+        "no proxy answers at {authority}: {source}; is it running? name its admin endpoint ([admin] address of its \
+         configuration) with --admin"
+    )]
+    Connect {
+        /// Host and port that were tried.
+        authority: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It takes too long.
+    #[error("no answer from {0} within {LIMIT:?}; is that the admin endpoint of a proxy?")]
+    Timeout(String),
+    /// What answers does not speak HTTP, or broke off.
+    #[error(
+        "{authority} does not answer as an admin endpoint does: {problem}; name the proxy's with --admin"
+    )]
+    Answer {
+        /// Host and port that were asked.
+        authority: String,
+        /// What it answered.
+        problem: String,
+    },
+    /// No runtime can be made.
+    #[error("cannot start a runtime: {0}")]
+    Runtime(io::Error),
+    /// The output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+}
+
+/// Asks the proxy whose admin endpoint is at `url` and prints its state, as JSON or for people.
+///
+/// # Errors
+/// When no proxy answers there, or its answer makes no sense. In at most ten seconds.
+pub fn status_command(url: &str, json: bool) -> Result<(), Error> {
+    let target = Target::parse(url)?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    let body = runtime.block_on(async {
+        let asked = timeout(LIMIT, target.fetch("/status")).await;
+        asked.unwrap_or_else(|_| Err(Error::Timeout(target.authority())))
+    })?;
+    let text = if json {
+        String::from_utf8_lossy(&body).into_owned()
+    } else {
+        let status: Status = serde_json::from_slice(&body).map_err(|error| target.answer(error))?;
+        table::render(&status)
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough (`| head`) is none of our concern.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// An admin endpoint.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    host: String,
+    port: u16,
+}
+
+impl Target {
+    fn parse(url: &str) -> Result<Self, Error> {
+        let error = |problem| Error::Url {
+            url: url.to_owned(),
+            problem,
+        };
+        let uri: Uri = url.parse().map_err(|_| error("it is no URL"))?;
+        if uri.scheme_str() != Some("http") {
+            return Err(error("only http is served"));
+        }
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err(error("it has a path"));
+        }
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| error("it names no host"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Ok(Self {
+            host: host.to_owned(),
+            port: uri.port_u16().unwrap_or(DEFAULT_PORT),
+        })
+    }
+
+    fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    fn answer(&self, problem: impl ToString) -> Error {
+        Error::Answer {
+            authority: self.authority(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// GET on a connection of its own; the body of an answer of 200.
+    async fn fetch(&self, path: &str) -> Result<Bytes, Error> {
+        let dial = TcpStream::connect((self.host.as_str(), self.port));
+        let dialled = timeout(CONNECT_LIMIT, dial)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = dialled.map_err(|source| Error::Connect {
+            authority: self.authority(),
+            source,
+        })?;
+        let failed = |error: hyper::Error| self.answer(error);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        // It ends with the exchange; what breaks it, the sender tells.
+        let driver = tokio::spawn(connection);
+        let request = Request::get(path)
+            .header(HOST, self.authority())
+            .body(Empty::<Bytes>::new());
+        let response = sender
+            .send_request(request.map_err(|error| self.answer(error))?)
+            .await
+            .map_err(failed)?;
+        let code = response.status();
+        if code != StatusCode::OK {
+            return Err(self.answer(format_args!("{path} answers {code}")));
+        }
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+        let body = body.map_err(|error| self.answer(error))?.to_bytes();
+        driver.abort();
+        Ok(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_with_and_without_a_port() {
+        for (url, authority) in [
+            ("http://127.0.0.1:9318", "127.0.0.1:9318"),
+            ("http://proxy.example/", "proxy.example:9218"),
+            ("http://[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(Target::parse(url).unwrap().authority(), authority);
+        }
+        for (url, problem) in [
+            ("https://127.0.0.1", "only http is served"),
+            ("http://127.0.0.1/status", "it has a path"),
+            ("http://", "it is no URL"),
+            ("127.0.0.1:9218", "only http is served"),
+        ] {
+            let message = Target::parse(url).unwrap_err().to_string();
+            assert!(message.contains(problem) && message.contains(url), "{message}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_listens_the_message_says_what_to_do() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let message = status_command(&format!("http://{address}"), false)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains(&address.to_string()) && message.contains("--admin"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_admin_endpoint_is_recognised() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.write_all(b"SSH-2.0-something\r\n");
+            // The client closes once it has read that.
+            let _ = io::Read::read_to_end(&mut stream, &mut Vec::new());
+        });
+        let message = status_command(&format!("http://{address}"), true)
+            .unwrap_err()
+            .to_string();
+        server.join().unwrap();
+        assert!(
+            message.contains("does not answer as an admin endpoint does"),
+            "{message}"
+        );
+    }
+}

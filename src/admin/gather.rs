@@ -1,0 +1,313 @@
+//! One observation of the proxy, out of what is there anyway.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    View,
+    capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
+    readiness::{Doing, Readiness, Verdict},
+    staleness::staleness_seconds,
+    status::{Buffer, Buffers, Clients, Connections, Node, Pool, Status, Topology},
+};
+use crate::{
+    net::Budget,
+    pool,
+    topology::{Address, ServerDescription, ServerKind},
+    upstream::Snapshot,
+};
+
+/// The connection on which a node is asked for its count counts too.
+const ASKING: u64 = 1;
+/// The end of the year 9999 in milliseconds since 1970, which is as far as dates are written.
+const LAST_DATE: i64 = 253_402_300_799_999;
+
+/// The view, and what is remembered between two looks at it.
+#[derive(Debug)]
+pub(super) struct Observer {
+    view: Arc<View>,
+    started: SystemTime,
+    readiness: Mutex<Readiness>,
+    answers: Answers,
+}
+
+impl Observer {
+    pub(super) fn new(view: Arc<View>) -> Self {
+        let now = SystemTime::now();
+        let started = now.checked_sub(view.shared.started.elapsed()).unwrap_or(now);
+        Self {
+            view,
+            started,
+            readiness: Mutex::default(),
+            answers: Answers::default(),
+        }
+    }
+
+    /// When the process started.
+    pub(super) fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// A receiver that is woken when [`Observer::look`] is worth while.
+    pub(super) fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.view.shared.cluster.subscribe()
+    }
+
+    /// Takes note of how the nodes look: readiness depends on what was seen when.
+    pub(super) fn look(&self) {
+        let snapshot = self.view.shared.cluster.load();
+        let holds_data = snapshot.topology.data_bearing().next().is_some();
+        let answers = snapshot.topology.reachable().next().is_some();
+        self.readiness().observe(holds_data, answers, Instant::now());
+    }
+
+    /// Whether clients can be served.
+    pub(super) fn verdict(&self) -> Verdict {
+        self.look();
+        let shared = &self.view.shared;
+        let doing = Doing {
+            listening: !self.view.listeners.is_empty(),
+            stopping: shared.stopping.load(Relaxed),
+        };
+        self.readiness()
+            .judge(doing, shared.cluster.server_selection_timeout(), Instant::now())
+    }
+
+    /// Brings the nodes' own counts up to date, as far as that is possible within a second. Cancel safe.
+    pub(super) async fn ask_nodes(&self) {
+        let nodes: Vec<Address> = {
+            let snapshot = self.view.shared.cluster.load();
+            snapshot
+                .topology
+                .reachable()
+                .map(|(_, server)| server.address.clone())
+                .collect()
+        };
+        self.answers.refresh(&nodes).await;
+    }
+
+    /// The state of now; the nodes' own counts are those of the last [`Observer::ask_nodes`].
+    pub(super) fn status(&self) -> Status {
+        let shared = &self.view.shared;
+        let counters: BTreeMap<String, u64> = shared
+            .counters
+            .sums()
+            .into_iter()
+            .map(|(name, _, value)| (name.to_owned(), value))
+            .collect();
+        let count = |name: &str| counters.get(name).copied().unwrap_or_default();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: humantime::format_rfc3339_millis(self.started).to_string(),
+            uptime_seconds: shared.started.elapsed().as_secs_f64(),
+            ready: self.verdict().ready,
+            stopping: shared.stopping.load(Relaxed),
+            listeners: self.view.listeners.clone(),
+            topology: self.topology(&shared.cluster.load(), shared.cluster.selection().heartbeat),
+            clients: Clients {
+                connected: shared.admission.count(),
+                accepted: count("clients_accepted"),
+                refused: count("clients_refused"),
+                max_clients: shared.limits.max_clients,
+                max_clients_per_address: shared.limits.max_clients_per_address,
+                per_core: self
+                    .view
+                    .cores
+                    .iter()
+                    .map(crate::client::Core::sessions)
+                    .collect(),
+            },
+            cursors_pinned: shared.pins.len(),
+            buffers: Buffers {
+                requests: buffer(&shared.requests),
+                replies: buffer(&shared.replies),
+            },
+            counters,
+        }
+    }
+
+    /// Name, help and value of each counter.
+    pub(super) fn counters(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.view.shared.counters.sums()
+    }
+
+    fn topology(&self, snapshot: &Snapshot<pool::Pool>, heartbeat: Duration) -> Topology {
+        let topology = &snapshot.topology;
+        let nodes = topology
+            .servers()
+            .iter()
+            .zip(&snapshot.nodes)
+            .map(|(server, pool)| {
+                let pool = observe_pool(pool);
+                Node {
+                    staleness_seconds: staleness_seconds(topology, server, heartbeat),
+                    connections: connections(server, &pool, self.answers.get(&server.address)),
+                    ..node(server, pool)
+                }
+            });
+        Topology {
+            kind: topology.kind().to_string(),
+            set_name: topology.set_name().map(str::to_owned),
+            primary: topology.primary().map(|(_, primary)| primary.address.to_string()),
+            compatibility_error: topology.compatibility_error().map(ToString::to_string),
+            nodes: nodes.collect(),
+        }
+    }
+
+    fn readiness(&self) -> MutexGuard<'_, Readiness> {
+        self.readiness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The word for each kind.
+pub(super) const STATES: [(ServerKind, &str); 8] = [
+    (ServerKind::RsPrimary, "primary"),
+    (ServerKind::RsSecondary, "secondary"),
+    (ServerKind::RsArbiter, "arbiter"),
+    (ServerKind::RsOther, "other"),
+    (ServerKind::RsGhost, "ghost"),
+    (ServerKind::Standalone, "standalone"),
+    (ServerKind::Mongos, "mongos"),
+    (ServerKind::Unknown, "unknown"),
+];
+
+/// A server's kind in a word.
+pub(super) fn state(kind: ServerKind) -> &'static str {
+    STATES
+        .iter()
+        .find(|(known, _)| *known == kind)
+        .map_or("unknown", |(_, word)| word)
+}
+
+fn node(server: &ServerDescription, pool: Pool) -> Node {
+    Node {
+        address: server.address.to_string(),
+        kind: server.kind.to_string(),
+        state: state(server.kind).to_owned(),
+        rtt_ms: server.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+        staleness_seconds: None,
+        last_write: server.last_write.and_then(date),
+        last_update_age_seconds: server.last_update.map(|update| update.elapsed().as_secs_f64()),
+        tags: server.tags.iter().cloned().collect(),
+        min_wire_version: server.min_wire_version,
+        max_wire_version: server.max_wire_version,
+        hidden: server.hidden,
+        passive: server.passive,
+        error: server.error.clone(),
+        connections: connections(server, &pool, None),
+        pool,
+    }
+}
+
+fn observe_pool(pool: &pool::Pool) -> Pool {
+    let (counts, options, totals) = (pool.counts(), pool.options(), &pool.totals);
+    let waits = totals.waits.load(Relaxed);
+    let wait_micros = totals.wait_micros.load(Relaxed) as f64;
+    Pool {
+        in_use: counts.in_use,
+        idle: counts.idle,
+        connecting: counts.connecting,
+        waiting: counts.waiting,
+        max_size: options.max_size,
+        min_size: options.min_size,
+        generation: counts.generation,
+        opened: totals.opened.load(Relaxed),
+        closed: totals.closed.load(Relaxed),
+        connect_failures: totals.connect_failures.load(Relaxed),
+        waits,
+        wait_seconds: wait_micros / 1e6,
+        average_wait_ms: (waits > 0).then(|| wait_micros / 1e3 / waits as f64),
+        wait_timeouts: totals.wait_timeouts.load(Relaxed),
+    }
+}
+
+fn connections(server: &ServerDescription, pool: &Pool, answer: Option<Answer>) -> Connections {
+    let age_seconds = answer.as_ref().map(|answer| answer.asked.elapsed().as_secs_f64());
+    let counts = match answer {
+        _ if !server.is_reachable() => Err("the node does not answer".to_owned()),
+        None => Err("the node has not told yet".to_owned()),
+        Some(answer) => answer.outcome,
+    };
+    let own = (pool.open() as u64) + MONITORING + ASKING;
+    let known = counts.as_ref().ok();
+    Connections {
+        current: known.map(|counts| counts.current),
+        available: known.map(|counts| counts.available),
+        per_proxy: per_proxy(pool.max_size),
+        proxies_that_fit: known.map(|counts| proxies_that_fit(counts.available, own, pool.max_size)),
+        age_seconds: known.and(age_seconds),
+        unknown_because: counts.err(),
+    }
+}
+
+fn buffer(budget: &Budget) -> Buffer {
+    Buffer {
+        used_bytes: budget.used(),
+        total_bytes: budget.total(),
+    }
+}
+
+/// Milliseconds since 1970 as a date. A node may claim any number; what lies outside of four-digit years since then is none.
+fn date(millis: i64) -> Option<String> {
+    let since_1970 = Duration::from_millis(u64::try_from(millis).ok().filter(|_| millis <= LAST_DATE)?);
+    Some(humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since_1970).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::capacity::NodeConnections;
+
+    #[test]
+    fn dates_that_cannot_be_written_are_left_out() {
+        assert_eq!(date(1_700_000_000_123).unwrap(), "2023-11-14T22:13:20.123Z");
+        assert_eq!(date(LAST_DATE).unwrap(), "9999-12-31T23:59:59.999Z");
+        for millis in [-1, LAST_DATE + 1, i64::MIN, i64::MAX] {
+            assert_eq!(date(millis), None, "{millis}");
+        }
+    }
+
+    #[test]
+    fn every_kind_has_a_word_of_its_own() {
+        let words: std::collections::BTreeSet<_> = STATES.iter().map(|(kind, _)| state(*kind)).collect();
+        assert_eq!(words.len(), STATES.len());
+    }
+
+    #[test]
+    fn counts_are_unknown_with_a_reason_until_the_node_told() {
+        let mut server = ServerDescription::unknown("a".parse().unwrap(), None);
+        let pool = Pool {
+            in_use: 7,
+            max_size: 98,
+            ..crate::admin::testing::pool()
+        };
+        let answer = Answer {
+            asked: Instant::now(),
+            outcome: Ok(NodeConnections {
+                current: 20,
+                available: 190,
+            }),
+        };
+        let down = connections(&server, &pool, Some(answer.clone()));
+        assert_eq!(down.unknown_because.unwrap(), "the node does not answer");
+        assert_eq!(
+            (down.current, down.proxies_that_fit, down.age_seconds),
+            (None, None, None)
+        );
+        server.kind = ServerKind::RsPrimary;
+        assert_eq!(
+            connections(&server, &pool, None).unknown_because.unwrap(),
+            "the node has not told yet"
+        );
+        let known = connections(&server, &pool, Some(answer));
+        assert_eq!(
+            (known.available, known.per_proxy, known.proxies_that_fit),
+            (Some(190), 100, Some(2))
+        );
+        assert_eq!(known.unknown_because, None);
+    }
+}

@@ -1,0 +1,403 @@
+//! `/metrics`: a status and the counters in the OpenMetrics text format.
+//!
+//! Made anew at each scrape: the metrics crate knows nothing between two. Labels are bounded: `node` by the members of the set,
+//! `state`, `direction` and `core` by fixed lists.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
+    registry::{Registry, Unit},
+};
+
+use super::{
+    gather::STATES,
+    status::{Node, Pool, Status},
+};
+
+/// The format's media type.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Renders; `started` is in seconds since 1970.
+///
+/// # Errors
+/// Never with a `String` to write to; the crate's signatures have one.
+pub(super) fn render(
+    status: Status,
+    counters: Vec<(&'static str, &'static str, u64)>,
+    started: f64,
+) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_with_unit(
+        "process_start_time",
+        "When the process started, in seconds since 1970",
+        Unit::Seconds,
+        ConstGauge::new(started),
+    );
+    let own = registry.sub_registry_with_prefix("tidegate");
+    own.register(
+        "build",
+        "The version that runs",
+        Info::new(vec![("version", status.version.clone())]),
+    );
+    own.register_collector(Box::new(Scrape { status, counters }));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// What is rendered.
+#[derive(Debug)]
+struct Scrape {
+    status: Status,
+    counters: Vec<(&'static str, &'static str, u64)>,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        for (name, help, value) in &self.counters {
+            let (name, unit) = match name.strip_suffix("_bytes") {
+                Some(stem) => (stem, Some(Unit::Bytes)),
+                None => (*name, None),
+            };
+            let counter = ConstCounter::new(*value);
+            page.0
+                .encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)
+                .and_then(|to| counter.encode(to))?;
+        }
+        self.proxy(&mut page)?;
+        self.nodes(&mut page)?;
+        self.pools(&mut page)?;
+        self.queues(&mut page)
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Writes families of metrics, each with its samples.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn counters<V: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        samples: impl IntoIterator<Item = (Labels, V)>,
+    ) -> fmt::Result {
+        let samples = samples
+            .into_iter()
+            .map(|(labels, value)| (labels, ConstCounter::new(value)));
+        self.family((name, help, unit, MetricType::Counter), samples)
+    }
+
+    fn gauges<V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        samples: impl IntoIterator<Item = (Labels, V)>,
+    ) -> fmt::Result {
+        let samples = samples
+            .into_iter()
+            .map(|(labels, value)| (labels, ConstGauge::new(value)));
+        self.family((name, help, unit, MetricType::Gauge), samples)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: usize) -> fmt::Result {
+        ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+
+    fn family(
+        &mut self,
+        (name, help, unit, kind): (&str, &str, Option<Unit>, MetricType),
+        samples: impl Iterator<Item = (Labels, impl EncodeMetric)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), kind)?;
+        for (labels, metric) in samples {
+            metric.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Scrape {
+    fn proxy(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Status {
+            clients,
+            buffers,
+            topology,
+            ..
+        } = &self.status;
+        page.gauge("ready", "1 when clients can be served", self.status.ready.into())?;
+        page.gauge("clients", "Client connections now", clients.connected)?;
+        page.gauge(
+            "clients_max",
+            "Most client connections at once",
+            clients.max_clients,
+        )?;
+        let per_core = clients.per_core.iter().enumerate();
+        let per_core = per_core.map(|(core, count)| (vec![("core", core.to_string())], *count));
+        page.gauges("core_clients", "Client connections now, by core", None, per_core)?;
+        page.gauge(
+            "cursors_pinned",
+            "Cursors whose node is remembered",
+            self.status.cursors_pinned,
+        )?;
+        let both = [("request", &buffers.requests), ("reply", &buffers.replies)];
+        let of = |part: fn(&super::status::Buffer) -> usize| {
+            both.map(|(direction, buffer)| (vec![("direction", direction.to_owned())], part(buffer)))
+        };
+        let used = of(|buffer| buffer.used_bytes);
+        page.gauges(
+            "buffer_used",
+            "Memory that large messages hold",
+            Some(Unit::Bytes),
+            used,
+        )?;
+        let total = of(|buffer| buffer.total_bytes);
+        page.gauges(
+            "buffer_limit",
+            "Memory that large messages may hold",
+            Some(Unit::Bytes),
+            total,
+        )?;
+        page.gauge(
+            "primary_known",
+            "1 while a primary is known",
+            topology.primary.is_some().into(),
+        )
+    }
+
+    fn nodes(&self, page: &mut Page<'_>) -> fmt::Result {
+        let states = self.each().flat_map(|(labels, node)| {
+            STATES.into_iter().map(move |(_, state)| {
+                let labels = [labels.clone(), vec![("state", state.to_owned())]].concat();
+                (labels, usize::from(node.state == state))
+            })
+        });
+        page.gauges(
+            "node_state",
+            "1 for the state that the node is in, 0 for the others",
+            None,
+            states,
+        )?;
+        let seconds = Some(Unit::Seconds);
+        let rtt = self.some(|node| node.rtt_ms.map(|millis| millis / 1000.0));
+        page.gauges(
+            "node_round_trip",
+            "Average round trip time to the node",
+            seconds.clone(),
+            rtt,
+        )?;
+        let help = "How far the secondary may be behind, by the Max Staleness specification";
+        page.gauges(
+            "node_staleness",
+            help,
+            seconds.clone(),
+            self.some(|node| node.staleness_seconds),
+        )?;
+        let help = "How long ago the node last answered a check";
+        page.gauges(
+            "node_check_age",
+            help,
+            seconds,
+            self.some(|node| node.last_update_age_seconds),
+        )
+    }
+
+    fn pools(&self, page: &mut Page<'_>) -> fmt::Result {
+        let states: [(&str, fn(&Pool) -> usize); 3] = [
+            ("in_use", |pool| pool.in_use),
+            ("idle", |pool| pool.idle),
+            ("connecting", |pool| pool.connecting),
+        ];
+        let connections = self.each().flat_map(|(labels, node)| {
+            states.into_iter().map(move |(state, count)| {
+                (
+                    [labels.clone(), vec![("state", state.to_owned())]].concat(),
+                    count(&node.pool),
+                )
+            })
+        });
+        page.gauges(
+            "pool_connections",
+            "Pooled connections to the node now",
+            None,
+            connections,
+        )?;
+        let max = self.pool(|pool| pool.max_size);
+        page.gauges(
+            "pool_connections_max",
+            "Most pooled connections to the node",
+            None,
+            max,
+        )?;
+        let min = self.pool(|pool| pool.min_size);
+        page.gauges(
+            "pool_connections_min",
+            "Pooled connections that are kept warm",
+            None,
+            min,
+        )?;
+        let opened = self.pool(|pool| pool.opened);
+        page.counters(
+            "pool_connections_opened",
+            "Pooled connections opened",
+            None,
+            opened,
+        )?;
+        let closed = self.pool(|pool| pool.closed);
+        page.counters(
+            "pool_connections_closed",
+            "Pooled connections closed, for whatever reason",
+            None,
+            closed,
+        )?;
+        let failures = self.pool(|pool| pool.connect_failures);
+        page.counters(
+            "pool_connect_failures",
+            "Attempts to connect that failed",
+            None,
+            failures,
+        )?;
+        let cleared = self.pool(|pool| pool.generation);
+        page.counters(
+            "pool_clears",
+            "Times that the pool was cleared because the node failed",
+            None,
+            cleared,
+        )
+    }
+
+    fn queues(&self, page: &mut Page<'_>) -> fmt::Result {
+        let waiting = self.pool(|pool| pool.waiting);
+        page.gauges(
+            "pool_queue",
+            "Commands that wait for a connection now",
+            None,
+            waiting,
+        )?;
+        let waits = self.pool(|pool| pool.waits);
+        page.counters(
+            "pool_queue_waits",
+            "Commands that had to wait for a connection to the node",
+            None,
+            waits,
+        )?;
+        let waited = self.pool(|pool| pool.wait_seconds);
+        page.counters(
+            "pool_queue_wait",
+            "How long they waited in sum",
+            Some(Unit::Seconds),
+            waited,
+        )?;
+        let timeouts = self.pool(|pool| pool.wait_timeouts);
+        page.counters(
+            "pool_queue_timeouts",
+            "Commands that waited for a connection in vain",
+            None,
+            timeouts,
+        )
+    }
+
+    fn each(&self) -> impl Iterator<Item = (Labels, &Node)> {
+        let nodes = self.status.topology.nodes.iter();
+        nodes.map(|node| (vec![("node", node.address.clone())], node))
+    }
+
+    /// One sample for each node that has a value.
+    fn some<V>(&self, value: impl Fn(&Node) -> Option<V>) -> impl Iterator<Item = (Labels, V)> {
+        self.each()
+            .filter_map(move |(labels, node)| Some((labels, value(node)?)))
+    }
+
+    fn pool<V>(&self, value: impl Fn(&Pool) -> V) -> impl Iterator<Item = (Labels, V)> {
+        self.each().map(move |(labels, node)| (labels, value(&node.pool)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{admin::testing, telemetry::PerCore};
+
+    fn page() -> String {
+        let counters = PerCore::new(1);
+        counters.core(0).received_bytes.add(42);
+        render(testing::status(), counters.sums(), 1_700_000_000.25).unwrap()
+    }
+
+    /// Reads the text as OpenMetrics demands it: family by family, each declared once, samples named after their family.
+    fn parse(page: &str) -> BTreeMap<String, f64> {
+        let (mut samples, mut families) = (BTreeMap::new(), BTreeMap::new());
+        let mut family = String::new();
+        let body = page.strip_suffix("# EOF\n").expect("the end is marked");
+        for line in body.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                family = name.to_owned();
+                assert!(
+                    families.insert(family.clone(), kind.to_owned()).is_none(),
+                    "{name} is declared twice"
+                );
+            } else if !line.starts_with("# ") {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                let bare = name.split('{').next().unwrap();
+                let suffix = match families[&family].as_str() {
+                    "counter" => "_total",
+                    "info" => "_info",
+                    _ => "",
+                };
+                assert_eq!(bare, format!("{family}{suffix}"), "{line}");
+                let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
+                assert!(
+                    samples.insert(name.to_owned(), value).is_none(),
+                    "{line} comes twice"
+                );
+            }
+        }
+        samples
+    }
+
+    #[test]
+    fn it_is_well_formed_and_has_the_proxy_its_nodes_and_pools() {
+        let samples = parse(&page());
+        for (name, value) in [
+            ("process_start_time_seconds", 1_700_000_000.25),
+            ("tidegate_build_info{version=\"1.2.3\"}", 1.0),
+            ("tidegate_received_bytes_total", 42.0),
+            ("tidegate_commands_total", 0.0),
+            ("tidegate_ready", 1.0),
+            ("tidegate_clients", 3.0),
+            ("tidegate_core_clients{core=\"1\"}", 1.0),
+            ("tidegate_buffer_used_bytes{direction=\"reply\"}", 1_048_576.0),
+            ("tidegate_node_state{node=\"b:27017\",state=\"secondary\"}", 1.0),
+            ("tidegate_node_state{node=\"b:27017\",state=\"primary\"}", 0.0),
+            ("tidegate_node_round_trip_seconds{node=\"a:27017\"}", 0.00125),
+            ("tidegate_node_staleness_seconds{node=\"b:27017\"}", 10.5),
+            ("tidegate_pool_connections{node=\"c:27017\",state=\"idle\"}", 1.0),
+            ("tidegate_pool_connections_opened_total{node=\"a:27017\"}", 5.0),
+            ("tidegate_pool_queue_wait_seconds_total{node=\"a:27017\"}", 0.5),
+        ] {
+            assert_eq!(samples.get(name), Some(&value), "{name} in {samples:#?}");
+        }
+        assert!(
+            !samples.contains_key("tidegate_node_round_trip_seconds{node=\"c:27017\"}"),
+            "unknown is absent"
+        );
+    }
+
+    #[test]
+    fn every_counter_is_there() {
+        let samples = parse(&page());
+        for (name, ..) in PerCore::new(1).sums() {
+            assert!(samples.contains_key(&format!("tidegate_{name}_total")), "{name}");
+        }
+    }
+}

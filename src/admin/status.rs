@@ -1,0 +1,179 @@
+//! What `/status` answers: the fields, their units, and nothing else.
+//!
+//! Each field's unit is in its name or its description. What is not known is `null`.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// The state of a proxy at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of Tidegate.
+    pub version: String,
+    /// The process id.
+    pub pid: u32,
+    /// When the process started, in UTC (RFC 3339).
+    pub started: String,
+    /// How long ago that is.
+    pub uptime_seconds: f64,
+    /// Whether `/readyz` answers 200.
+    pub ready: bool,
+    /// Whether it was told to stop and finishes what is in flight.
+    pub stopping: bool,
+    /// Where clients are served.
+    pub listeners: Vec<SocketAddr>,
+    /// The replica set.
+    pub topology: Topology,
+    /// The applications' connections.
+    pub clients: Clients,
+    /// Cursors whose node is remembered.
+    pub cursors_pinned: usize,
+    /// Memory that large messages hold.
+    pub buffers: Buffers,
+    /// What happened since the start, summed over all cores; `/metrics` explains each.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The replica set as the proxy sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Topology {
+    /// The topology type of the Server Discovery and Monitoring specification.
+    pub kind: String,
+    /// The replica set's name.
+    pub set_name: Option<String>,
+    /// The primary's address.
+    pub primary: Option<String>,
+    /// Why no command can be served, if a node speaks no wire version that is understood.
+    pub compatibility_error: Option<String>,
+    /// All members that are known, by address.
+    pub nodes: Vec<Node>,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Host and port as they are dialled.
+    pub address: String,
+    /// The server type of the Server Discovery and Monitoring specification.
+    pub kind: String,
+    /// The same in a word: `primary`, `secondary`, `arbiter`, `other`, `ghost`, `standalone`, `mongos` or `unknown`.
+    pub state: String,
+    /// The average round trip time, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// For a secondary: how far it may be behind, by the Max Staleness specification, heartbeat interval included.
+    pub staleness_seconds: Option<f64>,
+    /// The wall clock of the newest write that it has, in UTC (RFC 3339).
+    pub last_write: Option<String>,
+    /// How long ago it last answered a check.
+    pub last_update_age_seconds: Option<f64>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// The lowest wire version that it speaks.
+    pub min_wire_version: i32,
+    /// The highest wire version that it speaks.
+    pub max_wire_version: i32,
+    /// Whether it is kept from clients.
+    pub hidden: bool,
+    /// Whether it has priority zero.
+    pub passive: bool,
+    /// Why its last check failed, if it did.
+    pub error: Option<String>,
+    /// The proxy's connections to it, monitoring left out.
+    pub pool: Pool,
+    /// The connections that it has left, beside what the pool may take.
+    pub connections: Connections,
+}
+
+/// One node's pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Connections that commands use now.
+    pub in_use: usize,
+    /// Connections that are free.
+    pub idle: usize,
+    /// Connections that are being made.
+    pub connecting: usize,
+    /// Commands that wait for a connection now.
+    pub waiting: usize,
+    /// Most connections (`[pool] max_size`).
+    pub max_size: usize,
+    /// Connections kept warm (`[pool] min_size`).
+    pub min_size: usize,
+    /// How often the pool was cleared because the node failed.
+    pub generation: u64,
+    /// Connections opened since the start.
+    pub opened: u64,
+    /// Connections closed since the start, for whatever reason.
+    pub closed: u64,
+    /// Attempts to connect that failed since the start.
+    pub connect_failures: u64,
+    /// Commands that had to wait for a connection since the start.
+    pub waits: u64,
+    /// How long they waited in sum.
+    pub wait_seconds: f64,
+    /// How long one of them waited on average, in milliseconds; `null` if none had to.
+    pub average_wait_ms: Option<f64>,
+    /// Commands that waited in vain since the start.
+    pub wait_timeouts: u64,
+}
+
+impl Pool {
+    /// Connections that the node counts: in use and idle.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.in_use + self.idle
+    }
+}
+
+/// A node's own count of connections (`connections` of `serverStatus`), beside what a proxy may take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Connections that the node has, of whomever.
+    pub current: Option<u64>,
+    /// Connections that it could still take.
+    pub available: Option<u64>,
+    /// The most that a proxy of this configuration takes: `max_size` and two for monitoring.
+    pub per_proxy: u64,
+    /// How many such proxies the node could serve, this one counted, if all else that is connected stays.
+    pub proxies_that_fit: Option<u64>,
+    /// How long ago the node was asked.
+    pub age_seconds: Option<f64>,
+    /// Why the counts are not known, if they are not.
+    pub unknown_because: Option<String>,
+}
+
+/// The applications' connections.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Clients {
+    /// Connected now.
+    pub connected: usize,
+    /// Accepted since the start.
+    pub accepted: u64,
+    /// Refused since the start because a limit was reached.
+    pub refused: u64,
+    /// Most at once (`[limits] max_clients`).
+    pub max_clients: usize,
+    /// Most at once from one IP address (`[limits] max_clients_per_address`); `null` sets no bound.
+    pub max_clients_per_address: Option<usize>,
+    /// Connected now, for each core.
+    pub per_core: Vec<usize>,
+}
+
+/// Memory that large messages hold (`[limits] buffer_bytes`, half of it for each direction).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Buffers {
+    /// Requests.
+    pub requests: Buffer,
+    /// Replies.
+    pub replies: Buffer,
+}
+
+/// One direction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Bytes in use.
+    pub used_bytes: usize,
+    /// Bytes in all.
+    pub total_bytes: usize,
+}

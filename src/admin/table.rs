@@ -1,0 +1,242 @@
+//! A status as text for people.
+
+use std::{fmt::Write, time::Duration};
+
+use super::status::{Node, Status};
+
+/// The counters that tell whether something is wrong, in the order of a command's life. Those that are zero are left out.
+const COUNTERS: [&str; 14] = [
+    "commands",
+    "commands_local",
+    "commands_refused",
+    "commands_failed",
+    "commands_overloaded",
+    "commands_sent_again",
+    "node_errors",
+    "selection_waits",
+    "pool_waits",
+    "abandoned",
+    "streams_broken",
+    "protocol_errors",
+    "clients_timed_out",
+    "clients_refused",
+];
+
+/// Renders a few lines for the whole, a table of the nodes and one of their pools.
+#[must_use]
+pub(super) fn render(status: &Status) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = head(status, &mut text).and_then(|()| body(status, &mut text));
+    text
+}
+
+fn head(status: &Status, text: &mut String) -> std::fmt::Result {
+    let uptime = humantime::format_duration(Duration::from_secs(status.uptime_seconds.max(0.0) as u64));
+    let health = match (status.stopping, status.ready) {
+        (true, _) => "stopping",
+        (false, true) => "ready",
+        (false, false) => "NOT READY",
+    };
+    writeln!(
+        text,
+        "tidegate {}  {health}, pid {}, up {uptime}",
+        status.version, status.pid
+    )?;
+    let listeners: Vec<_> = status.listeners.iter().map(ToString::to_string).collect();
+    writeln!(text, "serving   {}", listeners.join(", "))?;
+    let topology = &status.topology;
+    let set = topology.set_name.as_deref().unwrap_or("not known yet");
+    let primary = topology.primary.as_deref().unwrap_or("none known");
+    writeln!(text, "set       {set} ({}), primary {primary}", topology.kind)?;
+    if let Some(error) = &topology.compatibility_error {
+        writeln!(text, "          {error}")?;
+    }
+    let clients = &status.clients;
+    write!(text, "clients   {} of {}", clients.connected, clients.max_clients)?;
+    writeln!(
+        text,
+        " ({} accepted, {} refused)",
+        clients.accepted, clients.refused
+    )?;
+    let buffers = [&status.buffers.requests, &status.buffers.replies];
+    let [requests, replies] = buffers.map(|buffer| {
+        format!(
+            "{} of {} MiB",
+            mebibytes(buffer.used_bytes),
+            mebibytes(buffer.total_bytes)
+        )
+    });
+    writeln!(text, "buffers   requests {requests}, replies {replies}")?;
+    writeln!(text, "cursors   {} pinned", status.cursors_pinned)
+}
+
+fn body(status: &Status, text: &mut String) -> std::fmt::Result {
+    let nodes = &status.topology.nodes;
+    writeln!(text)?;
+    let header = ["NODE", "STATE", "RTT ms", "STALE s", "CHECKED s AGO", "TAGS"];
+    write_table(text, &header, nodes.iter().map(node_row))?;
+    for node in nodes {
+        if let Some(error) = &node.error {
+            writeln!(text, "{}: {error}", node.address)?;
+        }
+    }
+    writeln!(text)?;
+    let header = [
+        "POOL",
+        "IN USE",
+        "IDLE",
+        "WAITING",
+        "MAX",
+        "OPENED",
+        "FAILED",
+        "AVG WAIT ms",
+        "TIMEOUTS",
+        "FREE ON NODE",
+        "PROXIES THAT FIT",
+    ];
+    write_table(text, &header, nodes.iter().map(pool_row))?;
+    for node in nodes.iter().filter(|node| node.error.is_none()) {
+        if let Some(reason) = &node.connections.unknown_because {
+            writeln!(text, "{}: connections not known: {reason}", node.address)?;
+        }
+    }
+    writeln!(text)?;
+    let counters = COUNTERS
+        .iter()
+        .filter_map(|name| status.counters.get_key_value(*name));
+    let counters = counters.filter(|(name, value)| **value > 0 || *name == "commands");
+    for (name, value) in counters {
+        writeln!(text, "{name:<20} {value}")?;
+    }
+    Ok(())
+}
+
+fn node_row(node: &Node) -> Vec<String> {
+    let tags: Vec<_> = node
+        .tags
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let hidden = if node.hidden { " (hidden)" } else { "" };
+    vec![
+        node.address.clone(),
+        format!("{}{hidden}", node.state),
+        number(node.rtt_ms),
+        number(node.staleness_seconds),
+        number(node.last_update_age_seconds),
+        if tags.is_empty() {
+            "-".to_owned()
+        } else {
+            tags.join(",")
+        },
+    ]
+}
+
+fn pool_row(node: &Node) -> Vec<String> {
+    let (pool, connections) = (&node.pool, &node.connections);
+    vec![
+        node.address.clone(),
+        pool.in_use.to_string(),
+        pool.idle.to_string(),
+        pool.waiting.to_string(),
+        pool.max_size.to_string(),
+        pool.opened.to_string(),
+        pool.connect_failures.to_string(),
+        number(pool.average_wait_ms),
+        pool.wait_timeouts.to_string(),
+        connections
+            .available
+            .map_or("-".to_owned(), |count| count.to_string()),
+        connections
+            .proxies_that_fit
+            .map_or("-".to_owned(), |count| count.to_string()),
+    ]
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.1}"))
+}
+
+fn mebibytes(bytes: usize) -> usize {
+    bytes.div_ceil(1 << 20)
+}
+
+/// Columns as wide as their widest cell; words to the left, numbers to the right.
+fn write_table(
+    text: &mut String,
+    header: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> std::fmt::Result {
+    let header = header.iter().map(|cell| (*cell).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    let is_number = |cell: &str| cell == "-" || cell.parse::<f64>().is_ok();
+    let numeric = |column: usize| rows[1..].iter().all(|row| is_number(&row[column]));
+    let columns: Vec<(usize, bool)> = (0..rows[0].len())
+        .map(|column| (width(column), numeric(column)))
+        .collect();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, (width, right)) in row.iter().zip(&columns) {
+            if *right {
+                write!(line, "{cell:>width$}  ")?;
+            } else {
+                write!(line, "{cell:<width$}  ")?;
+            }
+        }
+        writeln!(text, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::testing;
+
+    #[test]
+    fn a_status_is_shown_with_aligned_columns() {
+        let expected = "\
+tidegate 1.2.3  ready, pid 77, up 1h 2m 3s
+serving   127.0.0.1:27018
+set       rs0 (ReplicaSetWithPrimary), primary a:27017
+clients   3 of 10000 (9 accepted, 0 refused)
+buffers   requests 0 of 256 MiB, replies 1 of 256 MiB
+cursors   4 pinned
+
+NODE     STATE      RTT ms  STALE s  CHECKED s AGO  TAGS
+a:27017  primary       1.2        -            0.5  dc=east
+b:27017  secondary     1.2     10.5            0.5  dc=east
+c:27017  unknown         -        -              -  dc=east
+c:27017: cannot connect: refused
+
+POOL     IN USE  IDLE  WAITING  MAX  OPENED  FAILED  AVG WAIT ms  TIMEOUTS  FREE ON NODE  PROXIES THAT FIT
+a:27017       0     1        0  100       5       3        125.0         1           815                 8
+b:27017       0     1        0  100       5       3        125.0         1           815                 8
+c:27017       0     1        0  100       5       3        125.0         1             -                 -
+
+commands             1234
+commands_failed      2
+";
+        assert_eq!(render(&testing::status()), expected);
+    }
+
+    #[test]
+    fn a_proxy_that_knows_nothing_yet_is_shown_too() {
+        let mut status = testing::status();
+        status.ready = false;
+        status.topology.nodes.clear();
+        status.topology.primary = None;
+        let text = render(&status);
+        assert!(
+            text.contains("NOT READY") && text.contains("primary none known"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! A status to render, for the tests of this module.
+
+use super::status::{Buffer, Buffers, Clients, Connections, Node, Pool, Status, Topology};
+
+/// A pool of a hundred with one idle connection.
+pub(super) fn pool() -> Pool {
+    Pool {
+        in_use: 0,
+        idle: 1,
+        connecting: 0,
+        waiting: 0,
+        max_size: 100,
+        min_size: 0,
+        generation: 2,
+        opened: 5,
+        closed: 4,
+        connect_failures: 3,
+        waits: 4,
+        wait_seconds: 0.5,
+        average_wait_ms: Some(125.0),
+        wait_timeouts: 1,
+    }
+}
+
+fn node(address: &str, state: &str, kind: &str) -> Node {
+    Node {
+        address: address.to_owned(),
+        kind: kind.to_owned(),
+        state: state.to_owned(),
+        rtt_ms: Some(1.25),
+        staleness_seconds: None,
+        last_write: Some("2023-11-14T22:13:20.123Z".to_owned()),
+        last_update_age_seconds: Some(0.5),
+        tags: [("dc".to_owned(), "east".to_owned())].into(),
+        min_wire_version: 0,
+        max_wire_version: 17,
+        hidden: false,
+        passive: false,
+        error: None,
+        pool: pool(),
+        connections: Connections {
+            current: Some(12),
+            available: Some(815),
+            per_proxy: 102,
+            proxies_that_fit: Some(8),
+            age_seconds: Some(1.5),
+            unknown_because: None,
+        },
+    }
+}
+
+/// Three nodes: a primary, a secondary, and one that is down.
+pub(super) fn status() -> Status {
+    let secondary = Node {
+        staleness_seconds: Some(10.5),
+        ..node("b:27017", "secondary", "RSSecondary")
+    };
+    let mut down = Node {
+        rtt_ms: None,
+        last_update_age_seconds: None,
+        last_write: None,
+        error: Some("cannot connect: refused".to_owned()),
+        ..node("c:27017", "unknown", "Unknown")
+    };
+    down.connections = Connections {
+        current: None,
+        available: None,
+        proxies_that_fit: None,
+        age_seconds: None,
+        unknown_because: Some("the node does not answer".to_owned()),
+        ..down.connections
+    };
+    let buffer = |used_bytes| Buffer {
+        used_bytes,
+        total_bytes: 256 << 20,
+    };
+    Status {
+        version: "1.2.3".to_owned(),
+        pid: 77,
+        started: "2023-11-14T22:13:20.123Z".to_owned(),
+        uptime_seconds: 3_723.4,
+        ready: true,
+        stopping: false,
+        listeners: vec!["127.0.0.1:27018".parse().unwrap()],
+        topology: Topology {
+            kind: "ReplicaSetWithPrimary".to_owned(),
+            set_name: Some("rs0".to_owned()),
+            primary: Some("a:27017".to_owned()),
+            compatibility_error: None,
+            nodes: vec![node("a:27017", "primary", "RSPrimary"), secondary, down],
+        },
+        clients: Clients {
+            connected: 3,
+            accepted: 9,
+            refused: 0,
+            max_clients: 10_000,
+            max_clients_per_address: None,
+            per_core: vec![2, 1],
+        },
+        cursors_pinned: 4,
+        buffers: Buffers {
+            requests: buffer(0),
+            replies: buffer(1 << 20),
+        },
+        counters: [
+            ("commands".to_owned(), 1234),
+            ("commands_failed".to_owned(), 2),
+            ("streams".to_owned(), 0),
+        ]
+        .into(),
+    }
+}
