@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod bad_input;
 mod isolation;
 mod mongosh;
 mod parity;

@@ -15,6 +15,7 @@ use tokio::{
 pub(crate) const OP_REPLY: i32 = 1;
 pub(crate) const OP_QUERY: i32 = 2004;
 pub(crate) const OP_GET_MORE: i32 = 2005;
+pub(crate) const OP_KILL_CURSORS: i32 = 2007;
 pub(crate) const OP_MSG: i32 = 2013;
 
 pub(crate) const CHECKSUM_PRESENT: u32 = 1;
@@ -235,14 +236,16 @@ fn only_document(bytes: &[u8]) -> io::Result<Document> {
     lossy(RawDocument::from_bytes(bytes).map_err(broken)?).map_err(broken)
 }
 
-/// Replies repeat what a damaged command had where text should be, so not all of it need be UTF-8.
+/// Replies repeat what a damaged command had where text should be, in messages and in documents that it wrote; what
+/// is not UTF-8 there is replaced.
 fn lossy(raw: &RawDocument) -> bson::error::Result<Document> {
+    let unreadable = |_| Bson::String("\u{fffd}".to_owned());
     let mut document = Document::new();
     for element in raw.iter_elements() {
         let element = element?;
         let value = match element.value_utf8_lossy()? {
-            RawBson::Document(nested) => Bson::Document(lossy(&nested)?),
-            other => Bson::try_from(other)?,
+            RawBson::Document(nested) => lossy(&nested).map_or_else(unreadable, Bson::Document),
+            other => Bson::try_from(other).unwrap_or_else(unreadable),
         };
         document.insert(element.key().as_str(), value);
     }
