@@ -27,6 +27,8 @@ pub(super) struct ReplyTo {
     /// The client's number for its request.
     pub(super) request_id: i32,
     pub(super) form: ReplyForm,
+    /// Whether the request had a checksum: then its reply has one too, as a `mongod`'s has.
+    pub(super) checksum: bool,
 }
 
 /// A request that can be routed.
@@ -57,24 +59,27 @@ pub(super) fn receive(frame: Frame) -> Result<Received, End> {
     let request_id = frame.header().request_id;
     match frame.header().op_code {
         OpCode::Msg => {
-            let no_reply =
-                op_msg::peek_flags(frame.bytes()).is_ok_and(|flags| flags & op_msg::MORE_TO_COME != 0);
-            let form = if no_reply { ReplyForm::None } else { ReplyForm::Msg };
-            peek(frame, ReplyTo { request_id, form })
+            let flags = op_msg::peek_flags(frame.bytes()).unwrap_or_default();
+            let form = if flags & op_msg::MORE_TO_COME == 0 {
+                ReplyForm::Msg
+            } else {
+                ReplyForm::None
+            };
+            let checksum = flags & op_msg::CHECKSUM_PRESENT != 0;
+            let reply_to = ReplyTo {
+                request_id,
+                form,
+                checksum,
+            };
+            peek(frame, reply_to)
         }
         OpCode::Query => {
-            let query = legacy::Query::parse(frame.payload())?;
-            if !query.is_command() {
-                return Ok(Received::Answer(failed_query(request_id)?));
-            }
-            let translated = legacy_translate::command_to_op_msg(&query, request_id)?;
-            peek(
-                translated,
-                ReplyTo {
-                    request_id,
-                    form: ReplyForm::Legacy,
-                },
-            )
+            let reply_to = ReplyTo {
+                request_id,
+                form: ReplyForm::Legacy,
+                checksum: false,
+            };
+            receive_query(&frame, reply_to)
         }
         OpCode::GetMore => {
             let mut out = BytesMut::new();
@@ -83,6 +88,21 @@ pub(super) fn receive(frame: Frame) -> Result<Received, End> {
         }
         OpCode::KillCursors => Ok(Received::Nothing),
         other => Err(End::Protocol(WireError::Unsupported(other))),
+    }
+}
+
+fn receive_query(frame: &Frame, reply_to: ReplyTo) -> Result<Received, End> {
+    let translated = legacy::Query::parse(frame.payload()).and_then(|query| {
+        query
+            .is_command()
+            .then(|| legacy_translate::command_to_op_msg(&query, reply_to.request_id))
+            .transpose()
+    });
+    match translated {
+        Ok(Some(command)) => peek(command, reply_to),
+        Ok(None) => Ok(Received::Answer(failed_query(reply_to.request_id)?)),
+        Err(error @ WireError::Bson(_)) => answer_error(&ErrorReply::invalid_message(&error), reply_to),
+        Err(error) => Err(End::Protocol(error)),
     }
 }
 
@@ -131,7 +151,12 @@ pub(super) fn encode(document: &RawDocument, reply_to: ReplyTo) -> Result<Option
     let document = RawDoc::prefix(document.as_bytes())?;
     let mut out = buffers::take();
     match reply_to.form {
-        ReplyForm::Msg => op_msg::encode(document, 0, reply_to.request_id, 0, &mut out),
+        ReplyForm::Msg => {
+            op_msg::encode(document, 0, reply_to.request_id, 0, &mut out);
+            if reply_to.checksum {
+                op_msg::append_checksum(&mut out);
+            }
+        }
         ReplyForm::Legacy => {
             legacy::encode_reply(document, legacy::AWAIT_CAPABLE, 0, reply_to.request_id, &mut out);
         }

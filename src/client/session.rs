@@ -23,8 +23,11 @@ use crate::{
     net::{Permit, Socket, budget, buffers},
     shutdown::Shutdown,
     telemetry::Counters,
-    wire::{Frame, WireError},
+    wire::{Frame, HEADER_LEN, WireError},
 };
+
+/// A large message must arrive in its time part by part; bytes in a part.
+const TIMED_PART: usize = 256 << 10;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +68,8 @@ pub(super) struct Session {
     pub(super) core: usize,
     pub(super) listener: Arc<ListenerOptions>,
     pub(super) shared: Arc<Shared>,
-    greeted: bool,
+    /// When the first whole message is due; `None` once it has come.
+    greet_by: Option<Instant>,
     idle: Option<Pin<Box<Sleep>>>,
 }
 
@@ -78,6 +82,7 @@ impl Session {
         shared: Arc<Shared>,
     ) -> Self {
         let id = shared.next_id();
+        let greet_by = Some(Instant::now() + shared.limits.handshake_timeout);
         Self {
             client,
             peer,
@@ -85,7 +90,7 @@ impl Session {
             core,
             listener,
             shared,
-            greeted: false,
+            greet_by,
             idle: None,
         }
     }
@@ -154,7 +159,7 @@ impl Session {
             busy.store(true, Relaxed);
             let outcome = exchange(self, frame, held).await;
             busy.store(false, Relaxed);
-            self.greeted = true;
+            self.greet_by = None;
             match outcome {
                 Err(end) => return end,
                 Ok(()) if self.shared.stopping.load(Relaxed) => return End::Stopping,
@@ -184,63 +189,61 @@ impl Session {
 
     /// Waits for the first bytes of a message, within the handshake or idle timeout.
     async fn wait_for_bytes(&mut self) -> Result<usize, End> {
-        let limit = if self.greeted {
-            self.shared.limits.idle_timeout
-        } else {
-            Some(self.shared.limits.handshake_timeout)
+        let limit = self.shared.limits.idle_timeout;
+        let deadline = match (self.greet_by, limit) {
+            (Some(deadline), _) => deadline,
+            (None, Some(limit)) => Instant::now() + limit,
+            (None, None) => return Ok(self.client.fill().await?),
         };
-        let Some(limit) = limit else {
-            return Ok(self.client.fill().await?);
-        };
-        let since = Instant::now();
         let (client, idle) = (&mut self.client, &mut self.idle);
         let counted = poll_fn(|cx| match client.poll_fill(cx) {
             Poll::Ready(read) => Poll::Ready(Some(read)),
-            Poll::Pending => poll_idle(idle, since + limit, cx).map(|()| None),
+            Poll::Pending => poll_idle(idle, deadline, cx).map(|()| None),
         });
-        match counted.await {
-            Some(read) => Ok(read?),
-            None if self.greeted => Err(End::Idle(limit)),
-            None => Err(End::Handshake(limit)),
+        match (counted.await, self.greet_by, limit) {
+            (Some(read), ..) => Ok(read?),
+            (None, None, Some(limit)) => Err(End::Idle(limit)),
+            (None, ..) => Err(End::Handshake(self.shared.limits.handshake_timeout)),
         }
     }
 
     /// Waits for the rest of a message that has begun: in its time, and with room for it.
     async fn rest_of_message(&mut self) -> Result<(Frame, Option<Permit>), End> {
         let started = Instant::now();
-        let small_time = if self.greeted {
-            budget::transfer_time(0)
-        } else {
-            self.shared.limits.handshake_timeout
-        };
-        let header = loop {
-            if let Some(header) = self.client.peek_header()? {
-                break header;
-            }
-            match tokio::time::timeout_at(started + small_time, self.client.fill()).await {
-                Ok(read) => {
-                    if read? == 0 {
-                        return Err(End::Protocol(WireError::Truncated("header")));
-                    }
-                }
-                Err(_) => return Err(End::TooSlow(0)),
-            }
-        };
+        self.fill_in_time(HEADER_LEN, started).await?;
+        let header = self.client.peek_header()?.ok_or(WireError::Truncated("header"))?;
+        // An announcement alone takes no room from others.
+        self.fill_in_time(header.length.min(budget::SMALL), started)
+            .await?;
+        let queued = Instant::now();
         let permit = self.shared.requests.acquire(header.length).await;
-        let time = if self.greeted {
-            budget::transfer_time(header.length)
-        } else {
-            small_time
-        };
-        match tokio::time::timeout(time, self.client.fill_to(header.length)).await {
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(End::Protocol(WireError::Truncated("frame")));
-            }
-            Ok(filled) => filled?,
-            Err(_) => return Err(End::TooSlow(header.length)),
-        }
+        // What the client had to wait for room is not its fault.
+        self.greet_by = self.greet_by.map(|deadline| deadline + queued.elapsed());
+        self.fill_in_time(header.length, Instant::now()).await?;
         let frame = self.client.take_frame()?.ok_or(WireError::Truncated("frame"))?;
         Ok((frame, permit))
+    }
+
+    /// Reads until `length` bytes of a message have arrived: before the first message is due, later at the slowest rate
+    /// that is waited for. Each part is timed, so that a stalled transfer does not hold its room for as long as all of
+    /// it might take.
+    async fn fill_in_time(&mut self, length: usize, since: Instant) -> Result<(), End> {
+        let mut next = self.client.buffered().len();
+        while next < length {
+            next = (next + TIMED_PART).min(length);
+            let deadline = self.greet_by.unwrap_or(since + budget::transfer_time(next));
+            match tokio::time::timeout_at(deadline, self.client.fill_to(next)).await {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(End::Protocol(WireError::Truncated("frame")));
+                }
+                Ok(filled) => filled?,
+                Err(_) if self.greet_by.is_some() => {
+                    return Err(End::Handshake(self.shared.limits.handshake_timeout));
+                }
+                Err(_) => return Err(End::TooSlow(length)),
+            }
+        }
+        Ok(())
     }
 
     /// Sends a whole reply and gives its buffer back.

@@ -45,6 +45,7 @@ impl ErrorReply {
             WireError::NoBody => (40587, "Location40587"),
             WireError::SectionKind(_) => (40432, "Location40432"),
             WireError::Bson(_) => (22, "InvalidBSON"),
+            WireError::Truncated(_) => (15, "Overflow"),
             _ => (17, "ProtocolError"),
         };
         Self::new(code, name, error.to_string())

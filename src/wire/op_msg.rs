@@ -149,6 +149,18 @@ pub fn refresh_checksum(frame: &mut Frame) {
     }
 }
 
+/// Gives the message that fills `message` the checksum that it does not have yet.
+pub fn append_checksum(message: &mut BytesMut) {
+    let Ok(flags) = peek_flags(message) else {
+        return;
+    };
+    let length = message.len() as i32 + 4;
+    message[0..4].copy_from_slice(&length.to_le_bytes());
+    message[FLAGS_AT..SECTIONS_AT].copy_from_slice(&(flags | CHECKSUM_PRESENT).to_le_bytes());
+    let sum = crc32c::crc32c(message);
+    message.put_u32_le(sum);
+}
+
 /// Sets the flag bits of a complete message. The caller refreshes the checksum.
 pub fn set_flags(frame: &mut Frame, flags: u32) {
     frame.patch(FLAGS_AT, &flags.to_le_bytes());
@@ -285,6 +297,15 @@ mod tests {
         frame.set_request_id(77);
         refresh_checksum(&mut frame);
         assert!(Layout::parse(frame.bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_appended_checksum_is_right() {
+        let mut out = BytesMut::new();
+        encode(RawDoc::prefix(&body()).unwrap(), 1, 2, 0, &mut out);
+        append_checksum(&mut out);
+        let frame = Frame::new(out).unwrap();
+        assert_eq!(Layout::parse(frame.bytes()).unwrap().flags, CHECKSUM_PRESENT);
     }
 
     proptest! {

@@ -9,8 +9,10 @@
 )]
 
 mod admin;
+mod bad_input;
 mod command_line;
 mod fleet;
+mod isolation;
 mod members;
 mod mongosh;
 mod parity;

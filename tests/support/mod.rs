@@ -1,11 +1,13 @@
 //! What the integration tests share: the replica set, proxies, and the Python and Node environments.
 //!
-//! Everything here is synchronous and may be called from `#[test]` and `#[tokio::test]` functions alike. Failures
+//! Everything here but `raw` is synchronous and may be called from `#[test]` and `#[tokio::test]` functions alike. Failures
 //! panic with the log or output that explains them.
 
 pub(crate) mod client;
 pub(crate) mod environment;
 mod proxy;
+pub(crate) mod raw;
+pub(crate) mod relay;
 mod run;
 mod set;
 
