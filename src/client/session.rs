@@ -26,9 +26,6 @@ use crate::{
     wire::{Frame, HEADER_LEN, WireError},
 };
 
-/// A large message must arrive in its time part by part; bytes in a part.
-const TIMED_PART: usize = 256 << 10;
-
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
@@ -117,6 +114,7 @@ impl Session {
             }
             End::StreamBroken(_) => {
                 counters.streams_broken.one();
+                shared.cluster.request_check();
                 tracing::warn!(%peer, "client connection closed: {end}");
             }
         }
@@ -230,8 +228,10 @@ impl Session {
     async fn fill_in_time(&mut self, length: usize, since: Instant) -> Result<(), End> {
         let mut next = self.client.buffered().len();
         while next < length {
-            next = (next + TIMED_PART).min(length);
-            let deadline = self.greet_by.unwrap_or(since + budget::transfer_time(next));
+            next = (next + budget::PART).min(length);
+            let deadline = self
+                .greet_by
+                .unwrap_or_else(|| budget::part_deadline(since, next));
             match tokio::time::timeout_at(deadline, self.client.fill_to(next)).await {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Err(End::Protocol(WireError::Truncated("frame")));
@@ -259,12 +259,24 @@ impl Session {
             Ok(())
         } else {
             Box::pin(async move {
-                let written =
-                    tokio::time::timeout(budget::transfer_time(reply.len()), self.client.write_all(&reply))
-                        .await;
-                written.map_err(|_| End::TooSlow(reply.len()))?.map_err(End::Io)
+                let since = Instant::now();
+                let mut written = 0;
+                for part in reply.chunks(budget::PART) {
+                    written += part.len();
+                    self.write_in_time(part, budget::part_deadline(since, written))
+                        .await?;
+                }
+                Ok(())
             })
             .await
+        }
+    }
+
+    /// Writes a part of a reply, which its client must take by the deadline.
+    pub(super) async fn write_in_time(&mut self, part: &[u8], deadline: Instant) -> Result<(), End> {
+        match tokio::time::timeout_at(deadline, self.client.write_all(part)).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(End::TooSlow(part.len())),
         }
     }
 }

@@ -5,14 +5,19 @@
 //! is remembered before its last byte goes out. So a `getMore` that follows always finds its node.
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 
 use super::{
     inbound::ReplyTo,
+    relay::remember,
     session::{End, Session},
 };
 use crate::{
-    command::Request,
-    net::budget::{SMALL, transfer_time},
+    command::{Reply, Request},
+    net::{
+        budget::{SMALL, part_deadline},
+        buffers,
+    },
     pool::Lease,
     upstream::{Failure, Reason},
     wire::{Header, OpCode, RawDoc, op_msg},
@@ -90,48 +95,40 @@ pub(super) async fn pass_through(
 ) -> Result<(), End> {
     session.counters().streams.one();
     session.counters().sent_bytes.add(head.length as u64);
-    let passed = tokio::time::timeout(transfer_time(head.length), async {
-        let mut first = lease.socket().take_some(head.tail_at);
-        let mut at = first.len();
-        first[8..12].copy_from_slice(&reply_to.request_id.to_le_bytes());
-        session.client.write_all(&first).await?;
-        drop(first);
-        while at < head.tail_at {
-            if lease.socket().buffered().is_empty() {
-                let read = lease
-                    .socket()
-                    .fill()
-                    .await
-                    .map_err(|error| broken(Reason::Io(error)))?;
-                if read == 0 {
-                    return Err(broken(Reason::Closed));
-                }
+    let (mut since, mut at) = (Instant::now(), 0);
+    while at < head.tail_at {
+        if lease.socket().buffered().is_empty() {
+            let asked = Instant::now();
+            let read = lease.socket().fill().await;
+            // What the node takes is not the client's fault.
+            since += asked.elapsed();
+            if read.map_err(|error| broken(Reason::Io(error)))? == 0 {
+                return Err(broken(Reason::Closed));
             }
-            let part = lease.socket().take_some(head.tail_at - at);
-            at += part.len();
-            session.client.write_all(&part).await?;
-            crate::net::buffers::give(part);
         }
-        let tail_len = head.length - head.tail_at;
-        lease
-            .socket()
-            .fill_to(tail_len)
-            .await
-            .map_err(|error| broken(Reason::Io(error)))?;
-        let tail = lease.socket().take_some(tail_len);
-        lease.finish();
-        let cursor = cursor_id(&tail, head);
-        let reply = crate::command::Reply {
-            ok: true,
-            cursor_id: cursor,
-            ..Default::default()
-        };
-        super::relay::remember(session, &reply, lease.pool().address(), request);
-        drop(lease);
-        session.client.write_all(&tail).await?;
-        Ok(())
-    });
-    passed.await.map_err(|_| End::TooSlow(head.length))?
+        let mut part = lease.socket().take_some(head.tail_at - at);
+        if at == 0 {
+            part[8..12].copy_from_slice(&reply_to.request_id.to_le_bytes());
+        }
+        at += part.len();
+        session.write_in_time(&part, part_deadline(since, at)).await?;
+        buffers::give(part);
+    }
+    let tail_len = head.length - head.tail_at;
+    let filled = lease.socket().fill_to(tail_len).await;
+    filled.map_err(|error| broken(Reason::Io(error)))?;
+    let tail = lease.socket().take_some(tail_len);
+    lease.finish();
+    let reply = Reply {
+        ok: true,
+        cursor_id: cursor_id(&tail, head),
+        ..Default::default()
+    };
+    remember(session, &reply, lease.pool().address(), request);
+    drop(lease);
+    session
+        .write_in_time(&tail, part_deadline(since, head.length))
+        .await
 }
 
 fn broken(reason: Reason) -> End {

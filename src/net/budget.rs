@@ -8,12 +8,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 /// Messages up to this many bytes take nothing from the budget.
 pub const SMALL: usize = 16 << 10;
 /// The unit of account: permits are counted in `u32`.
 const UNIT: usize = 1 << 10;
+/// Large messages are timed in parts of this many bytes.
+pub const PART: usize = 256 << 10;
 /// The slowest transfer of a counted message that is waited for, in bytes per second.
 const MIN_RATE: u64 = 64 << 10;
 /// What any transfer may take, however short the message.
@@ -72,6 +77,13 @@ impl Budget {
     }
 }
 
+/// By when the part of a large message must be through that ends at byte `end`: the whole must keep the slowest rate, and no
+/// part may stall for longer than it may take on its own, however fast those before it were.
+#[must_use]
+pub fn part_deadline(since: Instant, end: usize) -> Instant {
+    (since + transfer_time(end)).min(Instant::now() + transfer_time(PART))
+}
+
 /// How long the transfer of a message of `bytes` may take before its peer counts as too slow.
 #[must_use]
 pub fn transfer_time(bytes: usize) -> Duration {
@@ -99,6 +111,22 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let _all = budget.acquire(48 << 20).await.unwrap();
         assert_eq!(budget.used(), budget.total());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_is_noticed_however_fast_the_transfer_was_before() {
+        let since = Instant::now();
+        assert_eq!(part_deadline(since, PART) - since, GRACE + Duration::from_secs(4));
+        assert_eq!(
+            part_deadline(since, 40 << 20) - since,
+            GRACE + Duration::from_secs(4)
+        );
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(
+            part_deadline(since, 2 * PART) - since,
+            GRACE + Duration::from_secs(8),
+            "too slow on the whole"
+        );
     }
 
     #[test]
