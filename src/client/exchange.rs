@@ -249,8 +249,7 @@ async fn repeat(
             Attempt::Reply(..) | Attempt::Gone | Attempt::Answer(_) => return attempted,
         };
         session.shared.cluster.request_check();
-        let in_transaction = inbound.request.in_transaction && !inbound.request.starts_transaction;
-        if after_failure(sent, attempts, in_transaction, !patience.is_over()) == Verdict::Fail {
+        if after_failure(sent, attempts, !patience.is_over()) == Verdict::Fail {
             break;
         }
         session.counters().commands_sent_again.one();

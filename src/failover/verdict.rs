@@ -38,12 +38,14 @@ pub enum Verdict {
     Fail,
 }
 
-/// The verdict after attempt number `attempts` (from 1) failed. `in_transaction`: a transaction lives on one node and a
-/// statement must not silently move to another; `time_left`: whether the command's deadline has not passed.
+/// The verdict after attempt number `attempts` (from 1) failed. `time_left`: whether the command's deadline has not passed.
+///
+/// Statements of transactions are no exception: a node that does not know the transaction answers `NoSuchTransaction`, which is
+/// the truth, with the label by which it is run again.
 #[must_use]
-pub fn after_failure(sent: Sent, attempts: u32, in_transaction: bool, time_left: bool) -> Verdict {
+pub fn after_failure(sent: Sent, attempts: u32, time_left: bool) -> Verdict {
     match sent {
-        Sent::NotSent if attempts < MAX_ATTEMPTS && !in_transaction && time_left => Verdict::Again,
+        Sent::NotSent if attempts < MAX_ATTEMPTS && time_left => Verdict::Again,
         _ => Verdict::Fail,
     }
 }
@@ -55,17 +57,16 @@ mod tests {
     #[test]
     fn only_what_was_certainly_not_executed_goes_again() {
         let table = [
-            (Sent::NotSent, 1, false, true, Verdict::Again),
-            (Sent::NotSent, MAX_ATTEMPTS - 1, false, true, Verdict::Again),
-            (Sent::NotSent, MAX_ATTEMPTS, false, true, Verdict::Fail),
-            (Sent::NotSent, 1, true, true, Verdict::Fail),
-            (Sent::NotSent, 1, false, false, Verdict::Fail),
-            (Sent::MaybeSent, 1, false, true, Verdict::Fail),
-            (Sent::Replied, 1, false, true, Verdict::Fail),
+            (Sent::NotSent, 1, true, Verdict::Again),
+            (Sent::NotSent, MAX_ATTEMPTS - 1, true, Verdict::Again),
+            (Sent::NotSent, MAX_ATTEMPTS, true, Verdict::Fail),
+            (Sent::NotSent, 1, false, Verdict::Fail),
+            (Sent::MaybeSent, 1, true, Verdict::Fail),
+            (Sent::Replied, 1, true, Verdict::Fail),
         ];
-        for (sent, attempts, in_transaction, time_left, verdict) in table {
+        for (sent, attempts, time_left, verdict) in table {
             assert_eq!(
-                after_failure(sent, attempts, in_transaction, time_left),
+                after_failure(sent, attempts, time_left),
                 verdict,
                 "{sent:?} {attempts}"
             );

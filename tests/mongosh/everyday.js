@@ -61,7 +61,9 @@ function refusal(action) {
   try {
     result = action();
   } catch (error) {
-    return { name: error.name, code: error.code, codeName: error.codeName, message: error.message, labels: error.errorLabels };
+    // Whether a time limit is met inside the executor or before it is a matter of microseconds.
+    const message = error.code === 50 ? error.message.replace(/^Executor error during find command :: caused by :: /, "") : error.message;
+    return { name: error.name, code: error.code, codeName: error.codeName, message, labels: error.errorLabels };
   }
   throw new Error(`expected an error, got ${JSON.stringify(tidy(result))}`);
 }
