@@ -110,7 +110,6 @@ pub(super) async fn pass_through(
             let part = lease.socket().take_some(head.tail_at - at);
             at += part.len();
             session.client.write_all(&part).await?;
-            crate::net::buffers::give(part);
         }
         let tail_len = head.length - head.tail_at;
         lease
