@@ -227,17 +227,19 @@ impl Session {
             }
         };
         let permit = self.shared.requests.acquire(header.length).await;
-        let time = if self.greeted {
-            budget::transfer_time(header.length)
+        let filled = if self.greeted {
+            self.client.fill_to_at_pace(header.length).await
         } else {
-            small_time
+            let filled = tokio::time::timeout(small_time, self.client.fill_to(header.length)).await;
+            filled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         };
-        match tokio::time::timeout(time, self.client.fill_to(header.length)).await {
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+        match filled.map_err(|error| (error.kind(), error)) {
+            Ok(()) => {}
+            Err((io::ErrorKind::UnexpectedEof, _)) => {
                 return Err(End::Protocol(WireError::Truncated("frame")));
             }
-            Ok(filled) => filled?,
-            Err(_) => return Err(End::TooSlow(header.length)),
+            Err((io::ErrorKind::TimedOut, _)) => return Err(End::TooSlow(header.length)),
+            Err((_, error)) => return Err(End::Io(error)),
         }
         let frame = self.client.take_frame()?.ok_or(WireError::Truncated("frame"))?;
         Ok((frame, permit))
@@ -250,18 +252,19 @@ impl Session {
             return Ok(());
         }
         self.counters().sent_bytes.add(reply.len() as u64);
-        if reply.len() <= budget::SMALL {
-            self.client.write_all(&reply).await?;
-            buffers::give(reply);
-            Ok(())
-        } else {
-            Box::pin(async move {
-                let written =
-                    tokio::time::timeout(budget::transfer_time(reply.len()), self.client.write_all(&reply))
-                        .await;
-                written.map_err(|_| End::TooSlow(reply.len()))?.map_err(End::Io)
-            })
-            .await
+        let written = self.client.write_now(&reply)?;
+        if written < reply.len() {
+            return Box::pin(self.answer_slowly(reply, written)).await;
+        }
+        buffers::give(reply);
+        Ok(())
+    }
+
+    /// Sends the rest of a reply to a client that does not take all of it at once.
+    async fn answer_slowly(&mut self, reply: bytes::BytesMut, written: usize) -> Result<(), End> {
+        match self.client.write_at_pace(&reply[written..]).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(End::TooSlow(reply.len())),
+            written => Ok(written?),
         }
     }
 }

@@ -94,7 +94,7 @@ pub(super) async fn pass_through(
         let mut first = lease.socket().take_some(head.tail_at);
         let mut at = first.len();
         first[8..12].copy_from_slice(&reply_to.request_id.to_le_bytes());
-        session.client.write_all(&first).await?;
+        to_client(session, &first, head).await?;
         drop(first);
         while at < head.tail_at {
             if lease.socket().buffered().is_empty() {
@@ -109,7 +109,7 @@ pub(super) async fn pass_through(
             }
             let part = lease.socket().take_some(head.tail_at - at);
             at += part.len();
-            session.client.write_all(&part).await?;
+            to_client(session, &part, head).await?;
         }
         let tail_len = head.length - head.tail_at;
         lease
@@ -127,10 +127,18 @@ pub(super) async fn pass_through(
         };
         super::relay::remember(session, &reply, lease.pool().address(), request);
         drop(lease);
-        session.client.write_all(&tail).await?;
-        Ok(())
+        to_client(session, &tail, head).await
     });
     passed.await.map_err(|_| End::TooSlow(head.length))?
+}
+
+/// Each part at its own pace: a client that stops reading does not keep the node's connection for as long as all of the
+/// reply might take.
+async fn to_client(session: &mut Session, part: &[u8], head: Head) -> Result<(), End> {
+    match session.client.write_at_pace(part).await {
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(End::TooSlow(head.length)),
+        written => Ok(written?),
+    }
 }
 
 fn broken(reason: Reason) -> End {
