@@ -20,9 +20,8 @@ pub(super) fn document(session: &Session, inbound: &Inbound) -> Option<RawDocume
     let hello_ok = matches!(body.get("helloOk"), Ok(Some(flag)) if flag.as_bool() == Some(true));
 
     let snapshot = session.shared.cluster.load();
-    let topology = &snapshot.topology;
-    let (_, max_wire_version) = topology.wire_version_range()?;
-    let limits = topology.limits()?;
+    let common = snapshot.topology.common()?;
+    let limits = common.limits;
     let mut hello = RawDocumentBuf::new();
     if hello_ok {
         hello.append(cstr!("helloOk"), true);
@@ -41,11 +40,11 @@ pub(super) fn document(session: &Session, inbound: &Inbound) -> Option<RawDocume
     hello.append(cstr!("maxMessageSizeBytes"), largest);
     hello.append(cstr!("maxWriteBatchSize"), limits.max_write_batch_size);
     hello.append(cstr!("localTime"), DateTime::now());
-    if let Some(minutes) = topology.logical_session_timeout_minutes() {
+    if let Some(minutes) = common.session_timeout_minutes {
         hello.append(cstr!("logicalSessionTimeoutMinutes"), minutes);
     }
     hello.append(cstr!("connectionId"), session.id);
-    hello.append(cstr!("maxWireVersion"), max_wire_version);
+    hello.append(cstr!("maxWireVersion"), common.max_wire_version);
     hello.append(cstr!("minWireVersion"), 0);
     hello.append(cstr!("readOnly"), false);
     hello.append(cstr!("ok"), 1.0);

@@ -124,10 +124,10 @@ fn deal(
     // The stream must be taken over by the runtime that will drive it.
     let _entered = core.runtime.enter();
     let stream = TcpStream::from_std(stream)?;
+    // Captured, not passed on by value: the future would have room for it twice.
+    let mut session = Session::new(Socket::new(stream), peer, index, options, shared);
     shutdown.spawn_to_end(async move {
-        Session::new(Socket::new(stream), peer, index, options, shared)
-            .serve(session_shutdown)
-            .await;
+        session.serve(&session_shutdown).await;
         cores[index].sessions.fetch_sub(1, Relaxed);
         drop(admitted);
     });

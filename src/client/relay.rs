@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     command::{Reply, Request, state_change},
-    net::budget::SMALL,
+    net::budget::{SMALL, transfer_time},
     pool::Lease,
     topology::Address,
     upstream::{Failure, Incoming, Reason},
@@ -88,7 +88,11 @@ async fn relay_large(
         }
     }
     let room = session.shared.replies.acquire(header.length).await;
-    let frame = match lease.rest(&header).await {
+    // A node that stops in mid-reply must not keep the room.
+    let limit = transfer_time(header.length);
+    let late = |_| Err(Failure::replied(Reason::ReplyTimeout(limit)));
+    let rest = tokio::time::timeout(limit, lease.rest(&header)).await;
+    let frame = match rest.unwrap_or_else(late) {
         Ok(frame) => frame,
         Err(failure) => return broken(session, &failure, request, reply_to).await,
     };

@@ -97,10 +97,10 @@ impl Session {
     }
 
     /// Serves the client until it leaves, breaks the protocol, or Tidegate stops; then says why in the log.
-    pub(super) async fn serve(mut self, shutdown: Shutdown) {
-        let (shared, core, peer) = (Arc::clone(&self.shared), self.core, self.peer);
-        let counters = shared.counters.core(core);
-        let end = self.run_until_stopped(&shutdown).await;
+    pub(super) async fn serve(&mut self, shutdown: &Shutdown) {
+        let end = self.run_until_stopped(shutdown).await;
+        let (shared, peer) = (&self.shared, self.peer);
+        let counters = shared.counters.core(self.core);
         counters.clients_closed.one();
         match &end {
             End::Client | End::Stopping | End::Io(_) => tracing::debug!(%peer, "client left: {end}"),
@@ -253,22 +253,19 @@ impl Session {
             return Ok(());
         }
         self.counters().sent_bytes.add(reply.len() as u64);
-        if reply.len() <= budget::SMALL {
-            self.client.write_all(&reply).await?;
-            buffers::give(reply);
-            Ok(())
-        } else {
-            Box::pin(async move {
-                let since = Instant::now();
-                let mut written = 0;
-                for part in reply.chunks(budget::PART) {
-                    written += part.len();
-                    self.write_in_time(part, budget::part_deadline(since, written))
-                        .await?;
-                }
-                Ok(())
-            })
-            .await
+        let written = self.client.write_now(&reply)?;
+        if written < reply.len() {
+            return Box::pin(self.answer_slowly(reply, written)).await;
+        }
+        buffers::give(reply);
+        Ok(())
+    }
+
+    /// Sends the rest of a reply to a client that does not take all of it at once.
+    async fn answer_slowly(&mut self, reply: bytes::BytesMut, written: usize) -> Result<(), End> {
+        match self.client.write_at_pace(&reply[written..]).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(End::TooSlow(reply.len())),
+            written => Ok(written?),
         }
     }
 

@@ -84,7 +84,10 @@ pub fn part_deadline(since: Instant, end: usize) -> Instant {
     (since + transfer_time(end)).min(Instant::now() + transfer_time(PART))
 }
 
-/// How long the transfer of a message of `bytes` may take before its peer counts as too slow.
+/// How long the transfer of `bytes` may take before the peer counts as too slow.
+///
+/// Asked with the bytes that have moved so far, not with those that were announced: a peer that stops is then given up
+/// after the grace, however long its message would have been.
 #[must_use]
 pub fn transfer_time(bytes: usize) -> Duration {
     GRACE + Duration::from_millis(bytes as u64 * 1000 / MIN_RATE)

@@ -33,6 +33,8 @@ pub fn take() -> BytesMut {
 /// Gives a buffer back for the next [`take`].
 pub fn give(mut buffer: BytesMut) {
     buffer.clear();
+    // The rest of a larger allocation is small to look at, but keeps all of it: ask for what lies before it.
+    let _ = buffer.try_reclaim(KEEP_CAPACITY + 1);
     if (1..=KEEP_CAPACITY).contains(&buffer.capacity()) {
         FREE.with(|free| {
             let mut free = free.borrow_mut();
@@ -45,7 +47,10 @@ pub fn give(mut buffer: BytesMut) {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::codec::Decoder;
+
     use super::*;
+    use crate::wire::{FrameDecoder, RawDoc, op_msg};
 
     #[test]
     fn small_buffers_are_used_again_and_large_ones_are_not_kept() {
@@ -56,5 +61,45 @@ mod tests {
         give(small);
         let again = take();
         assert!(again.is_empty() && again.capacity() >= 100);
+    }
+
+    /// The capacity of a buffer together with what its allocation has before it.
+    fn whole_capacity(mut buffer: BytesMut) -> usize {
+        buffer.clear();
+        let _ = buffer.try_reclaim(KEEP_CAPACITY + 1);
+        buffer.capacity()
+    }
+
+    fn pings(count: usize) -> BytesMut {
+        let body = bson::rawdoc! { "ping": 1, "$db": "admin" };
+        let mut stream = BytesMut::new();
+        for id in 0..count {
+            let body = RawDoc::prefix(body.as_bytes()).unwrap();
+            op_msg::encode(body, id as i32, 0, 0, &mut stream);
+        }
+        stream
+    }
+
+    #[test]
+    fn messages_that_came_together_keep_none_of_the_buffer_that_they_came_in() {
+        let mut stream = pings(1000);
+        let frames = std::iter::from_fn(|| FrameDecoder.decode(&mut stream).unwrap());
+        let frames: Vec<_> = frames.collect();
+        assert_eq!(frames.len(), 1000);
+        frames.into_iter().for_each(|frame| give(frame.into_bytes()));
+        let mut kept: Vec<_> = (0..KEEP_COUNT).map(|_| take()).collect();
+        while let Some(buffer) = kept.pop() {
+            assert!(whole_capacity(buffer) <= KEEP_CAPACITY);
+        }
+    }
+
+    #[test]
+    fn a_small_message_behind_a_large_one_does_not_keep_its_buffer() {
+        let mut stream = BytesMut::zeroed(8 << 20);
+        stream.extend_from_slice(&pings(1));
+        drop(stream.split_to(8 << 20));
+        let frame = FrameDecoder.decode(&mut stream).unwrap().unwrap();
+        give(frame.into_bytes());
+        assert!(whole_capacity(take()) <= KEEP_CAPACITY);
     }
 }

@@ -11,10 +11,14 @@ use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    time::{Instant, timeout_at},
 };
 use tokio_util::codec::Decoder;
 
-use super::buffers::{self, SCRATCH_LEN};
+use super::{
+    budget::part_deadline,
+    buffers::{self, SCRATCH_LEN},
+};
 use crate::wire::{Frame, FrameDecoder, Header, MAX_MESSAGE_LEN, WireError};
 
 /// A stream of frames. `buffer` holds what was read and not yet taken: nothing, while the peer is idle.
@@ -119,18 +123,24 @@ impl Socket {
     /// Those of the socket, and `UnexpectedEof` when the peer ends within the frame.
     pub async fn fill_to(&mut self, length: usize) -> io::Result<()> {
         while self.buffer.len() < length {
-            let missing = length - self.buffer.len();
-            let count = if missing < SCRATCH_LEN {
-                self.fill().await?
-            } else {
-                self.buffer
-                    .reserve(missing.min(self.buffer.len().max(SCRATCH_LEN)));
-                self.stream.read_buf(&mut self.buffer).await?
-            };
-            if count == 0 {
-                self.ended = true;
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            self.fill_towards(length).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads once on the way to a frame of `length` bytes.
+    async fn fill_towards(&mut self, length: usize) -> io::Result<()> {
+        let missing = length - self.buffer.len();
+        let count = if missing < SCRATCH_LEN {
+            self.fill().await?
+        } else {
+            self.buffer
+                .reserve(missing.min(self.buffer.len().max(SCRATCH_LEN)));
+            self.stream.read_buf(&mut self.buffer).await?
+        };
+        if count == 0 {
+            self.ended = true;
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(())
     }
@@ -141,6 +151,33 @@ impl Socket {
     /// Those of the socket; the peer cannot have received all of `bytes` then.
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
+    }
+
+    /// Writes as much of `bytes` as goes at once, and returns how much that is.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stream.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            written => written,
+        }
+    }
+
+    /// As [`Socket::write_all`], to a peer that must keep up the minimum speed.
+    ///
+    /// # Errors
+    /// Those of the socket, and `TimedOut` when the peer is too slow.
+    pub async fn write_at_pace(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (started, mut written) = (Instant::now(), 0);
+        while written < bytes.len() {
+            let deadline = part_deadline(started, written);
+            match timeout_at(deadline, self.stream.write(&bytes[written..])).await?? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => written += count,
+            }
+        }
+        Ok(())
     }
 
     /// The stream itself, for its options and addresses.
@@ -159,5 +196,31 @@ impl Socket {
                 self.stream.try_read(&mut [0; 1]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock
             )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Socket::new(listener.accept().await.unwrap().0), peer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_is_given_up_by_what_it_took() {
+        let (mut socket, _peer) = pair().await;
+        let message = vec![0; MAX_MESSAGE_LEN];
+        let started = Instant::now();
+        let error = socket.write_at_pace(&message).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // What fits into the buffers of both sides counts as taken.
+        assert!(started.elapsed() < Duration::from_secs(40));
     }
 }

@@ -164,7 +164,14 @@ impl Pool {
     pub async fn wait(self: &Arc<Self>, core: usize, limit: Option<Duration>) -> Outcome {
         let (ticket, receiver) = loop {
             let (sender, receiver) = oneshot::channel();
-            let looked = self.lock().check_out_or_wait(Identity::Service, core, sender);
+            let looked = {
+                let mut state = self.lock();
+                if state.is_retired() {
+                    drop(state);
+                    return Err(self.cleared("it left the replica set"));
+                }
+                state.check_out_or_wait(Identity::Service, core, sender)
+            };
             match looked {
                 Ok(pooled) if pooled.connection.is_stale() => self.close_lent(pooled),
                 Ok(pooled) => return Ok(self.lend(pooled)),
@@ -172,8 +179,8 @@ impl Pool {
             }
         };
         let wait_timeout = self.options().wait_timeout;
-        let _place = Place { pool: self, ticket };
-        self.connect_if_wanted(core);
+        let _place = Place::new(self, ticket);
+        self.connect_if_wanted(core, false);
         let started = Instant::now();
         let limit = limit.map_or(wait_timeout, |limit| limit.min(wait_timeout));
         let outcome = tokio::time::timeout(limit, receiver).await;
@@ -234,7 +241,7 @@ impl Pool {
                 self.totals.closed.fetch_add(1, Relaxed);
                 let core = pooled.core;
                 drop(pooled);
-                self.connect_if_wanted(core);
+                self.connect_if_wanted(core, false);
             }
         }
     }
@@ -244,11 +251,11 @@ impl Pool {
         self.totals.closed.fetch_add(1, Relaxed);
         let core = pooled.core;
         drop(pooled);
-        self.connect_if_wanted(core);
+        self.connect_if_wanted(core, false);
     }
 
-    fn connect_if_wanted(self: &Arc<Self>, core: usize) {
-        while let Some(generation) = self.begin_connect() {
+    fn connect_if_wanted(self: &Arc<Self>, core: usize, keep_warm: bool) {
+        while let Some(generation) = self.begin_connect(keep_warm) {
             let pool = Arc::clone(self);
             let task = self.stopped.clone();
             if let Some(runtime) = self.cores.get(core).or(self.cores.first()) {
@@ -258,12 +265,15 @@ impl Pool {
         }
     }
 
-    fn begin_connect(&self) -> Option<u64> {
-        self.lock().begin_connect()
+    fn begin_connect(&self, keep_warm: bool) -> Option<u64> {
+        self.lock().begin_connect(keep_warm)
     }
 
     async fn connect(self: Arc<Self>, generation: u64, core: usize) {
-        match upstream::connect(&self.address, &self.upstream).await {
+        let connected = upstream::connect(&self.address, &self.upstream).await;
+        // A node that refused is asked again for those who wait; what is kept warm waits for the next round of upkeep.
+        let keep_warm = connected.is_ok() && self.up.load(Relaxed);
+        match connected {
             Ok(Opened { connection, .. }) => {
                 self.totals.opened.fetch_add(1, Relaxed);
                 let max_lifetime = self.options().max_lifetime;
@@ -293,7 +303,7 @@ impl Pool {
                 }
             }
         }
-        self.connect_if_wanted(core);
+        self.connect_if_wanted(core, keep_warm);
     }
 
     async fn maintain(self: Arc<Self>) {
@@ -305,7 +315,7 @@ impl Pool {
             drop(reaped);
             core = (core + 1) % self.cores.len().max(1);
             if self.up.load(Relaxed) {
-                self.connect_if_wanted(core);
+                self.connect_if_wanted(core, true);
             }
         }
     }
@@ -355,14 +365,27 @@ impl NodeResource for Pool {
     }
 }
 
-/// A place in the queue; left on drop.
+/// A place in the queue; left on drop. It counts as an operation in flight: by its connections alone, a node that has
+/// stopped to answer would look like the idlest of all.
 struct Place<'a> {
     pool: &'a Pool,
     ticket: u64,
 }
 
+impl<'a> Place<'a> {
+    fn new(pool: &'a Pool, ticket: u64) -> Self {
+        pool.in_flight.fetch_add(1, Relaxed);
+        Self { pool, ticket }
+    }
+}
+
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        self.pool.in_flight.fetch_sub(1, Relaxed);
         self.pool.lock().leave(self.ticket);
     }
 }
+
+#[cfg(test)]
+#[path = "shell_tests.rs"]
+mod tests;

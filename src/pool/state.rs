@@ -116,8 +116,12 @@ impl<C, W> State<C, W> {
     }
 
     /// Whether a connection should be made now; if so, it is counted. Returns the generation that it will belong to.
-    pub fn begin_connect(&mut self) -> Option<u64> {
-        let wanted = self.waiters.len() > self.connecting || self.total < self.options.min_size;
+    ///
+    /// Only with `keep_warm` does `min_size` count as a demand: asked for after each failure, it would never let a node
+    /// that refuses rest.
+    pub fn begin_connect(&mut self, keep_warm: bool) -> Option<u64> {
+        let too_few = keep_warm && self.total < self.options.min_size;
+        let wanted = self.waiters.len() > self.connecting || too_few;
         let room = self.total < self.options.max_size && self.connecting < self.options.max_connecting;
         if self.retired || !wanted || !room {
             return None;
@@ -177,6 +181,11 @@ impl<C, W> State<C, W> {
     pub fn retire(&mut self) -> (Vec<Pooled<C>>, Vec<W>) {
         self.retired = true;
         self.clear()
+    }
+
+    /// Whether the node is gone: nobody who queues now would ever be served.
+    pub fn is_retired(&self) -> bool {
+        self.retired
     }
 
     /// Takes out idle connections that are too old or were idle for too long, the latter down to `min_size`.
@@ -275,7 +284,7 @@ mod tests {
     /// Makes a connection as the shell does.
     fn open(state: &mut TestState, connection: u32, core: usize, now: Instant) {
         state.enqueue(999);
-        let generation = state.begin_connect().unwrap();
+        let generation = state.begin_connect(true).unwrap();
         let Placed::Waiter(999, pooled) = state.connected(pooled(connection, core, generation), now) else {
             panic!("the waiter should get it")
         };
@@ -307,7 +316,7 @@ mod tests {
         let tickets: Vec<u64> = (10..14).map(|waiter| state.enqueue(waiter)).collect();
         state.leave(tickets[1]);
         state.leave(tickets[1]);
-        assert_eq!(state.begin_connect(), None, "the pool is full");
+        assert_eq!(state.begin_connect(true), None, "the pool is full");
         let Placed::Waiter(first, lent) = state.place(lent, now) else {
             panic!()
         };
@@ -324,15 +333,16 @@ mod tests {
     #[test]
     fn connecting_is_bounded_and_follows_demand() {
         let mut state = TestState::new(options(3, 1));
-        assert!(state.begin_connect().is_some(), "one is kept warm");
-        assert!(state.begin_connect().is_none(), "nobody waits");
+        assert!(state.begin_connect(false).is_none(), "nobody asked for warm ones");
+        assert!(state.begin_connect(true).is_some(), "one is kept warm");
+        assert!(state.begin_connect(true).is_none(), "nobody waits");
         for waiter in 0..5 {
             state.enqueue(waiter);
         }
-        assert!(state.begin_connect().is_some());
-        assert!(state.begin_connect().is_none(), "two at once");
+        assert!(state.begin_connect(true).is_some());
+        assert!(state.begin_connect(true).is_none(), "two at once");
         assert_eq!(state.connect_failed(), Some(0));
-        assert!(state.begin_connect().is_some());
+        assert!(state.begin_connect(true).is_some());
         assert_eq!(state.counts().connecting, 2);
     }
 
@@ -404,7 +414,7 @@ mod tests {
                     2 => {
                         lent.extend(state.check_out_or_wait(Identity::Service, core, number));
                     }
-                    3 => making.extend(state.begin_connect()),
+                    3 => making.extend(state.begin_connect(true)),
                     4 => if let Some(generation) = making.pop() {
                         let placed = state.connected(pooled(number, core, generation), now);
                         settle(&mut state, &mut lent, placed);

@@ -13,7 +13,8 @@ use bson::oid::ObjectId;
 
 use super::{
     Address, Change, Event, RemovalReason, ServerDescription, ServerKind, TopologyVersion,
-    event::write_set_names, view::incompatibility,
+    event::write_set_names,
+    view::{Common, incompatibility},
 };
 
 /// What the servers are together.
@@ -73,6 +74,8 @@ pub struct Topology {
     pub(super) max_set_version: Option<i32>,
     pub(super) primary: Option<usize>,
     pub(super) compatibility_error: Option<Arc<str>>,
+    /// What the data-bearing servers had in common when there last was one.
+    pub(super) common: Option<Common>,
     /// A lone standalone seed makes the topology `Single`; one of many is left out.
     one_seed: bool,
 }
@@ -103,6 +106,7 @@ impl Topology {
             max_set_version: None,
             primary: None,
             compatibility_error: None,
+            common: None,
             one_seed,
         }
     }
@@ -268,6 +272,7 @@ impl Topology {
             .iter()
             .find_map(|server| incompatibility(server))
             .map(Into::into);
+        self.common = self.common_now();
     }
 
     /// Compares with the topology before, for the log and for whoever waits for a change.

@@ -30,4 +30,4 @@ pub use read_preference_parse::ReadPreferenceError;
 pub use rtt::RttAverage;
 pub use selection::{Criteria, SelectionError, SelectionOptions, select, select_excluding};
 pub use server::{OpTime, ServerDescription, ServerKind, TopologyVersion};
-pub use view::{Limits, MAX_WIRE_VERSION, MIN_WIRE_VERSION};
+pub use view::{Common, Limits, MAX_WIRE_VERSION, MIN_WIRE_VERSION};

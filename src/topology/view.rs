@@ -26,7 +26,37 @@ pub struct Limits {
     pub max_write_batch_size: i32,
 }
 
+/// What can be told of the set as a whole, for instance in a `hello` on its behalf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Common {
+    /// The highest wire version that all servers speak.
+    pub max_wire_version: i32,
+    /// The lowest limits.
+    pub limits: Limits,
+    /// The shortest session timeout, in minutes; `None` if a server has no sessions.
+    pub session_timeout_minutes: Option<i32>,
+}
+
 impl Topology {
+    /// What the data-bearing servers have in common or, while there is none, had in common last; `None` if no server
+    /// has ever answered. While none can be reached, the set is still the same one.
+    #[must_use]
+    pub fn common(&self) -> Option<Common> {
+        self.common
+    }
+
+    /// What [`Topology::common`] tells from now on.
+    pub(super) fn common_now(&self) -> Option<Common> {
+        if self.common.is_some() && self.data_bearing().next().is_none() {
+            return self.common;
+        }
+        Some(Common {
+            max_wire_version: self.wire_version_range()?.1,
+            limits: self.limits()?,
+            session_timeout_minutes: self.logical_session_timeout_minutes(),
+        })
+    }
+
     /// All servers, sorted by address; an index into them names a server of this snapshot.
     #[must_use]
     pub fn servers(&self) -> &[Arc<ServerDescription>] {

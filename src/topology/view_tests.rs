@@ -5,7 +5,7 @@ use bson::doc;
 use super::{
     super::{
         Event,
-        testing::{down, hello, primary, seeded, told},
+        testing::{arbiter, down, hello, primary, seeded, told},
     },
     *,
 };
@@ -56,4 +56,25 @@ fn a_server_of_foreign_wire_versions_makes_the_topology_unusable_until_it_is_gon
         let _ = topology.apply(down("b"));
         assert_eq!(topology.compatibility_error(), None);
     }
+}
+
+#[test]
+fn what_the_servers_have_in_common_outlasts_them() {
+    let hosts = &["a:27017", "b:27017"];
+    let mut topology = seeded(&["a:27017"], None);
+    assert_eq!(topology.common(), None);
+    let sessions = hello(
+        "a",
+        doc! { "setName": "rs", "me": "a:27017", "hosts": hosts, "secondary": true,
+        "logicalSessionTimeoutMinutes": 30, "maxWireVersion": 21 },
+    );
+    let _ = topology.apply(sessions);
+    let known = topology.common().unwrap();
+    assert_eq!(known.session_timeout_minutes, Some(30));
+    assert_eq!(known.max_wire_version, 21);
+    let _ = topology.apply(down("a"));
+    assert_eq!(topology.wire_version_range(), None);
+    assert_eq!(topology.common(), Some(known));
+    let _ = topology.apply(arbiter("b", hosts));
+    assert_eq!(topology.common(), Some(known), "an arbiter has no sessions");
 }

@@ -3,7 +3,7 @@
 //! [`FrameDecoder`] is used as a pure function over the bytes that a connection has read so far;
 //! `tokio_util::codec::Framed` would keep a buffer for every idle connection.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::Decoder;
 
 use super::{HEADER_LEN, Header, MAX_MESSAGE_LEN, WireError};
@@ -86,6 +86,9 @@ impl Frame {
     }
 }
 
+/// Frames up to this length are copied out of a buffer that holds more, so that they keep nothing of it alive.
+const COPY_UP_TO: usize = 16 << 10;
+
 /// Cuts frames of at most [`MAX_MESSAGE_LEN`] bytes out of a stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FrameDecoder;
@@ -105,6 +108,10 @@ impl Decoder for FrameDecoder {
         }
         let bytes = if src.len() == header.length {
             std::mem::take(src)
+        } else if header.length <= COPY_UP_TO {
+            let bytes = BytesMut::from(&src[..header.length]);
+            src.advance(header.length);
+            bytes
         } else {
             src.split_to(header.length)
         };
