@@ -31,7 +31,11 @@ pub(super) async fn restless_set() -> MutexGuard<'static, ReplicaSet> {
     static SET: OnceCell<Mutex<ReplicaSet>> = OnceCell::const_new();
     let start = || async {
         Mutex::new(start_set(Options {
-            mongod_arguments: vec!["--setParameter".to_owned(), "enableTestCommands=1".to_owned()],
+            // Mirrored reads are counted by the secondaries, and would blur where reads were served.
+            mongod_arguments: ["enableTestCommands=1", "mirrorReads={samplingRate: 0.0}"]
+                .into_iter()
+                .flat_map(|parameter| ["--setParameter".to_owned(), parameter.to_owned()])
+                .collect(),
             ..Options::default()
         }))
     };
