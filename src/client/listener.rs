@@ -117,13 +117,13 @@ fn deal(
     let Some(core) = cores.get(index) else {
         return Ok(());
     };
-    core.sessions.fetch_add(1, Relaxed);
-    shared.counters.core(index).clients_accepted.one();
     let (options, shared, cores) = (Arc::clone(options), Arc::clone(shared), Arc::clone(cores));
     let session_shutdown = shutdown.clone();
     // The stream must be taken over by the runtime that will drive it.
     let _entered = core.runtime.enter();
     let stream = TcpStream::from_std(stream)?;
+    cores[index].sessions.fetch_add(1, Relaxed);
+    shared.counters.core(index).clients_accepted.one();
     shutdown.spawn_to_end(async move {
         Session::new(Socket::new(stream), peer, index, options, shared)
             .serve(session_shutdown)
