@@ -117,8 +117,6 @@ fn deal(
     let Some(core) = cores.get(index) else {
         return Ok(());
     };
-    core.sessions.fetch_add(1, Relaxed);
-    shared.counters.core(index).clients_accepted.one();
     let (options, shared, cores) = (Arc::clone(options), Arc::clone(shared), Arc::clone(cores));
     let session_shutdown = shutdown.clone();
     // The stream must be taken over by the runtime that will drive it.
@@ -126,6 +124,8 @@ fn deal(
     let stream = TcpStream::from_std(stream)?;
     // Captured, not passed on by value: the future would have room for it twice.
     let mut session = Session::new(Socket::new(stream), peer, index, options, shared);
+    cores[index].sessions.fetch_add(1, Relaxed);
+    session.counters().clients_accepted.one();
     shutdown.spawn_to_end(async move {
         session.serve(&session_shutdown).await;
         cores[index].sessions.fetch_sub(1, Relaxed);
