@@ -16,6 +16,8 @@ mod shared;
 #[cfg(test)]
 mod size_tests;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 pub use listener::Core;
 pub use shared::Shared;

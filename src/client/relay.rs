@@ -33,20 +33,20 @@ pub(super) async fn ask(
     frame: &mut Frame,
     request: &Request,
 ) -> Result<Result<Incoming, Failure>, Gone> {
-    let if_gone = if session.client.has_ended() || !request.is_abandonable() {
-        IfGone::GoOnFor(DRAIN)
+    let abandons = request.is_abandonable() && !session.client.has_ended();
+    let (while_sending, for_reply) = if abandons {
+        (IfGone::Stop, IfGone::Stop)
     } else {
-        IfGone::Stop
+        // A whole write is executed although its client left, so it must reach the node whole, at any speed above the least.
+        let sending = transfer_time(frame.bytes().len());
+        (IfGone::GoOnFor(sending), IfGone::GoOnFor(DRAIN))
     };
-    let outcome = {
-        let asked = pin!(async {
-            lease.send(frame).await?;
-            lease.reply(SMALL).await
-        });
-        attend(&mut session.client, if_gone, asked).await
-    };
+    if let Err(failure) = attend(&mut session.client, while_sending, pin!(lease.send(frame))).await? {
+        return Ok(Err(failure));
+    }
+    let outcome = attend(&mut session.client, for_reply, pin!(lease.reply(SMALL))).await;
     match outcome {
-        Err(Gone) if if_gone == IfGone::Stop && !lease.pool().may_abandon() && lease.was_sent() => {
+        Err(Gone) if abandons && !lease.pool().may_abandon() => {
             // Too many were closed just now: this one may finish and stay open.
             let rest = tokio::time::timeout(DRAIN, lease.reply(SMALL));
             rest.await.map_err(|_| Gone)
@@ -219,3 +219,7 @@ pub(super) fn remember(session: &Session, reply: &Reply, node: &Address, request
 pub(super) fn body(frame: &Frame) -> Result<RawDoc<'_>, WireError> {
     op_msg::Layout::parse(frame.bytes())?.body(frame.bytes())
 }
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;

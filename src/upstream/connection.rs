@@ -23,8 +23,6 @@ pub struct Connection {
     last_request_id: i32,
     /// The id that the next reply must name; `None` between exchanges.
     awaiting: Option<i32>,
-    /// Whether all of the request was handed to the network.
-    sent: bool,
 }
 
 /// What has arrived of a reply.
@@ -43,7 +41,6 @@ impl Connection {
             opened: Instant::now(),
             last_request_id: 0,
             awaiting: None,
-            sent: false,
         }
     }
 
@@ -72,19 +69,10 @@ impl Connection {
     pub async fn send(&mut self, request: &mut Frame) -> Result<(), Failure> {
         self.last_request_id = self.last_request_id.checked_add(1).unwrap_or(1);
         self.awaiting = Some(self.last_request_id);
-        self.sent = false;
         request.set_request_id(self.last_request_id);
         op_msg::refresh_checksum(request);
         let written = self.socket.write_all(request.bytes()).await;
-        self.sent = written.is_ok();
         written.map_err(|error| Failure::not_sent(Reason::Io(error)))
-    }
-
-    /// Whether all of the current request was handed to the network, so that its reply can still be awaited after
-    /// the future that waited for it was dropped.
-    #[must_use]
-    pub fn was_sent(&self) -> bool {
-        self.sent
     }
 
     /// Waits for the reply, and for all of it if it has at most `hold` bytes.
