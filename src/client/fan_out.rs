@@ -1,6 +1,9 @@
 //! Commands that concern more than one node, and cursors whose node must be found.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf};
 
@@ -32,6 +35,12 @@ const UNKNOWN: usize = 2;
 /// The index of `cursorsNotFound`.
 const NOT_FOUND: usize = 3;
 
+/// How long one node may take: the commands that fan out change its books only, and the other nodes wait behind it.
+const PART_TIME: Duration = Duration::from_secs(10);
+/// The largest command that is taken apart. Decoded, a body takes many times its bytes; ten thousand sessions need a
+/// third of this.
+const MAX_DECODED: usize = 1 << 20;
+
 /// Looks for a cursor that this process does not know, because another opened it or it was forgotten: on each
 /// data-bearing node in turn. A node that does not have it says so and has done nothing.
 pub(super) async fn find_cursor(
@@ -41,8 +50,14 @@ pub(super) async fn find_cursor(
     patience: Patience,
 ) -> Attempt {
     session.counters().cursors_looked_up.one();
+    let nodes = session.data_bearing();
+    if nodes.is_empty() {
+        // That nobody has the cursor is known only when somebody was asked.
+        let message = "no data-bearing node can be asked for the cursor";
+        return Attempt::Answer(ErrorReply::unreachable(&inbound.request, message));
+    }
     let mut unreached = None;
-    for node in session.data_bearing() {
+    for node in nodes {
         match attempt(session, inbound, &node, patience).await {
             Attempt::Reply(lease, Incoming::Whole(frame)) => {
                 let reply = relay::body(&frame).and_then(Reply::peek).unwrap_or_default();
@@ -242,9 +257,9 @@ async fn run_on(
             wait.await.map_err(|error| error.to_string())?
         }
     };
-    let reply = lease
-        .run(&to_raw(body))
+    let reply = tokio::time::timeout(PART_TIME, lease.run(&to_raw(body)))
         .await
+        .map_err(|_| format!("no reply within {PART_TIME:?}"))?
         .map_err(|failure| failure.to_string())?;
     let raw = RawDoc::prefix(reply.as_bytes()).map_err(|error| error.to_string())?;
     match state_change::mask(raw) {
@@ -267,6 +282,9 @@ fn decode(inbound: &Inbound) -> Result<Document, ErrorReply> {
         .layout
         .body(inbound.frame.bytes())
         .map_err(invalid)?;
+    if body.bytes().len() > MAX_DECODED {
+        return Err(ErrorReply::too_large(body.bytes().len(), MAX_DECODED));
+    }
     Document::from_reader(body.bytes())
         .map_err(|_| invalid(crate::wire::WireError::Bson("the command cannot be decoded")))
 }
@@ -291,4 +309,52 @@ fn to_raw(document: &Document) -> RawDocumentBuf {
 
 fn to_document(raw: &RawDocument) -> Document {
     Document::try_from(raw).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawArrayBuf, rawdoc};
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::{
+        client::{
+            inbound::{Received, receive},
+            testing,
+        },
+        shutdown::Shutdown,
+        wire::{Frame, op_msg},
+    };
+
+    fn inbound(body: &RawDocument) -> Inbound {
+        let mut message = BytesMut::new();
+        op_msg::encode(RawDoc::prefix(body.as_bytes()).unwrap(), 1, 0, 0, &mut message);
+        match receive(Frame::new(message).unwrap()).unwrap() {
+            Received::Command(inbound) => inbound,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_body_that_would_fill_the_memory_is_not_decoded() {
+        let kill = |count: i64| {
+            let ids = RawArrayBuf::from_iter(1..=count);
+            inbound(&rawdoc! { "killCursors": "tides", "cursors": ids, "$db": "test" })
+        };
+        assert!(decode(&kill(1000)).is_ok());
+        assert_eq!(decode(&kill(100_000)).unwrap_err().code(), 10334);
+    }
+
+    #[tokio::test]
+    async fn a_cursor_that_nobody_can_be_asked_for_is_not_said_to_be_gone() {
+        let shutdown = Shutdown::new();
+        let mut session = testing::departed(&shutdown).await;
+        let mut inbound = inbound(&rawdoc! { "getMore": 5_i64, "collection": "tides", "$db": "test" });
+        let patience = Patience::new(&inbound.request, Duration::from_secs(1));
+        let Attempt::Answer(error) = find_cursor(&mut session, &mut inbound, 5, patience).await else {
+            panic!("there is nobody to ask")
+        };
+        assert_ne!(error.code(), CURSOR_NOT_FOUND);
+        shutdown.begin();
+    }
 }
