@@ -211,7 +211,11 @@ fn start_cores(count: usize) -> Result<Vec<StartedCore>, Error> {
             let (handle, stop) = (runtime.handle().clone(), Shutdown::new());
             let stopped = stop.clone();
             let thread = thread::Builder::new().name(format!("core-{index}"));
-            let thread = thread.spawn(move || runtime.block_on(stopped.requested()));
+            let thread = thread.spawn(move || {
+                runtime.block_on(stopped.requested());
+                // A name that is being resolved must not hold the way down up.
+                runtime.shutdown_background();
+            });
             Ok((
                 handle,
                 (stop, thread.map_err(|error| Error::Start("thread", error))?),
@@ -252,6 +256,13 @@ pub fn run(config: &Config) -> Result<(), Error> {
 /// # Errors
 /// When either cannot start. Nothing is left running.
 pub fn sandbox(options: &DemoOptions, loader: Loader) -> Result<(), Error> {
+    let unknown = loader
+        .clone()
+        .set("upstream.uri", "mongodb://127.0.0.1", "the sandbox's URI");
+    // An address that is taken shows now, not once the set is up.
+    if let Ok(config) = unknown.load() {
+        drop(bind_all(&config)?);
+    }
     runtime()?.block_on(async {
         sandbox::demo::run(options, &mut io::stdout(), async |uri: &str| {
             let config = loader.set("upstream.uri", uri, "the sandbox's URI").load()?;

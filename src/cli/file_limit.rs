@@ -6,6 +6,8 @@ use crate::config::Config;
 
 /// Files beside those of clients and pools: standard streams, listeners, event queues, the log, admin requests.
 const BESIDE: u64 = 128;
+/// A connection to a node has a second descriptor, by which it is ended when the node hangs.
+const FILES_PER_CONNECTION: u64 = 2;
 /// Connections to a node that belong to no pool: its monitor's two.
 const MONITORING: u64 = 2;
 
@@ -36,7 +38,8 @@ pub(super) fn file_limit() -> (u64, u64) {
 /// The most files that this configuration can have open, as far as the set's members are named in it.
 pub(super) fn files_needed(config: &Config) -> u64 {
     let nodes = config.upstream.seeds.len() as u64;
-    let per_node = (config.pool.max_size as u64).saturating_add(MONITORING);
+    let connections = (config.pool.max_size as u64).saturating_add(MONITORING);
+    let per_node = connections.saturating_mul(FILES_PER_CONNECTION);
     (config.limits.max_clients as u64)
         .saturating_add(nodes.saturating_mul(per_node))
         .saturating_add(BESIDE)

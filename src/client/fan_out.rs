@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     command::{ErrorReply, Reply, state_change},
+    failover::Sent,
     routing::Route,
     upstream::Incoming,
     wire::RawDoc,
@@ -66,6 +67,9 @@ pub(super) async fn find_cursor(
                 }
             }
             failed @ Attempt::NoConnection(_) => unreached = Some(failed),
+            Attempt::Failed(failure) if failure.sent == Sent::NotSent => {
+                unreached = Some(Attempt::Failed(failure))
+            }
             done => return done,
         }
     }

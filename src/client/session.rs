@@ -263,17 +263,14 @@ impl Session {
 
     /// Sends the rest of a reply to a client that does not take all of it at once.
     async fn answer_slowly(&mut self, reply: bytes::BytesMut, written: usize) -> Result<(), End> {
-        match self.client.write_at_pace(&reply[written..]).await {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(End::TooSlow(reply.len())),
-            written => Ok(written?),
-        }
+        self.write_at_pace(&reply[written..]).await
     }
 
-    /// Writes a part of a reply, which its client must take by the deadline.
-    pub(super) async fn write_in_time(&mut self, part: &[u8], deadline: Instant) -> Result<(), End> {
-        match tokio::time::timeout_at(deadline, self.client.write_all(part)).await {
-            Ok(written) => Ok(written?),
-            Err(_) => Err(End::TooSlow(part.len())),
+    /// Writes a part of a reply, to a client that must keep up the minimum speed.
+    pub(super) async fn write_at_pace(&mut self, part: &[u8]) -> Result<(), End> {
+        match self.client.write_at_pace(part).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(End::TooSlow(part.len())),
+            written => Ok(written?),
         }
     }
 }

@@ -4,7 +4,9 @@
 //! begins. Everything before the tail is passed on as it comes; the tail is read whole, and the cursor that it names
 //! is remembered before its last byte goes out. So a `getMore` that follows always finds its node.
 
-use bytes::BytesMut;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
 
 use super::{
@@ -15,8 +17,8 @@ use super::{
 use crate::{
     command::{Reply, Request},
     net::{
-        budget::{SMALL, part_deadline},
-        buffers,
+        Permit,
+        budget::{SMALL, part_deadline, transfer_time},
     },
     pool::Lease,
     upstream::{Failure, Reason},
@@ -25,6 +27,8 @@ use crate::{
 
 /// Bytes in which the head lies: header, flags, section kind, document length, `cursor`, and `firstBatch`.
 const HEAD_LEN: usize = 64;
+/// A client that takes nothing for this long has stopped reading for now.
+const STALL: Duration = Duration::from_secs(1);
 /// Where the body's first field begins: behind header, flags, section kind and document length.
 const FIRST_FIELD: usize = 16 + 4 + 1 + 4;
 
@@ -82,7 +86,8 @@ fn length_at(bytes: &[u8], at: usize) -> Option<usize> {
         .filter(|length| *length >= 5)
 }
 
-/// Passes the reply through.
+/// Passes the reply through. A client that stops reading does not keep the node's connection as long as there is room for
+/// the rest in the byte budget.
 ///
 /// # Errors
 /// When either side fails: a part may have gone out, so the client's connection is of no use any more.
@@ -111,24 +116,72 @@ pub(super) async fn pass_through(
             part[8..12].copy_from_slice(&reply_to.request_id.to_le_bytes());
         }
         at += part.len();
-        session.write_in_time(&part, part_deadline(since, at)).await?;
-        buffers::give(part);
+        if let Written::Stalled(room) = write(session, &mut part, head.length - at, since, at).await? {
+            let rest = read_rest(&mut lease, head.length - at).await?;
+            let tail_at = rest.len() - (head.length - head.tail_at);
+            finish(session, lease, &rest[tail_at..], head, request);
+            session.write_at_pace(&part).await?;
+            session.write_at_pace(&rest).await?;
+            drop(room);
+            return Ok(());
+        }
     }
-    let tail_len = head.length - head.tail_at;
-    let filled = lease.socket().fill_to(tail_len).await;
+    let tail = read_rest(&mut lease, head.length - head.tail_at).await?;
+    finish(session, lease, &tail, head, request);
+    session.write_at_pace(&tail).await
+}
+
+/// How far a part came.
+enum Written {
+    /// The client has it.
+    All,
+    /// The client takes nothing just now, and there is room for the rest of the reply.
+    Stalled(Option<Permit>),
+}
+
+/// Writes `part`, which ends at byte `at` of the reply and is followed by `left` more. What stays in `part` is not yet written.
+async fn write(
+    session: &mut Session,
+    part: &mut BytesMut,
+    left: usize,
+    since: Instant,
+    at: usize,
+) -> Result<Written, End> {
+    let deadline = part_deadline(since, at);
+    while !part.is_empty() {
+        match tokio::time::timeout(STALL, session.client.write_some(part)).await {
+            Ok(count) => part.advance(count?),
+            Err(_) => {
+                if let Ok(room) = session.shared.replies.try_acquire(left) {
+                    return Ok(Written::Stalled(room));
+                }
+                if Instant::now() >= deadline {
+                    return Err(End::TooSlow(at + left));
+                }
+            }
+        }
+    }
+    Ok(Written::All)
+}
+
+/// Takes all that is left of the reply.
+async fn read_rest(lease: &mut Lease, length: usize) -> Result<BytesMut, End> {
+    let limit = transfer_time(length);
+    let filled = tokio::time::timeout(limit, lease.socket().fill_to(length)).await;
+    let filled = filled.map_err(|_| broken(Reason::ReplyTimeout(limit)))?;
     filled.map_err(|error| broken(Reason::Io(error)))?;
-    let tail = lease.socket().take_some(tail_len);
+    Ok(lease.socket().take_some(length))
+}
+
+/// Ends the exchange: the cursor is remembered, and the connection goes back.
+fn finish(session: &Session, mut lease: Lease, tail: &[u8], head: Head, request: &Request) {
     lease.finish();
     let reply = Reply {
         ok: true,
-        cursor_id: cursor_id(&tail, head),
+        cursor_id: cursor_id(tail, head),
         ..Default::default()
     };
     remember(session, &reply, lease.pool().address(), request);
-    drop(lease);
-    session
-        .write_in_time(&tail, part_deadline(since, head.length))
-        .await
 }
 
 fn broken(reason: Reason) -> End {

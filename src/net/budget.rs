@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
     time::Instant,
 };
 
@@ -53,15 +53,32 @@ impl Budget {
         if bytes <= SMALL {
             return None;
         }
-        let units = u32::try_from(bytes.div_ceil(UNIT))
-            .unwrap_or(u32::MAX)
-            .min(self.total);
+        let units = self.units(bytes);
         // The semaphore is never closed, so this never fails.
         Arc::clone(&self.free)
             .acquire_many_owned(units)
             .await
             .ok()
             .map(Permit)
+    }
+
+    /// Takes room for `bytes` if there is some now; `Ok(None)` for a message that is not counted.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn try_acquire(&self, bytes: usize) -> Result<Option<Permit>, TryAcquireError> {
+        if bytes <= SMALL {
+            return Ok(None);
+        }
+        Arc::clone(&self.free)
+            .try_acquire_many_owned(self.units(bytes))
+            .map(|permit| Some(Permit(permit)))
+    }
+
+    fn units(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT))
+            .unwrap_or(u32::MAX)
+            .min(self.total)
     }
 
     /// Bytes in use.

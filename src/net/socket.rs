@@ -164,6 +164,17 @@ impl Socket {
         }
     }
 
+    /// Waits until the peer takes some of `bytes`, and returns how much. Cancel safe.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub async fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stream.write(bytes).await? {
+            0 if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),
+            count => Ok(count),
+        }
+    }
+
     /// As [`Socket::write_all`], to a peer that must keep up the minimum speed.
     ///
     /// # Errors
@@ -172,10 +183,7 @@ impl Socket {
         let (started, mut written) = (Instant::now(), 0);
         while written < bytes.len() {
             let deadline = part_deadline(started, written);
-            match timeout_at(deadline, self.stream.write(&bytes[written..])).await?? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => written += count,
-            }
+            written += timeout_at(deadline, self.write_some(&bytes[written..])).await??;
         }
         Ok(())
     }

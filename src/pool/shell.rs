@@ -19,7 +19,7 @@ use super::{
 use crate::{
     shutdown::Shutdown,
     topology::Address,
-    upstream::{self, Connection, Failure, NodeResource, Opened},
+    upstream::{self, Connection, Failure, Interrupter, NodeResource, Opened},
 };
 
 /// Connections that may be closed under abandoned commands, per second.
@@ -76,6 +76,8 @@ pub struct Pool {
     cores: Arc<[Handle]>,
     state: Mutex<State<Box<Connection>, oneshot::Sender<Outcome>>>,
     allowance: Mutex<Allowance>,
+    /// Ways to end the connections that are open.
+    interrupters: Mutex<Vec<Interrupter>>,
     in_flight: AtomicUsize,
     /// Whether the monitor reaches the node: only then is `min_size` kept warm.
     up: AtomicBool,
@@ -117,6 +119,7 @@ impl Pool {
             cores,
             state: Mutex::new(State::new(options)),
             allowance: Mutex::new(Allowance::new(ABANDON_BURST, Instant::now())),
+            interrupters: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             up: AtomicBool::new(false),
             stopped: shutdown.child(),
@@ -276,6 +279,11 @@ impl Pool {
         match connected {
             Ok(Opened { connection, .. }) => {
                 self.totals.opened.fetch_add(1, Relaxed);
+                {
+                    let mut interrupters = self.interrupters();
+                    interrupters.retain(|other| !other.is_gone());
+                    interrupters.push(connection.interrupter());
+                }
                 let max_lifetime = self.options().max_lifetime;
                 let expires =
                     max_lifetime.map(|limit| connection.opened() + lifetime(limit, fastrand::f64()));
@@ -338,6 +346,10 @@ impl Pool {
         }
     }
 
+    fn interrupters(&self) -> MutexGuard<'_, Vec<Interrupter>> {
+        self.interrupters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<Box<Connection>, oneshot::Sender<Outcome>>> {
         // A panic while the lock is held is a bug, but the state is consistent between any two statements.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -349,9 +361,13 @@ impl NodeResource for Pool {
         self.up.store(true, Relaxed);
     }
 
-    fn failed(&self, reason: &str) {
+    fn failed(&self, reason: &str, hangs: bool) {
         if self.up.swap(false, Relaxed) {
             self.empty(reason, false);
+        }
+        if hangs {
+            // Idle ones are closed by now: these are lent, to exchanges that would wait for as long as the node hangs.
+            self.interrupters().drain(..).for_each(|lent| lent.interrupt());
         }
     }
 

@@ -24,8 +24,9 @@ use crate::{
 pub trait NodeResource: Send + Sync + 'static {
     /// The node answered as a usable member.
     fn ready(&self);
-    /// The node cannot be reached, or answered with nonsense: what was connected to it is of no use.
-    fn failed(&self, reason: &str);
+    /// The node cannot be reached, or answered with nonsense: what was connected to it is of no use. If it `hangs`, what waits for
+    /// it must be woken.
+    fn failed(&self, reason: &str, hangs: bool);
     /// The node is no longer part of the cluster.
     fn retired(&self);
     /// Operations in flight, for the choice between equally near nodes.
@@ -209,7 +210,7 @@ impl<R: NodeResource> Writer<R> {
             match failed {
                 // A node that only changed its state keeps its connections.
                 Some(_) if from == Source::Command => {}
-                Some(reason) => member.resource.failed(&reason),
+                Some(reason) => member.resource.failed(&reason, from == Source::Silence),
                 None => member.resource.ready(),
             }
         }

@@ -14,7 +14,7 @@ use super::{
     connection::Connection,
     failure::{Failure, Reason},
 };
-use crate::{net::Socket, topology::Address};
+use crate::topology::Address;
 
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`).
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -48,7 +48,8 @@ pub async fn connect(address: &Address, options: &Options) -> Result<Opened, Fai
     let stream = tokio::time::timeout(limit, dial).await.map_err(timeout)?;
     let stream = stream.map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
     tune(&stream).map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
-    let mut connection = Connection::new(Socket::new(stream));
+    let connection = Connection::new(stream);
+    let mut connection = connection.map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
     let hello = handshake_document(options);
     let asked = Instant::now();
     let reply = tokio::time::timeout(limit, connection.run(&hello))

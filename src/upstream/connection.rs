@@ -4,12 +4,16 @@
 //! is dropped or abandoned in between, it must not go back to a pool. A cancelled `send` or `reply` leaves it unclean,
 //! so cancelling is always safe for correctness and costs the connection.
 
-use std::time::Instant;
+use std::{io, time::Instant};
 
 use bson::{RawDocument, RawDocumentBuf};
 use bytes::BytesMut;
+use tokio::net::TcpStream;
 
-use super::failure::{Failure, Reason, read_failure};
+use super::{
+    failure::{Failure, Reason, read_failure},
+    interrupt::{Interrupter, Interruptible},
+};
 use crate::{
     net::Socket,
     wire::{Frame, Header, OpCode, RawDoc, legacy, op_msg},
@@ -19,6 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
+    interruptible: Interruptible,
     opened: Instant,
     last_request_id: i32,
     /// The id that the next reply must name; `None` between exchanges.
@@ -35,13 +40,24 @@ pub enum Incoming {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket) -> Self {
-        Self {
-            socket,
+    /// Takes a connected stream.
+    ///
+    /// # Errors
+    /// When no second descriptor can be had.
+    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+        Ok(Self {
+            interruptible: Interruptible::new(&stream)?,
+            socket: Socket::new(stream),
             opened: Instant::now(),
             last_request_id: 0,
             awaiting: None,
-        }
+        })
+    }
+
+    /// A way to end this connection from outside.
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        self.interruptible.interrupter()
     }
 
     /// When the connection was opened.

@@ -59,6 +59,12 @@ impl Failure {
         }
     }
 
+    /// Whether the peer was silent, rather than refusing or closing: it may hang, with its connections open.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(self.reason, Reason::ConnectTimeout(_) | Reason::ReplyTimeout(_))
+    }
+
     /// A failure after that.
     #[must_use]
     pub fn maybe_sent(reason: Reason) -> Self {

@@ -5,12 +5,14 @@ pub mod cluster;
 pub mod connect;
 pub mod connection;
 pub mod failure;
+mod interrupt;
 mod monitor;
 
 pub use cluster::{Cluster, NodeResource, Snapshot};
 pub use connect::{Opened, connect};
 pub use connection::{Connection, Incoming};
 pub use failure::{Failure, Reason};
+pub use interrupt::Interrupter;
 
 use std::time::Duration;
 

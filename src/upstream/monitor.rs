@@ -74,8 +74,10 @@ pub(super) struct Observation {
 /// Who saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// The node's monitor.
+    /// The node's monitor, to which the node spoke, or which was told that it is not there.
     Monitor,
+    /// The node's monitor, which waited in vain.
+    Silence,
     /// A command, by the error that it got.
     Command,
 }
@@ -97,14 +99,12 @@ pub(super) async fn run(watch: Arc<Watch>, options: Arc<Options>, observed: mpsc
         tracing::debug!(node = %watch.address, error = %failure, "check failed");
         watch.reset();
         let description = ServerDescription::unknown(watch.address.clone(), Some(failure.to_string()));
-        if observed
-            .send(Observation {
-                description,
-                from: Source::Monitor,
-            })
-            .await
-            .is_err()
-        {
+        let from = if failure.is_silence() {
+            Source::Silence
+        } else {
+            Source::Monitor
+        };
+        if observed.send(Observation { description, from }).await.is_err() {
             return;
         }
         // A node that was there a moment ago is asked again at once: most likely only the connection broke.

@@ -18,6 +18,7 @@ mod mongosh;
 mod parity;
 mod sandbox;
 mod sharing;
+mod stuck;
 #[path = "../support/mod.rs"]
 #[allow(
     dead_code,
