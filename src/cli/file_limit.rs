@@ -60,9 +60,9 @@ mod tests {
     }
 
     #[test]
-    fn clients_pools_and_monitors_all_count() {
+    fn clients_count_once_and_connections_to_nodes_twice() {
         let text = "[upstream]\nuri = 'mongodb://a,b,c'\n[pool]\nmax_size = 50\n[limits]\nmax_clients = 1000";
         let config = Loader::new().text(Path::new("a.toml"), text).load().unwrap();
-        assert_eq!(files_needed(&config), 1000 + 3 * 52 + 128);
+        assert_eq!(files_needed(&config), 1000 + 3 * 52 * 2 + 128);
     }
 }
