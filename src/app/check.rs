@@ -33,11 +33,22 @@ const ASKING: u64 = 1;
 ///
 /// # Errors
 /// When no node that holds data answers, or a node is of another replica set than the configured one.
-pub fn check_connect(config: &Config) -> Result<Vec<String>, Error> {
+pub fn check_connect(config: &Config) -> Result<Checked, Error> {
     runtime()?.block_on(async {
         let found = discover(&config.upstream).await;
-        found.report(&config.pool, config.upstream.server_selection_timeout)
+        let lines = found.report(&config.pool, config.upstream.server_selection_timeout)?;
+        let nodes = found.topology.data_bearing().count();
+        Ok(Checked { lines, nodes })
     })
+}
+
+/// What trying the nodes brought.
+#[derive(Debug)]
+pub struct Checked {
+    /// A line for each node, then warnings.
+    pub lines: Vec<String>,
+    /// The data-bearing nodes: each gets a pool.
+    pub nodes: usize,
 }
 
 /// What a node told beside its `hello`.

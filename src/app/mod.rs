@@ -5,7 +5,7 @@
 
 mod check;
 
-pub use check::check_connect;
+pub use check::{Checked, check_connect};
 
 use std::{
     error::Error as StdError,
@@ -45,7 +45,10 @@ const WIND_DOWN: Duration = Duration::from_secs(2);
 #[non_exhaustive]
 pub enum Error {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error(
+        "cannot listen on {address}: {source}; choose another address ([[listener]] or [admin] address; the sandbox \
+         takes --listen and --admin)"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -37,13 +37,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         complain(format_args!("warning: {warning}"));
     }
     let (_, hard) = file_limit::file_limit();
-    let needed = file_limit::files_needed(&config);
-    if needed > hard {
-        complain(format_args!(
-            "warning: up to {needed} files may be open at once, and the hard limit is {hard}: \
-             lower max_clients or max_size, or raise the limit (ulimit -Hn)"
-        ));
-    }
+    let needed = file_limit::files_needed(&config, 0);
+    warn_of_files(needed, hard);
     match file {
         Some(file) => say(format_args!("ok: {}", file.display())),
         None => say("ok: defaults and environment variables"),
@@ -52,10 +47,26 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         say(format_args!("  {line}"));
     }
     if arguments.connect {
-        let report = crate::app::check_connect(&config).map_err(Failure::work)?;
-        report.iter().for_each(say);
+        let checked = crate::app::check_connect(&config).map_err(Failure::work)?;
+        checked.lines.iter().for_each(say);
+        let found = file_limit::files_needed(&config, checked.nodes);
+        if found > needed {
+            say(format_args!(
+                "files: up to {found} with the nodes that were found, of {hard}"
+            ));
+            warn_of_files(found, hard);
+        }
     }
     Ok(())
+}
+
+fn warn_of_files(needed: u64, hard: u64) {
+    if needed > hard {
+        complain(format_args!(
+            "warning: up to {needed} files may be open at once, and the hard limit is {hard}: \
+             lower max_clients or max_size, or raise the limit (ulimit -Hn)"
+        ));
+    }
 }
 
 /// What the configuration means, a line for each part.

@@ -43,7 +43,7 @@ pub(super) fn prepare(config: &Config) {
         tracing::warn!("{warning}");
     }
     let (soft, hard) = file_limit::raise_file_limit();
-    let needed = file_limit::files_needed(config);
+    let needed = file_limit::files_needed(config, 0);
     if needed > soft {
         tracing::warn!(
             needed,

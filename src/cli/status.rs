@@ -28,5 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         true => arguments.admin.clone(),
         false => format!("http://{}", arguments.admin),
     };
+    // The sandbox prints the page itself.
+    let url = url.trim_end_matches('/').trim_end_matches("/status").to_owned();
     crate::admin::status_command(&url, arguments.json).map_err(Failure::work)
 }

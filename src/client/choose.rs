@@ -200,7 +200,7 @@ fn if_gone(request: &Request) -> IfGone {
     }
 }
 
-fn describe(route: &Route, session: &Session) -> String {
+pub(super) fn describe(route: &Route, session: &Session) -> String {
     let wanted = match route {
         Route::Read(preference) => format!("read preference {preference}"),
         Route::AnyNode => "any member".to_owned(),

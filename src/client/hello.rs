@@ -7,10 +7,29 @@
 use bson::{DateTime, RawDocumentBuf, raw::cstr};
 
 use super::{inbound::Inbound, session::Session};
-use crate::wire::MAX_MESSAGE_LEN;
+use crate::{command::ErrorReply, wire::MAX_MESSAGE_LEN};
 
 /// Bytes that a request may grow by on its way: a message of the full size could not take a splice.
 const SPLICE_ROOM: i32 = 16 << 10;
+
+/// Why this `hello` is refused, if its API version says so: there is one version, and only `hello` by that name is part of it.
+pub(super) fn refusal(inbound: &Inbound) -> Option<ErrorReply> {
+    if !inbound.request.has_api_version {
+        return None;
+    }
+    let message = inbound.frame.bytes();
+    let body = inbound.request.layout.body(message).ok()?;
+    let flag = |name| matches!(body.get(name), Ok(Some(flag)) if flag.as_bool() == Some(true));
+    match body.get("apiVersion") {
+        Ok(Some(version)) if version.as_str_bytes() != Some(b"1") => Some(ErrorReply::api_version()),
+        Ok(Some(_)) if flag("apiStrict") && inbound.request.name(message) != b"hello" => {
+            Some(ErrorReply::api_strict(inbound.request.name(message)))
+        }
+        Ok(Some(_)) => None,
+        _ if flag("apiStrict") || flag("apiDeprecationErrors") => Some(ErrorReply::api_version_missing()),
+        _ => None,
+    }
+}
 
 /// The reply to `hello` or its older names; `None` while no node has ever answered.
 pub(super) fn document(session: &Session, inbound: &Inbound) -> Option<RawDocumentBuf> {

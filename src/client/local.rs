@@ -6,19 +6,24 @@ use bson::{RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::{
     attend::{IfGone, attend},
+    choose::describe,
     hello,
     inbound::{Inbound, encode},
     session::{End, Session},
 };
-use crate::command::{ErrorReply, Local};
+use crate::{
+    command::{ErrorReply, Local},
+    routing::Route,
+};
 
 /// Answers a command without asking a node.
 pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inbound) -> Result<(), End> {
     session.counters().commands_local.one();
     let reply = match local {
-        Local::Hello => match hello::document(session, inbound) {
-            Some(hello) => hello,
-            None => Box::pin(first_hello(session, inbound)).await,
+        Local::Hello => match (hello::refusal(inbound), hello::document(session, inbound)) {
+            (Some(error), _) => error.to_document(),
+            (None, Some(hello)) => hello,
+            (None, None) => Box::pin(first_hello(session, inbound)).await,
         },
         Local::Ping | Local::Logout => rawdoc! { "ok": 1.0 },
         Local::WhatsMyUri => rawdoc! { "you": session.peer.to_string(), "ok": 1.0 },
@@ -58,9 +63,9 @@ async fn first_hello(session: &mut Session, inbound: &Inbound) -> RawDocumentBuf
             attend(&mut session.client, IfGone::Stop, pin!(changed)).await,
             Ok(Ok(Ok(())))
         ) {
-            let error =
-                ErrorReply::unreachable(&inbound.request, "no node of the replica set has answered yet");
-            return error.to_document();
+            let detail = describe(&Route::AnyNode, session);
+            let message = format!("no node of the replica set has answered yet: {detail}");
+            return ErrorReply::unreachable(&inbound.request, message).to_document();
         }
     }
 }

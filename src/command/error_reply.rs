@@ -51,6 +51,30 @@ impl ErrorReply {
         Self::new(code, name, error.to_string())
     }
 
+    /// An API version that does not exist.
+    #[must_use]
+    pub fn api_version() -> Self {
+        Self::new(322, "APIVersionError", "API version must be \"1\"")
+    }
+
+    /// A command that is not part of the API version which the client demands strictly.
+    #[must_use]
+    pub fn api_strict(name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(name);
+        Self::new(
+            323,
+            "APIStrictError",
+            format!("{name} is not in API version 1, which apiStrict demands"),
+        )
+    }
+
+    /// Demands on an API version without naming one.
+    #[must_use]
+    pub fn api_version_missing() -> Self {
+        let message = "apiStrict and apiDeprecationErrors need an apiVersion";
+        Self::new(4_886_600, "Location4886600", message)
+    }
+
     /// A request without `$db`.
     #[must_use]
     pub fn missing_db() -> Self {

@@ -84,7 +84,7 @@ pub(super) enum Source {
 
 /// Watches a node until the receiver of observations is gone.
 pub(super) async fn run(watch: Arc<Watch>, options: Arc<Options>, observed: mpsc::Sender<Observation>) {
-    let mut retry = MIN_HEARTBEAT;
+    let (mut retry, mut told) = (MIN_HEARTBEAT, false);
     loop {
         let started = Instant::now();
         let mut was_reached = false;
@@ -96,7 +96,13 @@ pub(super) async fn run(watch: Arc<Watch>, options: Arc<Options>, observed: mpsc
             Ok(Ended::NobodyListens) => return,
             Err(failure) => failure,
         };
-        tracing::debug!(node = %watch.address, error = %failure, "check failed");
+        // That a node was lost is told as an event; that one never answered is told here, once.
+        if was_reached || told {
+            tracing::debug!(node = %watch.address, error = %failure, "check failed");
+        } else {
+            tracing::warn!(node = %watch.address, "no answer yet: {failure}");
+        }
+        told = true;
         watch.reset();
         let description = ServerDescription::unknown(watch.address.clone(), Some(failure.to_string()));
         let from = if failure.is_silence() {

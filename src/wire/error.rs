@@ -17,6 +17,9 @@ pub enum WireError {
     /// The header names an opcode that no MongoDB version has.
     #[error("unknown opcode {0}")]
     OpCode(i32),
+    /// The bytes belong to another protocol.
+    #[error("this looks like {0}, not like a MongoDB client")]
+    Foreign(&'static str),
     /// A known opcode that is not served in this place.
     #[error("opcode {0:?} is not served here")]
     Unsupported(super::OpCode),

@@ -73,6 +73,9 @@ impl Header {
         let Some(raw) = bytes.first_chunk::<HEADER_LEN>() else {
             return Ok(None);
         };
+        if let Some(protocol) = foreign(raw) {
+            return Err(WireError::Foreign(protocol));
+        }
         let length = read_i32(raw, 0);
         let checked = usize::try_from(length)
             .ok()
@@ -94,6 +97,19 @@ impl Header {
         out[8..12].copy_from_slice(&self.response_to.to_le_bytes());
         out[12..16].copy_from_slice(&(self.op_code as i32).to_le_bytes());
         out
+    }
+}
+
+/// Recognises what is most often sent to a wrong port. None of these beginnings is a message: the opcode that follows is unknown,
+/// or the length beyond any limit.
+fn foreign(raw: &[u8; HEADER_LEN]) -> Option<&'static str> {
+    let is_known = OpCode::try_from(read_i32(raw, 12)).is_ok();
+    match raw {
+        [0x16, 0x03, ..] if !is_known => Some("TLS, which is not served here yet"),
+        [b'G', b'E', b'T', b' ', ..] | [b'P', b'O', b'S', b'T', ..] | [b'H', b'E', b'A', b'D', ..] => {
+            Some("HTTP")
+        }
+        _ => None,
     }
 }
 
@@ -130,6 +146,21 @@ mod tests {
             Header::peek(&header(100, 2013), 100).unwrap().unwrap().length,
             100
         );
+    }
+
+    #[test]
+    fn other_protocols_are_named() {
+        let table = [
+            (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcde"[..], "TLS"),
+            (b"GET / HTTP/1.1\r\n", "HTTP"),
+        ];
+        for (bytes, expected) in table {
+            let error = Header::peek(bytes, 48_000_000).unwrap_err();
+            assert!(
+                matches!(error, WireError::Foreign(name) if name.starts_with(expected)),
+                "{error}"
+            );
+        }
     }
 
     #[test]
