@@ -74,7 +74,7 @@ fn head(status: &Status, text: &mut String) -> std::fmt::Result {
 fn body(status: &Status, text: &mut String) -> std::fmt::Result {
     let nodes = &status.topology.nodes;
     writeln!(text)?;
-    let header = ["NODE", "STATE", "RTT ms", "STALE s", "CHECKED s AGO", "TAGS"];
+    let header = ["NODE", "STATE", "RTT ms", "STALE<= s", "CHECKED s AGO", "TAGS"];
     write_table(text, &header, nodes.iter().map(node_row))?;
     for node in nodes {
         if let Some(error) = &node.error {
@@ -206,10 +206,10 @@ clients   3 of 10000 (9 accepted, 0 refused)
 buffers   requests 0 of 256 MiB, replies 1 of 256 MiB
 cursors   4 pinned
 
-NODE     STATE      RTT ms  STALE s  CHECKED s AGO  TAGS
-a:27017  primary       1.2        -            0.5  dc=east
-b:27017  secondary     1.2     10.5            0.5  dc=east
-c:27017  unknown         -        -              -  dc=east
+NODE     STATE      RTT ms  STALE<= s  CHECKED s AGO  TAGS
+a:27017  primary       1.2          -            0.5  dc=east
+b:27017  secondary     1.2       10.5            0.5  dc=east
+c:27017  unknown         -          -              -  dc=east
 c:27017: cannot connect: refused
 
 POOL     IN USE  IDLE  WAITING  MAX  OPENED  FAILED  AVG WAIT ms  TIMEOUTS  FREE ON NODE  PROXIES THAT FIT
