@@ -1,7 +1,7 @@
 // rs.stepDown() as a user does it: the primary changes, and the same shell goes on writing and reading. Prints one JSON
 // line a step. It disturbs whoever else uses the set.
 //
-// Usage: mongosh URI --quiet --norc --eval "var database = '...'" --file stepdown.js
+// Usage: mongosh URI --quiet --norc --eval "var database = '...'" --file steps.js --file stepdown.js
 'use strict';
 
 const shop = db.getSiblingDB(database);
