@@ -11,6 +11,7 @@
 mod admin;
 mod bad_input;
 mod command_line;
+mod demo;
 mod fleet;
 mod isolation;
 mod members;
