@@ -129,14 +129,14 @@ Tidegate is ready.
 
 Try it with mongosh:
 
-  mongosh "{client_uri}" --eval 'db.tides.insertOne({{height: 3}}); db.tides.find()'
+mongosh "{client_uri}" --eval 'db.tides.insertOne({{height: 3}}); db.tides.find()'
 
 or with Python (python3 -m pip install pymongo):
 
-  from pymongo import MongoClient
-  tides = MongoClient("{client_uri}").test.tides
-  tides.insert_one({{"height": 3}})
-  print(tides.find_one())
+from pymongo import MongoClient
+tides = MongoClient("{client_uri}").test.tides
+tides.insert_one({{"height": 3}})
+print(tides.find_one())
 
 Ctrl-C stops everything."#
     )

@@ -186,14 +186,6 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
         .0
 }
 
-/// The lines of an example without the indentation that sets them off.
-fn unindented(example: &str) -> String {
-    let lines = example
-        .lines()
-        .map(|line| line.strip_prefix("  ").unwrap_or(line));
-    lines.collect::<Vec<_>>().join("\n")
-}
-
 async fn documents(client: &mut Client, collection: &str) -> Vec<Document> {
     let reply = client.succeed("test", doc! { "find": collection }).await;
     batch(&reply).0
@@ -215,7 +207,7 @@ async fn what_it_shows_can_be_pasted_and_ctrl_c_leaves_nothing() {
     for line in [
         format!("  applications    {uri}\n"),
         format!("  admin           {admin}\n"),
-        format!("  mongosh \"{uri}\" --eval 'db.tides.insertOne({{height: 3}}); db.tides.find()'\n"),
+        format!("\nmongosh \"{uri}\" --eval 'db.tides.insertOne({{height: 3}}); db.tides.find()'\n"),
     ] {
         assert!(shown.contains(&line), "{line:?} is not in {shown}");
     }
@@ -232,7 +224,7 @@ async fn what_it_shows_can_be_pasted_and_ctrl_c_leaves_nothing() {
         .unwrap()
         .1;
     let mut python = Command::new(support::python());
-    let output = run(python.args(["-c", &unindented(example)]), SCRIPT_LIMIT);
+    let output = run(python.args(["-c", example]), SCRIPT_LIMIT);
     assert!(output.status.success(), "{output:#?}");
     let mut client = Client::connect(sandbox.listen).await;
     let inserted = documents(&mut client, "tides").await;
