@@ -1,0 +1,21 @@
+//! MongoDB's official specification tests, as far as they concern a proxy.
+//!
+//! Their JSON files come with PyMongo's source distribution (`fetch`). Each module runs every file of its folder through
+//! `report`, which prints how many cases ran, or lists the file with the reason why it cannot apply to a proxy.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod connection_string;
+mod fetch;
+mod report;
+#[path = "../support/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "only the part that runs programs is needed here"
+)]
+mod support;
