@@ -117,7 +117,9 @@ impl Proxy {
             admin: None,
         };
         for (socket, options) in bound.listeners.into_iter().zip(&config.listeners) {
-            let address = local_address(&socket, options.address);
+            let address = socket
+                .local_addr()
+                .map_err(|error| Error::Start("listener", error))?;
             tracing::info!(%address, "serving clients");
             proxy.listeners.push(address);
             let socket = TcpListener::from_std(socket).map_err(|error| Error::Start("listener", error))?;
@@ -190,7 +192,8 @@ fn bind_all(config: &Config) -> Result<Bound, Error> {
     let listeners = config
         .listeners
         .iter()
-        .map(|listener| bind(listener.address))
+        .filter_map(|listener| listener.address.tcp())
+        .map(bind)
         .collect::<Result<_, _>>()?;
     let admin = config
         .admin

@@ -101,7 +101,7 @@ mod tests {
             .load()
             .unwrap();
         assert_eq!(config.listeners.len(), 1);
-        assert_eq!(config.listeners[0].address.port(), 2);
+        assert_eq!(config.listeners[0].address.tcp().unwrap().port(), 2);
         assert_eq!((config.admin, config.pool.max_size), (None, 7));
         assert_eq!(config.upstream.seeds[0].port(), 5);
     }

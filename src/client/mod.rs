@@ -10,6 +10,7 @@ mod hello;
 mod inbound;
 pub mod listener;
 mod local;
+mod options;
 mod relay;
 mod session;
 mod shared;
@@ -20,30 +21,10 @@ mod stream;
 mod testing;
 
 pub use listener::Core;
+pub use options::{ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE};
 pub use shared::Shared;
 
-use std::{net::SocketAddr, time::Duration};
-
-use crate::topology::ReadPreference;
-
-/// What a listener looks like to drivers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Presentation {
-    /// As a `mongos`: drivers take one address for the whole set and send their read preference along.
-    #[default]
-    Mongos,
-}
-
-/// One address that clients dial.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ListenerOptions {
-    /// The socket address to bind.
-    pub address: SocketAddr,
-    /// What `hello` answers.
-    pub presents_as: Presentation,
-    /// Used for reads of clients that send no read preference.
-    pub read_preference: ReadPreference,
-}
+use std::time::Duration;
 
 /// Bounds on what clients may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Limits, ListenerOptions, Presentation, Shared, session::Session};
+use super::{Limits, ListenerOptions, Shared, session::Session};
 use crate::{
     net::Socket,
     shutdown::Shutdown,
-    topology::ReadPreference,
     upstream::{self, Cluster},
 };
 
@@ -25,11 +24,7 @@ async fn a_sessions_future_stays_small() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
-    let options = ListenerOptions {
-        address,
-        presents_as: Presentation::Mongos,
-        read_preference: ReadPreference::default(),
-    };
+    let options = ListenerOptions::at(address);
     let mut session = Session::new(Socket::new(stream), address, 0, Arc::new(options), shared);
     let size = size_of::<Session>() + size_of_val(&session.serve(&shutdown));
     println!("a session's future takes {size} bytes");

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Limits, ListenerOptions, Presentation, Shared, session::Session};
+use super::{Limits, ListenerOptions, Shared, session::Session};
 use crate::{
     net::Socket,
     shutdown::Shutdown,
-    topology::ReadPreference,
     upstream::{self, Cluster},
 };
 
@@ -22,10 +21,6 @@ pub(super) async fn departed(shutdown: &Shutdown) -> Session {
     let address = listener.local_addr().unwrap();
     drop(TcpStream::connect(address).await.unwrap());
     let stream = listener.accept().await.unwrap().0;
-    let options = ListenerOptions {
-        address,
-        presents_as: Presentation::Mongos,
-        read_preference: ReadPreference::default(),
-    };
+    let options = ListenerOptions::at(address);
     Session::new(Socket::new(stream), address, 0, Arc::new(options), shared)
 }

@@ -7,7 +7,7 @@ use super::{
     reader::Section,
 };
 use crate::{
-    client::{Limits, ListenerOptions},
+    client::{Limits, ListenAddress, ListenerOptions},
     pool,
 };
 
@@ -73,7 +73,7 @@ pub(super) fn admin(section: &mut Section<'_>, address: SocketAddr, listeners: &
     }
     if let Some((listener, _)) = listeners
         .iter()
-        .find(|(listener, _)| collide(listener.address, address))
+        .find(|(listener, _)| collide(&listener.address, &address.into()))
     {
         section.mistake(
             "address",
@@ -87,10 +87,10 @@ pub(super) fn listeners(listeners: &[(ListenerOptions, Place)], report: &mut Rep
     for (index, (listener, place)) in listeners.iter().enumerate() {
         let earlier = listeners[..index]
             .iter()
-            .position(|(other, _)| collide(other.address, listener.address));
+            .position(|(other, _)| collide(&other.address, &listener.address));
         if let Some(earlier) = earlier {
             let key = format!("listener[{index}].address");
-            let (address, other) = (listener.address, listeners[earlier].0.address);
+            let (address, other) = (&listener.address, &listeners[earlier].0.address);
             report.mistake(
                 place,
                 &key,
@@ -101,7 +101,10 @@ pub(super) fn listeners(listeners: &[(ListenerOptions, Place)], report: &mut Rep
 }
 
 /// Whether both cannot be bound at once. Port 0 asks for any free port.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+fn collide(one: &ListenAddress, other: &ListenAddress) -> bool {
+    let (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) = (one, other) else {
+        return one == other;
+    };
     let overlap = one.ip() == other.ip()
         || one.is_ipv4() == other.is_ipv4() && (one.ip().is_unspecified() || other.ip().is_unspecified());
     one.port() != 0 && one.port() == other.port() && overlap

@@ -83,9 +83,9 @@ fn listener(
     }
     Some((
         ListenerOptions {
-            address,
             presents_as,
             read_preference,
+            ..ListenerOptions::at(address)
         },
         section.place_of("address").clone(),
     ))

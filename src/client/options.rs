@@ -1,0 +1,139 @@
+//! What a listener is told: where it listens, what it looks like to drivers, and what its commands reach.
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use crate::topology::{Address, ReadPreference};
+
+/// The access mode of a Unix domain socket unless told otherwise: its owner's alone.
+pub const UNIX_MODE: u32 = 0o600;
+
+/// What a listener looks like to drivers, as long as the upstream is a replica set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presentation {
+    /// As a `mongos`: drivers take one address for the whole set and send their read preference along.
+    #[default]
+    Mongos,
+    /// As the primary of the replica set, under its real name; for connection strings with `replicaSet=`.
+    ReplicaSet,
+}
+
+impl Presentation {
+    /// The name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mongos => "mongos",
+            Self::ReplicaSet => "replica_set",
+        }
+    }
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An IP address and port.
+    Tcp(SocketAddr),
+    /// The path of a Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// The IP address and port, if it is not a path.
+    #[must_use]
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for ListenAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What the commands of a listener's clients reach.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// Every node, as the command and its read preference ask.
+    #[default]
+    Cluster,
+    /// As a secondary of the set would serve them: reads go to real secondaries, writes are refused.
+    Secondaries,
+    /// This member alone, whatever the command.
+    Node(Address),
+}
+
+/// The other alias of a listener that presents itself as a replica set: beside the primary the secondary, and the other way
+/// round. Drivers find both in `hosts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Twin {
+    /// The socket address that it is bound to.
+    pub address: SocketAddr,
+    /// By which address drivers are to find it; `None` stands for `address`.
+    pub advertise: Option<Address>,
+}
+
+/// One address that clients dial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerOptions {
+    /// The address to bind.
+    pub address: ListenAddress,
+    /// The access mode of a Unix domain socket.
+    pub unix_mode: u32,
+    /// What `hello` answers.
+    pub presents_as: Presentation,
+    /// By which address drivers are to find it; `None` stands for the one that they dialled.
+    pub advertise: Option<Address>,
+    /// The other alias of the set that is presented, if there is one.
+    pub twin: Option<Twin>,
+    /// What its commands reach.
+    pub reach: Reach,
+    /// Used for reads of clients that send no read preference.
+    pub read_preference: ReadPreference,
+}
+
+impl ListenerOptions {
+    /// A listener at `address` with all defaults.
+    #[must_use]
+    pub fn at(address: impl Into<ListenAddress>) -> Self {
+        Self {
+            address: address.into(),
+            unix_mode: UNIX_MODE,
+            presents_as: Presentation::default(),
+            advertise: None,
+            twin: None,
+            reach: Reach::default(),
+            read_preference: ReadPreference::default(),
+        }
+    }
+
+    /// The alias for secondaries that is bound beside this listener, if it has one.
+    #[must_use]
+    pub fn secondary_alias(&self) -> Option<Self> {
+        let (twin, ListenAddress::Tcp(address)) = (self.twin.as_ref()?, &self.address) else {
+            return None;
+        };
+        (self.reach == Reach::Cluster).then(|| Self {
+            address: twin.address.into(),
+            advertise: twin.advertise.clone(),
+            twin: Some(Twin {
+                address: *address,
+                advertise: self.advertise.clone(),
+            }),
+            reach: Reach::Secondaries,
+            ..self.clone()
+        })
+    }
+}
