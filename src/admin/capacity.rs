@@ -50,17 +50,17 @@ pub enum CapacityError {
     Missing,
 }
 
-/// The most connections that one proxy takes from a node.
+/// The most connections that one proxy takes from a node whose pool takes up to `most`.
 #[must_use]
-pub fn per_proxy(max_size: usize) -> u64 {
-    (max_size as u64).saturating_add(MONITORING)
+pub fn per_proxy(most: usize) -> u64 {
+    (most as u64).saturating_add(MONITORING)
 }
 
-/// How many proxies with pools of `max_size` a node can serve that has `available` connections left and gives `own` of those
+/// How many proxies with pools of up to `most` connections a node can serve that has `available` connections left and gives `own` of those
 /// in use to the one that asks. Rounded down: the rest does not serve a whole proxy.
 #[must_use]
-pub fn proxies_that_fit(available: u64, own: u64, max_size: usize) -> u64 {
-    available.saturating_add(own) / per_proxy(max_size)
+pub fn proxies_that_fit(available: u64, own: u64, most: usize) -> u64 {
+    available.saturating_add(own) / per_proxy(most)
 }
 
 /// Asks a node on a clean connection.

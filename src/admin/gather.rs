@@ -11,7 +11,7 @@ use super::{
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
     readiness::{Doing, Readiness, Verdict},
     staleness::staleness_seconds,
-    status::{Buffer, Buffers, Clients, Connections, Node, Pool, Status, Topology},
+    status::{Awaits, Buffer, Buffers, Clients, Connections, Node, Pool, Status, Topology},
 };
 use crate::{
     net::Budget,
@@ -213,6 +213,11 @@ fn observe_pool(pool: &pool::Pool) -> Pool {
         connecting: counts.connecting,
         waiting: counts.waiting,
         max_size: options.max_size,
+        awaits: Awaits {
+            in_use: counts.awaiting,
+            waiting: counts.waiting_to_await,
+            max: options.max_awaiting,
+        },
         min_size: options.min_size,
         generation: counts.generation,
         opened: totals.opened.load(Relaxed),
@@ -237,8 +242,8 @@ fn connections(server: &ServerDescription, pool: &Pool, answer: Option<Answer>) 
     Connections {
         current: known.map(|counts| counts.current),
         available: known.map(|counts| counts.available),
-        per_proxy: per_proxy(pool.max_size),
-        proxies_that_fit: known.map(|counts| proxies_that_fit(counts.available, own, pool.max_size)),
+        per_proxy: per_proxy(pool.most()),
+        proxies_that_fit: known.map(|counts| proxies_that_fit(counts.available, own, pool.most())),
         age_seconds: known.and(age_seconds),
         unknown_because: counts.err(),
     }
@@ -282,7 +287,12 @@ mod tests {
         let mut server = ServerDescription::unknown("a".parse().unwrap(), None);
         let pool = Pool {
             in_use: 7,
-            max_size: 98,
+            max_size: 90,
+            awaits: Awaits {
+                in_use: 0,
+                waiting: 0,
+                max: 8,
+            },
             ..crate::admin::testing::pool()
         };
         let answer = Answer {

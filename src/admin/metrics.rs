@@ -211,8 +211,9 @@ impl Scrape {
     }
 
     fn pools(&self, page: &mut Page<'_>) -> fmt::Result {
-        let states: [(&str, Count); 3] = [
+        let states: [(&str, Count); 4] = [
             ("in_use", |pool| pool.in_use),
+            ("awaiting", |pool| pool.awaits.in_use),
             ("idle", |pool| pool.idle),
             ("connecting", |pool| pool.connecting),
         ];
@@ -233,9 +234,16 @@ impl Scrape {
         let max = self.pool(|pool| pool.max_size);
         page.gauges(
             "pool_connections_max",
-            "Most pooled connections to the node",
+            "Most pooled connections to the node that await no new documents",
             None,
             max,
+        )?;
+        let most = self.pool(|pool| pool.awaits.max);
+        page.gauges(
+            "pool_awaiting_max",
+            "Most pooled connections to the node that await new documents",
+            None,
+            most,
         )?;
         let min = self.pool(|pool| pool.min_size);
         page.gauges(
@@ -278,7 +286,14 @@ impl Scrape {
         let waiting = self.pool(|pool| pool.waiting);
         page.gauges(
             "pool_queue",
-            "Commands that wait for a connection now",
+            "Commands that wait for a connection now, and await no new documents",
+            None,
+            waiting,
+        )?;
+        let waiting = self.pool(|pool| pool.awaits.waiting);
+        page.gauges(
+            "pool_await_queue",
+            "getMores of awaiting cursors that wait for a connection now",
             None,
             waiting,
         )?;

@@ -60,6 +60,12 @@ fn it_is_well_formed_and_has_the_proxy_its_nodes_and_pools() {
         ("tidegate_node_round_trip_seconds{node=\"a:27017\"}", 0.00125),
         ("tidegate_node_staleness_seconds{node=\"b:27017\"}", 10.5),
         ("tidegate_pool_connections{node=\"c:27017\",state=\"idle\"}", 1.0),
+        (
+            "tidegate_pool_connections{node=\"c:27017\",state=\"awaiting\"}",
+            3.0,
+        ),
+        ("tidegate_pool_awaiting_max{node=\"a:27017\"}", 10.0),
+        ("tidegate_pool_await_queue{node=\"a:27017\"}", 2.0),
         ("tidegate_pool_connections_opened_total{node=\"a:27017\"}", 5.0),
         ("tidegate_pool_queue_wait_seconds_total{node=\"a:27017\"}", 0.5),
     ] {

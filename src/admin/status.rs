@@ -88,16 +88,18 @@ pub struct Node {
 /// One node's pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pool {
-    /// Connections that commands use now.
+    /// Connections that commands use now, those that await new documents left out.
     pub in_use: usize,
     /// Connections that are free.
     pub idle: usize,
     /// Connections that are being made.
     pub connecting: usize,
-    /// Commands that wait for a connection now.
+    /// Commands that wait for a connection now, those that await new documents left out.
     pub waiting: usize,
     /// Most connections (`[pool] max_size`).
     pub max_size: usize,
+    /// The share of `getMore`s that await new documents.
+    pub awaits: Awaits,
     /// Connections kept warm (`[pool] min_size`).
     pub min_size: usize,
     /// How often the pool was cleared because the node failed.
@@ -118,11 +120,28 @@ pub struct Pool {
     pub wait_timeouts: u64,
 }
 
+/// The share of one node's pool that is lent to `getMore`s of change streams and tailable cursors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Awaits {
+    /// Connections on which new documents are awaited now.
+    pub in_use: usize,
+    /// `getMore`s that wait for such a connection now.
+    pub waiting: usize,
+    /// Most connections beyond `max_size` (`[pool] max_awaiting`).
+    pub max: usize,
+}
+
 impl Pool {
     /// Connections that the node counts: in use and idle.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.in_use + self.idle
+        self.in_use + self.awaits.in_use + self.idle
+    }
+
+    /// Most connections that the node may count.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.max_size.saturating_add(self.awaits.max)
     }
 }
 
@@ -133,7 +152,7 @@ pub struct Connections {
     pub current: Option<u64>,
     /// Connections that it could still take.
     pub available: Option<u64>,
-    /// The most that a proxy of this configuration takes: `max_size` and two for monitoring.
+    /// The most that a proxy of this configuration takes: `max_size`, `max_awaiting`, and two for monitoring.
     pub per_proxy: u64,
     /// How many such proxies the node could serve, this one counted, if all else that is connected stays.
     pub proxies_that_fit: Option<u64>,

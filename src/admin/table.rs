@@ -2,15 +2,16 @@
 
 use std::{fmt::Write, time::Duration};
 
-use super::status::{Node, Status};
+use super::status::{Awaits, Node, Status};
 
 /// The counters that tell whether something is wrong, in the order of a command's life. Those that are zero are left out.
-const COUNTERS: [&str; 14] = [
+const COUNTERS: [&str; 15] = [
     "commands",
     "commands_local",
     "commands_refused",
     "commands_failed",
     "commands_overloaded",
+    "awaits_unserved",
     "commands_sent_again",
     "node_errors",
     "selection_waits",
@@ -88,6 +89,7 @@ fn body(status: &Status, text: &mut String) -> std::fmt::Result {
         "IDLE",
         "WAITING",
         "MAX",
+        "AWAITING",
         "OPENED",
         "FAILED",
         "AVG WAIT ms",
@@ -137,6 +139,7 @@ fn pool_row(node: &Node) -> Vec<String> {
         pool.idle.to_string(),
         pool.waiting.to_string(),
         pool.max_size.to_string(),
+        awaiting(&pool.awaits),
         pool.opened.to_string(),
         pool.connect_failures.to_string(),
         number(pool.average_wait_ms),
@@ -148,6 +151,15 @@ fn pool_row(node: &Node) -> Vec<String> {
             .proxies_that_fit
             .map_or("-".to_owned(), |count| count.to_string()),
     ]
+}
+
+/// Awaits that have a connection, those that wait for one, and the bound: `3+2/100`.
+fn awaiting(awaits: &Awaits) -> String {
+    let waiting = match awaits.waiting {
+        0 => String::new(),
+        waiting => format!("+{waiting}"),
+    };
+    format!("{}{waiting}/{}", awaits.in_use, awaits.max)
 }
 
 fn number(value: Option<f64>) -> String {
@@ -212,10 +224,10 @@ b:27017  secondary     1.2       10.5            0.5  dc=east
 c:27017  unknown         -          -              -  dc=east
 c:27017: cannot connect: refused
 
-POOL     IN USE  IDLE  WAITING  MAX  OPENED  FAILED  AVG WAIT ms  TIMEOUTS  FREE ON NODE  PROXIES THAT FIT
-a:27017       0     1        0  100       5       3        125.0         1           815                 8
-b:27017       0     1        0  100       5       3        125.0         1           815                 8
-c:27017       0     1        0  100       5       3        125.0         1             -                 -
+POOL     IN USE  IDLE  WAITING  MAX  AWAITING  OPENED  FAILED  AVG WAIT ms  TIMEOUTS  FREE ON NODE  PROXIES THAT FIT
+a:27017       0     1        0   90  3+2/10         5       3        125.0         1           815                 8
+b:27017       0     1        0   90  3+2/10         5       3        125.0         1           815                 8
+c:27017       0     1        0   90  3+2/10         5       3        125.0         1             -                 -
 
 commands             1234
 commands_failed      2

@@ -1,15 +1,20 @@
 //! A status to render, for the tests of this module.
 
-use super::status::{Buffer, Buffers, Clients, Connections, Node, Pool, Status, Topology};
+use super::status::{Awaits, Buffer, Buffers, Clients, Connections, Node, Pool, Status, Topology};
 
-/// A pool of a hundred with one idle connection.
+/// A pool of up to a hundred, ten of them for awaits, with one idle connection.
 pub(super) fn pool() -> Pool {
     Pool {
         in_use: 0,
         idle: 1,
         connecting: 0,
         waiting: 0,
-        max_size: 100,
+        max_size: 90,
+        awaits: Awaits {
+            in_use: 3,
+            waiting: 2,
+            max: 10,
+        },
         min_size: 0,
         generation: 2,
         opened: 5,

@@ -238,13 +238,14 @@ impl Found {
     /// A pool that cannot fill itself is a mistake that shows only under load.
     fn room_warning(&self, address: &Address, pool: &pool::Options) -> Option<String> {
         let connections = self.told.get(address)?.connections.as_ref().ok()?;
-        let (needed, available) = (per_proxy(pool.max_size), connections.available + ASKING);
+        let (needed, available) = (per_proxy(pool.most()), connections.available + ASKING);
         (needed > available).then(|| {
             format!(
-                "warning: {address} has {available} connections left, and a proxy may take {needed} ([pool] max_size {} \
-                 and {} for monitoring): lower max_size, or raise the node's net.maxIncomingConnections or its limit \
+                "warning: {address} has {available} connections left, and a proxy may take {needed} ([pool] max_size {}, \
+                 max_awaiting {}, and {} for monitoring): lower max_size or max_awaiting, or raise the node's net.maxIncomingConnections or its limit \
                  on open files",
                 pool.max_size,
+                pool.max_awaiting,
                 capacity::MONITORING
             )
         })
@@ -255,8 +256,8 @@ impl Found {
 fn room(connections: &Result<NodeConnections, String>, pool: &pool::Options) -> String {
     match connections {
         Ok(NodeConnections { current, available }) => {
-            let fit = proxies_that_fit(*available, ASKING, pool.max_size);
-            let each = per_proxy(pool.max_size);
+            let fit = proxies_that_fit(*available, ASKING, pool.most());
+            let each = per_proxy(pool.most());
             format!(
                 "{current} connections, {available} left: enough for {fit} more proxies of up to {each} each"
             )
@@ -312,17 +313,17 @@ mod tests {
         let mut found = Found::new(&options(&["a:1"], None));
         found.take_in(
             member("a:1", "rs", doc! { "isWritablePrimary": true }),
-            told(1019),
+            told(2019),
         );
         found.take_in(member("b:1", "rs", doc! { "secondary": true }), told(50));
         let lines = report(&found).unwrap();
         assert_eq!(
             lines[0],
-            "node a:1: RSPrimary, MongoDB 6.0.5, RTT 0.5 ms, 10 connections, 1019 left: enough for 10 more proxies of up to 102 each"
+            "node a:1: RSPrimary, MongoDB 6.0.5, RTT 0.5 ms, 10 connections, 2019 left: enough for 10 more proxies of up to 202 each"
         );
         assert!(lines[1].contains("enough for 0 more proxies"), "{}", lines[1]);
         assert!(
-            lines[2].starts_with("warning: b:1 has 51 connections left, and a proxy may take 102"),
+            lines[2].starts_with("warning: b:1 has 51 connections left, and a proxy may take 202"),
             "{}",
             lines[2]
         );

@@ -64,7 +64,7 @@ fn warn_of_files(needed: u64, hard: u64) {
     if needed > hard {
         complain(format_args!(
             "warning: up to {needed} files may be open at once, and the hard limit is {hard}: \
-             lower max_clients or max_size, or raise the limit (ulimit -Hn)"
+             lower max_clients, max_size or max_awaiting, or raise the limit (ulimit -Hn)"
         ));
     }
 }
@@ -87,12 +87,13 @@ fn summary(config: &Config, needed: u64, hard: u64) -> Vec<String> {
     } else {
         set
     };
-    let most = pool.max_size.saturating_mul(seeds.len());
+    let most = pool.most().saturating_mul(seeds.len());
     let mut lines = vec![
         format!("nodes      {} ({kind})", seeds.join(", ")),
         format!(
-            "pools      {} to {} connections per node, {most} over the nodes named; {} connecting at once per node",
-            pool.min_size, pool.max_size, pool.max_connecting
+            "pools      {} to {} connections per node and up to {} that await new documents, {most} over the nodes named; \
+             {} connecting at once per node",
+            pool.min_size, pool.max_size, pool.max_awaiting, pool.max_connecting
         ),
     ];
     for listener in &config.listeners {
@@ -139,7 +140,7 @@ mod tests {
         let lines = summary(&config, 10_232, u64::MAX).join("\n");
         for part in [
             "a:27017, b:27019 (replica set rs0)",
-            "5 to 50 connections per node, 100 over",
+            "5 to 50 connections per node and up to 100 that await new documents, 300 over",
             "127.0.0.1:27018 as mongos, readPreference=nearest",
             "up to 10000; 512MiB",
             "admin      off",

@@ -38,7 +38,7 @@ pub(super) fn file_limit() -> (u64, u64) {
 /// The most files that this configuration can have open with so many data-bearing nodes; at least those that it names.
 pub(super) fn files_needed(config: &Config, nodes: usize) -> u64 {
     let nodes = nodes.max(config.upstream.seeds.len()) as u64;
-    let connections = (config.pool.max_size as u64).saturating_add(MONITORING);
+    let connections = (config.pool.most() as u64).saturating_add(MONITORING);
     let per_node = connections.saturating_mul(FILES_PER_CONNECTION);
     (config.limits.max_clients as u64)
         .saturating_add(nodes.saturating_mul(per_node))
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn clients_count_once_and_connections_to_nodes_twice() {
-        let text = "[upstream]\nuri = 'mongodb://a,b,c'\n[pool]\nmax_size = 50\n[limits]\nmax_clients = 1000";
+        let text = "[upstream]\nuri = 'mongodb://a,b,c'\n[pool]\nmax_size = 30\nmax_awaiting = 20\n[limits]\nmax_clients = 1000";
         let config = Loader::new().text(Path::new("a.toml"), text).load().unwrap();
         assert_eq!(files_needed(&config, 0), 1000 + 3 * 52 * 2 + 128);
         assert_eq!(files_needed(&config, 5), 1000 + 5 * 52 * 2 + 128);

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     attend::{IfGone, attend},
+    awaits,
     session::Session,
 };
 use crate::{
@@ -168,7 +169,7 @@ impl Session {
         patience: Patience,
     ) -> Result<Result<Lease, CheckOutError>, NoNode> {
         self.counters().pool_waits.one();
-        let wait = pool.wait(self.core, patience.max_time_left());
+        let wait = pool.wait(self.core, awaits::share(request), patience.max_time_left());
         attend(&mut self.client, if_gone(request), pin!(wait))
             .await
             .map_err(|_| NoNode::Gone)

@@ -4,7 +4,7 @@
 //! its own, and boxed, so that the future of an idle or ordinary session stays small.
 
 use super::{
-    abandon,
+    abandon, awaits,
     choose::{Chosen, NoNode, Patience},
     fan_out,
     inbound::{self, Inbound, Received, ReplyForm},
@@ -63,7 +63,7 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         }
         Route::KillCursors => return Box::pin(fan_out::kill_cursors(session, inbound, patience)).await,
         Route::AllNodes => return Box::pin(fan_out::all_nodes(session, inbound, patience)).await,
-        Route::Cursor(id) => match pinned(session, id) {
+        Route::Cursor(id) => match awaits::pinned(session, &mut inbound.request, id) {
             Some(node) => attempt(session, &mut inbound, &node, patience).await,
             None => Box::pin(fan_out::find_cursor(session, &mut inbound, id, patience)).await,
         },
@@ -126,11 +126,6 @@ fn route(session: &Session, inbound: &Inbound) -> Result<Route, ErrorReply> {
     )
 }
 
-fn pinned(session: &Session, cursor: i64) -> Option<Chosen> {
-    let address = session.shared.pins.get(cursor, std::time::Instant::now())?;
-    session.node(&address)
-}
-
 /// One attempt on one node: a connection, the request as this node needs it, the reply.
 pub(super) async fn attempt(
     session: &mut Session,
@@ -138,7 +133,10 @@ pub(super) async fn attempt(
     node: &Chosen,
     patience: Patience,
 ) -> Attempt {
-    let mut lease = match node.pool.try_check_out(session.core) {
+    let mut lease = match node
+        .pool
+        .try_check_out(session.core, awaits::share(&inbound.request))
+    {
         Some(lease) => lease,
         None => match Box::pin(wait_for_connection(session, inbound, node, patience)).await {
             Ok(lease) => lease,
@@ -287,6 +285,10 @@ pub(super) async fn tell(
             error
         }
         Attempt::NoConnection(error) => {
+            if let Some(reply) = awaits::nothing_new(session, &error, inbound) {
+                counters.awaits_unserved.one();
+                return answer(session, &reply, inbound).await;
+            }
             let overloaded = matches!(error, CheckOutError::Timeout { .. });
             if overloaded {
                 counters.commands_overloaded.one()
@@ -302,7 +304,12 @@ pub(super) async fn tell(
         }
     };
     tracing::debug!(peer = %session.peer, error = error.message(), "command failed");
-    match inbound::encode(&error.to_document(), inbound.reply_to)? {
+    answer(session, &error.to_document(), inbound).await
+}
+
+/// Gives the client a reply of Tidegate's own.
+async fn answer(session: &mut Session, reply: &bson::RawDocument, inbound: &Inbound) -> Result<(), End> {
+    match inbound::encode(reply, inbound.reply_to)? {
         Some(reply) => session.answer(reply).await,
         None => Ok(()),
     }
@@ -319,8 +326,5 @@ fn failed_message(failure: &Failure, request: &Request, message: &[u8]) -> Strin
 /// Answers a command that cannot be routed.
 async fn refuse(session: &mut Session, error: &ErrorReply, inbound: &Inbound) -> Result<(), End> {
     session.counters().commands_refused.one();
-    match inbound::encode(&error.to_document(), inbound.reply_to)? {
-        Some(reply) => session.answer(reply).await,
-        None => Ok(()),
-    }
+    answer(session, &error.to_document(), inbound).await
 }

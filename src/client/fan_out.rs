@@ -17,6 +17,7 @@ use super::{
 use crate::{
     command::{ErrorReply, Reply, state_change},
     failover::Sent,
+    pool::Share,
     routing::Route,
     upstream::Incoming,
     wire::RawDoc,
@@ -236,7 +237,11 @@ fn by_node(session: &Session, ids: &[i64], everywhere: &[Chosen]) -> Vec<(Chosen
         everywhere.iter().map(|node| (node.clone(), Vec::new())).collect();
     for id in ids {
         let known = session.shared.pins.get(*id, Instant::now());
-        let is_known_here = |node: &Chosen| known.as_ref() == Some(node.pool.address());
+        let is_known_here = |node: &Chosen| {
+            known
+                .as_ref()
+                .is_some_and(|known| known.node == *node.pool.address())
+        };
         let anywhere = !everywhere.iter().any(is_known_here);
         for (node, part) in &mut parts {
             if anywhere || is_known_here(node) {
@@ -254,10 +259,12 @@ async fn run_on(
     body: &Document,
     patience: Patience,
 ) -> Result<Document, String> {
-    let mut lease = match node.pool.try_check_out(session.core) {
+    let mut lease = match node.pool.try_check_out(session.core, Share::Ordinary) {
         Some(lease) => lease,
         None => {
-            let wait = node.pool.wait(session.core, patience.max_time_left());
+            let wait = node
+                .pool
+                .wait(session.core, Share::Ordinary, patience.max_time_left());
             wait.await.map_err(|error| error.to_string())?
         }
     };

@@ -3,6 +3,7 @@
 mod abandon;
 mod admission;
 mod attend;
+mod awaits;
 mod choose;
 mod exchange;
 mod fan_out;

@@ -18,6 +18,7 @@ use crate::{
     command::{Reply, Request, state_change},
     net::budget::{SMALL, transfer_time},
     pool::Lease,
+    routing::Pinned,
     topology::Address,
     upstream::{Failure, Incoming, Reason},
     wire::{Frame, OpCode, RawDoc, WireError, legacy_translate, op_msg},
@@ -202,15 +203,17 @@ fn masked(frame: &Frame) -> Option<state_change::Masked> {
 /// Keeps the pins true: a reply opens a cursor, goes on with one, or ends it.
 pub(super) fn remember(session: &Session, reply: &Reply, node: &Address, request: &Request) {
     let pins = &session.shared.pins;
+    let pinned = || Pinned {
+        node: node.clone(),
+        awaits: request.awaits || reply.resumable,
+    };
     match (request.cursor_id, reply.cursor_id) {
         (Some(old), Some(0)) => pins.remove(old),
         (Some(old), Some(id)) if (old != id || pins.get(id, Instant::now()).is_none()) => {
-            pins.insert(id, node.clone(), Instant::now());
+            pins.insert(id, pinned(), Instant::now());
         }
         (Some(old), None) if reply.code == 43 => pins.remove(old),
-        (None, Some(id)) if id != 0 && request.may_have_cursor() => {
-            pins.insert(id, node.clone(), Instant::now())
-        }
+        (None, Some(id)) if id != 0 && request.may_have_cursor() => pins.insert(id, pinned(), Instant::now()),
         _ => {}
     }
 }

@@ -70,7 +70,7 @@ async fn a_write_whose_client_left_reaches_a_slow_node_whole() {
     let mut session = testing::departed(&shutdown).await;
     let (mut frame, request) = large_insert();
 
-    let mut lease = pool.wait(0, None).await.unwrap();
+    let mut lease = pool.wait(0, pool::Share::Ordinary, None).await.unwrap();
     let outcome = ask(&mut session, &mut lease, &mut frame, &request).await;
     assert!(outcome.is_err(), "this node never answers");
     drop(lease);

@@ -11,6 +11,8 @@ pub struct Reply {
     pub code: i32,
     /// `cursor.id`, if the reply has a cursor; 0 when it is exhausted.
     pub cursor_id: Option<i64>,
+    /// The cursor tells where to resume it, as change streams do: it waits for new documents.
+    pub resumable: bool,
     /// Whether an error stands at any level: the command's, a `writeConcernError`, or `writeErrors`.
     pub has_error: bool,
 }
@@ -27,7 +29,7 @@ impl Reply {
             match element.key {
                 b"ok" => reply.ok = element.as_bool() == Some(true),
                 b"code" => reply.code = element.as_i64().unwrap_or_default() as i32,
-                b"cursor" => reply.cursor_id = cursor_id(&element)?,
+                b"cursor" => reply.note_cursor(&element)?,
                 b"writeConcernError" | b"writeErrors" => reply.has_error = true,
                 _ => {}
             }
@@ -35,12 +37,21 @@ impl Reply {
         reply.has_error |= !reply.ok;
         Ok(reply)
     }
-}
 
-fn cursor_id(cursor: &Element<'_>) -> Result<Option<i64>, WireError> {
-    match cursor.as_doc() {
-        Some(cursor) => Ok(cursor.get("id")?.and_then(|id| id.as_i64())),
-        None => Ok(None),
+    /// Walks to the id, before which a server puts the resume token.
+    fn note_cursor(&mut self, cursor: &Element<'_>) -> Result<(), WireError> {
+        for field in cursor.as_doc().into_iter().flatten() {
+            let field = field?;
+            match field.key {
+                b"id" => {
+                    self.cursor_id = field.as_i64();
+                    break;
+                }
+                b"postBatchResumeToken" => self.resumable = true,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -87,10 +98,18 @@ mod tests {
                     ok,
                     code,
                     cursor_id,
+                    resumable: false,
                     has_error
                 },
                 "{reply}"
             );
         }
+    }
+
+    #[test]
+    fn a_resume_token_tells_a_change_stream() {
+        let cursor = doc! {"nextBatch": [], "postBatchResumeToken": {"_data": "00"}, "id": 9i64, "ns": "d.c"};
+        let reply = peek(&doc! {"cursor": cursor, "ok": 1.0});
+        assert_eq!((reply.cursor_id, reply.resumable), (Some(9), true));
     }
 }

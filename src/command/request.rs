@@ -80,6 +80,9 @@ pub struct Request {
     pub has_api_version: bool,
     /// `readConcern.level` is `linearizable`, which only a primary can serve.
     pub linearizable: bool,
+    /// The cursor that it opens or goes on with waits for new documents: a tailable one with `awaitData`, or a change stream.
+    /// Of a `getMore` that says nothing itself (no `maxTimeMS`) the cursor's pin may know.
+    pub awaits: bool,
 }
 
 impl Request {
@@ -123,6 +126,7 @@ impl Request {
             writes: false,
             has_api_version: false,
             linearizable: false,
+            awaits: false,
         };
         let mut has_db = false;
         for element in elements {
@@ -164,9 +168,15 @@ impl Request {
                         span: Span::of_value(at, element),
                         millis,
                     });
+                // Servers take it from awaiting cursors only (`getMore`, "maxTimeMS").
+                self.awaits |= self.cursor_id.is_some();
             }
+            b"awaitData" => self.awaits |= element.as_bool() == Some(true),
             b"readConcern" => self.linearizable = is_linearizable(element),
-            b"pipeline" => self.writes |= last_stage_writes(element),
+            b"pipeline" => {
+                self.writes |= last_stage_writes(element);
+                self.awaits |= opens_change_stream(element);
+            }
             b"out" => self.writes |= self.is(b"mapReduce") && !is_inline(element),
             _ => {}
         }
@@ -242,6 +252,13 @@ fn last_stage_writes(pipeline: &Element<'_>) -> bool {
     let last = pipeline.as_array().and_then(|stages| stages.iter().last()?.ok());
     let field = last.and_then(|last| last.as_doc()?.iter().next()?.ok());
     field.is_some_and(|field| matches!(field.key, b"$out" | b"$merge"))
+}
+
+/// Whether a pipeline begins with `$changeStream`, the only place where it may stand.
+fn opens_change_stream(pipeline: &Element<'_>) -> bool {
+    let first = pipeline.as_array().and_then(|stages| stages.iter().next()?.ok());
+    let field = first.and_then(|first| first.as_doc()?.iter().next()?.ok());
+    field.is_some_and(|field| field.key == b"$changeStream")
 }
 
 /// Whether the `out` of a `mapReduce` returns the result instead of writing it.
@@ -323,6 +340,34 @@ mod tests {
         ];
         for (body, writes) in table {
             assert_eq!(peek(&body).unwrap().writes, writes, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_new_documents_is_told_from_what_ends_by_itself() {
+        let table = [
+            (
+                doc! {"find": "c", "tailable": true, "awaitData": true, "$db": "d"},
+                true,
+            ),
+            (doc! {"find": "c", "tailable": true, "$db": "d"}, false),
+            (
+                doc! {"aggregate": 1, "pipeline": [{"$changeStream": {}}, {"$match": {}}], "$db": "d"},
+                true,
+            ),
+            (
+                doc! {"aggregate": 1, "pipeline": [{"$match": {"$changeStream": 1}}], "$db": "d"},
+                false,
+            ),
+            (
+                doc! {"getMore": 7i64, "collection": "c", "maxTimeMS": 500, "$db": "d"},
+                true,
+            ),
+            (doc! {"getMore": 7i64, "collection": "c", "$db": "d"}, false),
+            (doc! {"find": "c", "maxTimeMS": 500, "$db": "d"}, false),
+        ];
+        for (body, awaits) in table {
+            assert_eq!(peek(&body).unwrap().awaits, awaits, "{body}");
         }
     }
 

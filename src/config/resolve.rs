@@ -173,6 +173,7 @@ fn pool_section(root: &mut Table, connection: &Connection, report: &mut Report) 
             1..=MOST_CONNECTIONS,
             max_pool_size.unwrap_or(default.max_size),
         ),
+        max_awaiting: section.count("max_awaiting", 0..=MOST_CONNECTIONS, default.max_awaiting),
         min_size: section.count(
             "min_size",
             0..=MOST_CONNECTIONS,

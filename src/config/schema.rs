@@ -26,6 +26,7 @@ pub(super) const SECTIONS: &[Section] = &[
         repeated: false,
         keys: &[
             "max_size",
+            "max_awaiting",
             "min_size",
             "max_connecting",
             "wait_timeout",

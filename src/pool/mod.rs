@@ -1,12 +1,17 @@
 //! Pooled connections to one node: a state machine without IO, and the thin shell that waits and connects.
 
 mod allowance;
+mod error;
+mod idle;
 mod lease;
+mod share;
 mod shell;
 pub mod state;
 
+pub use error::CheckOutError;
 pub use lease::Lease;
-pub use shell::{CheckOutError, Pool, Totals};
+pub use share::Share;
+pub use shell::{Pool, Totals};
 pub use state::Counts;
 
 use std::time::Duration;
@@ -21,8 +26,10 @@ pub enum Identity {
 /// Bounds of one node's pool, over all identities and cores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Most connections to one node, in use and idle together.
+    /// Most connections to one node that ordinary commands hold.
     pub max_size: usize,
+    /// Most connections to one node beyond those that awaiting `getMore`s hold; 0 lets them draw on `max_size`.
+    pub max_awaiting: usize,
     /// Connections kept warm.
     pub min_size: usize,
     /// Most connections being established at once.
@@ -35,10 +42,19 @@ pub struct Options {
     pub max_lifetime: Option<Duration>,
 }
 
+impl Options {
+    /// Most connections to one node, in use and idle, for whatever.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.max_size.saturating_add(self.max_awaiting)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             max_size: 100,
+            max_awaiting: 100,
             min_size: 0,
             max_connecting: 2,
             wait_timeout: Duration::from_secs(10),

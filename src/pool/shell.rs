@@ -13,13 +13,15 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     Identity, Options,
     allowance::Allowance,
+    error::CheckOutError,
     lease::Lease,
-    state::{Counts, Placed, Pooled, State, lifetime},
+    share::Share,
+    state::{Counts, Making, Placed, Pooled, State, lifetime},
 };
 use crate::{
     shutdown::Shutdown,
     topology::Address,
-    upstream::{self, Connection, Failure, Interrupter, NodeResource, Opened},
+    upstream::{self, Connection, Interrupter, NodeResource, Opened},
 };
 
 /// Connections that may be closed under abandoned commands, per second.
@@ -28,44 +30,6 @@ const ABANDON_BURST: u32 = 16;
 const MAINTENANCE: Duration = Duration::from_secs(1);
 
 type Outcome = Result<Lease, CheckOutError>;
-
-/// Why no connection could be had. Nothing was sent in any of these cases.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckOutError {
-    /// All connections stayed in use.
-    #[error(
-        "no free connection to {node} within {waited:?} ({in_use} of {max_size} in use, {waiting} waiting)"
-    )]
-    Timeout {
-        /// The node.
-        node: Address,
-        /// How long was waited.
-        waited: Duration,
-        /// Connections in use at the end.
-        in_use: usize,
-        /// The bound.
-        max_size: usize,
-        /// Others that wait still.
-        waiting: usize,
-    },
-    /// A connection could not be made.
-    #[error("{node}: {failure}")]
-    Connect {
-        /// The node.
-        node: Address,
-        /// Why.
-        failure: Failure,
-    },
-    /// The node failed or left while its connection was waited for.
-    #[error("{node} became unusable: {reason}")]
-    Cleared {
-        /// The node.
-        node: Address,
-        /// Why.
-        reason: String,
-    },
-}
 
 /// The pool of one node.
 #[derive(Debug)]
@@ -148,9 +112,9 @@ impl Pool {
     }
 
     /// Lends an idle connection, if there is one that the node has not closed meanwhile.
-    pub fn try_check_out(self: &Arc<Self>, core: usize) -> Option<Lease> {
+    pub fn try_check_out(self: &Arc<Self>, core: usize, share: Share) -> Option<Lease> {
         loop {
-            let pooled = self.lock().check_out(Identity::Service, core)?;
+            let pooled = self.lock().check_out(Identity::Service, core, share)?;
             if pooled.connection.is_stale() {
                 self.close_lent(pooled);
             } else {
@@ -164,7 +128,7 @@ impl Pool {
     ///
     /// # Errors
     /// When none can be had; nothing was sent.
-    pub async fn wait(self: &Arc<Self>, core: usize, limit: Option<Duration>) -> Outcome {
+    pub async fn wait(self: &Arc<Self>, core: usize, share: Share, limit: Option<Duration>) -> Outcome {
         let (ticket, receiver) = loop {
             let (sender, receiver) = oneshot::channel();
             let looked = {
@@ -173,7 +137,7 @@ impl Pool {
                     drop(state);
                     return Err(self.cleared("it left the replica set"));
                 }
-                state.check_out_or_wait(Identity::Service, core, sender)
+                state.check_out_or_wait(Identity::Service, core, share, sender)
             };
             match looked {
                 Ok(pooled) if pooled.connection.is_stale() => self.close_lent(pooled),
@@ -182,7 +146,7 @@ impl Pool {
             }
         };
         let wait_timeout = self.options().wait_timeout;
-        let _place = Place::new(self, ticket);
+        let _place = Place::new(self, ticket, share);
         self.connect_if_wanted(core, false);
         let started = Instant::now();
         let limit = limit.map_or(wait_timeout, |limit| limit.min(wait_timeout));
@@ -196,15 +160,31 @@ impl Pool {
             Ok(Err(_)) => Err(self.cleared("its pool is closed")),
             Err(_) => {
                 self.totals.wait_timeouts.fetch_add(1, Relaxed);
-                let counts = self.counts();
-                Err(CheckOutError::Timeout {
-                    node: self.address.clone(),
-                    waited: limit,
-                    in_use: counts.in_use,
-                    max_size: self.options().max_size,
-                    waiting: counts.waiting.saturating_sub(1),
-                })
+                Err(self.timed_out(share, limit))
             }
+        }
+    }
+
+    fn timed_out(&self, share: Share, waited: Duration) -> CheckOutError {
+        let (counts, options) = (self.counts(), self.options());
+        let (in_use, bound, waiting) = match share {
+            Share::Awaiting if options.max_awaiting > 0 => (
+                counts.awaiting,
+                format!("max_awaiting = {}", options.max_awaiting),
+                counts.waiting_to_await,
+            ),
+            _ => (
+                counts.in_use,
+                format!("max_size = {}", options.max_size),
+                counts.waiting,
+            ),
+        };
+        CheckOutError::Timeout {
+            node: self.address.clone(),
+            waited,
+            in_use,
+            bound,
+            waiting: waiting.saturating_sub(1),
         }
     }
 
@@ -217,7 +197,7 @@ impl Pool {
     }
 
     pub(super) fn take_back(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.in_flight.fetch_sub(weight(pooled.share), Relaxed);
         if pooled.connection.is_clean() {
             self.place(pooled);
         } else {
@@ -226,7 +206,7 @@ impl Pool {
     }
 
     fn lend(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) -> Lease {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(weight(pooled.share), Relaxed);
         Lease::new(pooled, Arc::clone(self))
     }
 
@@ -241,38 +221,48 @@ impl Pool {
             Placed::Idle => {}
             Placed::Waiter(waiter, pooled) => drop(waiter.send(Ok(self.lend(pooled)))),
             Placed::Unwanted(pooled) => {
-                self.totals.closed.fetch_add(1, Relaxed);
-                let core = pooled.core;
-                drop(pooled);
-                self.connect_if_wanted(core, false);
+                self.closed(pooled);
             }
         }
     }
 
     fn close_lent(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
-        self.lock().discard();
-        self.totals.closed.fetch_add(1, Relaxed);
+        self.lock().discard(pooled.share);
+        self.closed(pooled);
+    }
+
+    /// Closes a connection that is no longer counted, and lets those who waited for the room in its share have it.
+    fn closed(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
         let core = pooled.core;
-        drop(pooled);
+        let mut closed = vec![pooled];
+        loop {
+            let served = self
+                .lock()
+                .serve_idle(|connection| connection.is_stale(), &mut closed);
+            let Some((waiter, pooled)) = served else { break };
+            drop(waiter.send(Ok(self.lend(pooled))));
+        }
+        self.totals.closed.fetch_add(closed.len() as u64, Relaxed);
+        drop(closed);
         self.connect_if_wanted(core, false);
     }
 
     fn connect_if_wanted(self: &Arc<Self>, core: usize, keep_warm: bool) {
-        while let Some(generation) = self.begin_connect(keep_warm) {
+        while let Some(making) = self.begin_connect(keep_warm) {
             let pool = Arc::clone(self);
             let task = self.stopped.clone();
             if let Some(runtime) = self.cores.get(core).or(self.cores.first()) {
                 let _entered = runtime.enter();
-                task.spawn("connect", async move { pool.connect(generation, core).await });
+                task.spawn("connect", async move { pool.connect(making, core).await });
             }
         }
     }
 
-    fn begin_connect(&self, keep_warm: bool) -> Option<u64> {
+    fn begin_connect(&self, keep_warm: bool) -> Option<Making> {
         self.lock().begin_connect(keep_warm)
     }
 
-    async fn connect(self: Arc<Self>, generation: u64, core: usize) {
+    async fn connect(self: Arc<Self>, making: Making, core: usize) {
         let connected = upstream::connect(&self.address, &self.upstream).await;
         // A node that refused is asked again for those who wait; what is kept warm waits for the next round of upkeep.
         let keep_warm = connected.is_ok() && self.up.load(Relaxed);
@@ -292,8 +282,9 @@ impl Pool {
                     connection,
                     identity: Identity::Service,
                     core,
-                    generation,
+                    generation: making.generation,
                     expires,
+                    share: making.share,
                 };
                 let placed = self.lock().connected(pooled, Instant::now());
                 self.settle(placed);
@@ -301,7 +292,7 @@ impl Pool {
             Err(failure) => {
                 self.totals.connect_failures.fetch_add(1, Relaxed);
                 tracing::debug!(node = %self.address, error = %failure, "connection not made");
-                let told = self.lock().connect_failed();
+                let told = self.lock().connect_failed(making.share);
                 if let Some(waiter) = told {
                     let error = CheckOutError::Connect {
                         node: self.address.clone(),
@@ -381,23 +372,30 @@ impl NodeResource for Pool {
     }
 }
 
+/// What a command on this share adds to a node's load. One that awaits new documents costs the node next to nothing.
+fn weight(share: Share) -> usize {
+    usize::from(share == Share::Ordinary)
+}
+
 /// A place in the queue; left on drop. It counts as an operation in flight: by its connections alone, a node that has
 /// stopped to answer would look like the idlest of all.
 struct Place<'a> {
     pool: &'a Pool,
     ticket: u64,
+    weight: usize,
 }
 
 impl<'a> Place<'a> {
-    fn new(pool: &'a Pool, ticket: u64) -> Self {
-        pool.in_flight.fetch_add(1, Relaxed);
-        Self { pool, ticket }
+    fn new(pool: &'a Pool, ticket: u64, share: Share) -> Self {
+        let weight = weight(share);
+        pool.in_flight.fetch_add(weight, Relaxed);
+        Self { pool, ticket, weight }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.pool.in_flight.fetch_sub(1, Relaxed);
+        self.pool.in_flight.fetch_sub(self.weight, Relaxed);
         self.pool.lock().leave(self.ticket);
     }
 }

@@ -30,7 +30,7 @@ async fn a_node_that_refuses_is_not_hammered_to_keep_connections_warm() {
         ..Options::default()
     };
     let (pool, shutdown) = pool(refusing().await, options);
-    let error = pool.wait(0, None).await.unwrap_err();
+    let error = pool.wait(0, Share::Ordinary, None).await.unwrap_err();
     assert!(matches!(error, CheckOutError::Connect { .. }), "{error}");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let failures = pool.totals.connect_failures.load(Relaxed);
@@ -50,7 +50,7 @@ async fn commands_that_wait_for_a_connection_count_as_load() {
     let (_listener, address) = silent().await;
     let (pool, shutdown) = pool(address, Options::default());
     let waiting = Arc::clone(&pool);
-    let waiting = tokio::spawn(async move { waiting.wait(0, None).await.map(drop) });
+    let waiting = tokio::spawn(async move { waiting.wait(0, Share::Ordinary, None).await.map(drop) });
     tokio::task::yield_now().await;
     assert_eq!(pool.load(), 1, "else a node that answers nobody looks idle");
     waiting.abort();
@@ -64,7 +64,7 @@ async fn a_retired_pool_turns_commands_away_at_once() {
     let (_listener, address) = silent().await;
     let (pool, shutdown) = pool(address, Options::default());
     pool.retired();
-    let outcome = tokio::time::timeout(Duration::from_secs(2), pool.wait(0, None)).await;
+    let outcome = tokio::time::timeout(Duration::from_secs(2), pool.wait(0, Share::Ordinary, None)).await;
     let error = outcome.expect("no wait").unwrap_err();
     assert!(matches!(error, CheckOutError::Cleared { .. }), "{error}");
     shutdown.begin();

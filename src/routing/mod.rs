@@ -4,4 +4,4 @@ pub mod decide;
 pub mod pins;
 
 pub use decide::{Route, decide, needs_read_preference};
-pub use pins::Pins;
+pub use pins::{Pinned, Pins};

@@ -22,9 +22,18 @@ pub struct Pins<N> {
     shard_capacity: usize,
 }
 
+/// What is remembered of a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pinned<N> {
+    /// Where it lives.
+    pub node: N,
+    /// Whether it waits for new documents, so that a `getMore` may hold its connection for long.
+    pub awaits: bool,
+}
+
 #[derive(Debug)]
 struct Pin<N> {
-    node: N,
+    pinned: Pinned<N>,
     used: Instant,
 }
 
@@ -38,8 +47,8 @@ impl<N: Clone> Pins<N> {
         }
     }
 
-    /// Remembers where a cursor lives. In a full memory the least recently used of its part makes room.
-    pub fn insert(&self, cursor: i64, node: N, now: Instant) {
+    /// Remembers a cursor. In a full memory the least recently used of its part makes room.
+    pub fn insert(&self, cursor: i64, pinned: Pinned<N>, now: Instant) {
         let mut shard = self.shard(cursor);
         if shard.len() >= self.shard_capacity && !shard.contains_key(&cursor) {
             shard.retain(|_, pin| now.saturating_duration_since(pin.used) < EXPIRY);
@@ -48,11 +57,11 @@ impl<N: Clone> Pins<N> {
                 oldest.map(|id| shard.remove(&id));
             }
         }
-        shard.insert(cursor, Pin { node, used: now });
+        shard.insert(cursor, Pin { pinned, used: now });
     }
 
-    /// Where a cursor lives.
-    pub fn get(&self, cursor: i64, now: Instant) -> Option<N> {
+    /// What is known of a cursor.
+    pub fn get(&self, cursor: i64, now: Instant) -> Option<Pinned<N>> {
         let mut shard = self.shard(cursor);
         let pin = shard.get_mut(&cursor)?;
         if now.saturating_duration_since(pin.used) >= EXPIRY {
@@ -60,7 +69,7 @@ impl<N: Clone> Pins<N> {
             return None;
         }
         pin.used = now;
-        Some(pin.node.clone())
+        Some(pin.pinned.clone())
     }
 
     /// Forgets a cursor.
@@ -93,19 +102,23 @@ impl<N: Clone> Pins<N> {
 mod tests {
     use super::*;
 
+    fn at<N>(node: N) -> Pinned<N> {
+        Pinned { node, awaits: false }
+    }
+
     #[test]
     fn cursors_are_remembered_until_they_are_removed_or_expire() {
         let (pins, now) = (Pins::new(100), Instant::now());
-        pins.insert(-5, "a", now);
-        pins.insert(6, "b", now);
+        pins.insert(-5, at("a"), now);
+        pins.insert(6, at("b"), now);
         assert_eq!(
             (pins.get(-5, now), pins.get(6, now), pins.get(7, now)),
-            (Some("a"), Some("b"), None)
+            (Some(at("a")), Some(at("b")), None)
         );
         pins.remove(6);
         assert_eq!(pins.get(6, now), None);
         let almost = now + EXPIRY - Duration::from_secs(1);
-        assert_eq!(pins.get(-5, almost), Some("a"), "and use prolongs it");
+        assert_eq!(pins.get(-5, almost), Some(at("a")), "and use prolongs it");
         assert_eq!(pins.get(-5, almost + EXPIRY), None);
         assert!(pins.is_empty());
     }
@@ -114,14 +127,14 @@ mod tests {
     fn a_full_memory_forgets_the_least_recently_used() {
         let (pins, now) = (Pins::new(SHARDS * 2), Instant::now());
         for (age, cursor) in [(0, 0), (1, 16), (2, 32)] {
-            pins.insert(cursor, cursor, now + Duration::from_secs(age));
+            pins.insert(cursor, at(cursor), now + Duration::from_secs(age));
         }
         assert_eq!(
             (pins.get(0, now), pins.get(16, now), pins.get(32, now)),
-            (None, Some(16), Some(32))
+            (None, Some(at(16)), Some(at(32)))
         );
         for cursor in 0..10_000 {
-            pins.insert(cursor, cursor, now);
+            pins.insert(cursor, at(cursor), now);
         }
         assert!(pins.len() <= SHARDS * 2);
     }

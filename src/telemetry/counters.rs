@@ -57,6 +57,7 @@ counters! {
     commands_unacknowledged, "Commands whose client wanted no reply";
     commands_failed, "Commands answered with an error by the proxy because no node could take them or the node failed";
     commands_overloaded, "Commands answered with an error by the proxy because no connection became free in time";
+    awaits_unserved, "getMores of awaiting cursors answered with an empty batch because no connection became free in time";
     commands_sent_again, "Commands sent again after a failure that proves that they were not executed";
     node_errors, "Replies of nodes that carry an error";
     state_changes_masked, "Replies of nodes whose state-change error was replaced by HostUnreachable";

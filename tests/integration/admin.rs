@@ -87,7 +87,9 @@ fn the_status_shows_every_node_and_what_it_has_left() {
         );
         let connections = &node["connections"];
         let of = |field: &str| connections[field].as_u64().unwrap();
-        assert_eq!(of("per_proxy"), node["pool"]["max_size"].as_u64().unwrap() + 2);
+        let pool = |key: &str| node["pool"][key].as_u64().unwrap();
+        let awaits = node["pool"]["awaits"]["max"].as_u64().unwrap();
+        assert_eq!(of("per_proxy"), pool("max_size") + awaits + 2);
         let fit = of("proxies_that_fit") * of("per_proxy");
         assert!(
             fit + of("per_proxy") > of("available") && fit <= of("available") + 2 * of("per_proxy"),
@@ -222,7 +224,7 @@ fn check_connect_compares_the_pools_with_the_nodes() {
     assert!(
         lines
             .iter()
-            .all(|line| line.contains("more proxies of up to 102 each")),
+            .all(|line| line.contains("more proxies of up to 202 each")),
         "{lines:#?}"
     );
 

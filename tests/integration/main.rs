@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod awaits;
 mod bad_input;
 mod command_line;
 mod demo;

@@ -75,7 +75,8 @@ pub(super) async fn collection(client: &mut Client, name: &str) {
     client.succeed("sharing", insert).await;
 }
 
-/// Occupies one connection to the primary: `client` waits for a document that comes with [`release`].
+/// Occupies one connection to the primary: `client` waits for a document that comes with [`release`]. It is an ordinary one
+/// where awaits have no share of their own.
 pub(super) async fn occupy(client: &mut Client, name: &str) {
     let capped = format!("{name}-capped");
     let create = doc! { "create": &capped, "capped": true, "size": 100_000 };
@@ -215,7 +216,10 @@ async fn clients_that_come_for_one_command_and_leave_cost_no_connection() {
 
 #[tokio::test]
 async fn the_queue_is_served_in_order_and_who_leaves_it_frees_the_place() {
-    let proxy = proxy("sharing-queue", "[pool]\nmax_size = 1");
+    let proxy = proxy(
+        "sharing-queue",
+        "[pool]\nmax_size = 1\nmax_awaiting = 0\nwait_timeout = \"60s\"",
+    );
     let mut slow = Client::connect(proxy.address).await;
     collection(&mut slow, "queue").await;
     occupy(&mut slow, "queue").await;
@@ -264,7 +268,7 @@ async fn the_queue_is_served_in_order_and_who_leaves_it_frees_the_place() {
 async fn a_full_pool_answers_overload_in_time_and_the_client_goes_on() {
     let proxy = proxy(
         "sharing-overload",
-        "[pool]\nmax_size = 1\nwait_timeout = \"300ms\"",
+        "[pool]\nmax_size = 1\nmax_awaiting = 0\nwait_timeout = \"300ms\"",
     );
     let mut slow = Client::connect(proxy.address).await;
     collection(&mut slow, "overload").await;
@@ -300,7 +304,7 @@ async fn a_full_pool_answers_overload_in_time_and_the_client_goes_on() {
 #[tokio::test]
 async fn what_is_left_of_max_time_goes_along_after_a_wait() {
     let set = shared_set();
-    let proxy = proxy("sharing-time", "[pool]\nmax_size = 1");
+    let proxy = proxy("sharing-time", "[pool]\nmax_size = 1\nmax_awaiting = 0");
     let mut slow = Client::connect(proxy.address).await;
     collection(&mut slow, "time").await;
     occupy(&mut slow, "time").await;

@@ -42,6 +42,12 @@ fn mistakes_have_their_line_and_key_and_say_what_would_be_right() {
             "from 1 to",
         ),
         (
+            "[pool]\nmax_awaiting = 'off'",
+            5,
+            "pool.max_awaiting",
+            "must be a number from 0 to 1000000, not \"off\"",
+        ),
+        (
             "[pool]\nmin_size = 200",
             5,
             "pool.min_size",
@@ -82,7 +88,7 @@ fn mistakes_have_their_line_and_key_and_say_what_would_be_right() {
             "[pool]\ncolour = 5",
             5,
             "pool.colour",
-            "the keys here are max_size, min_size",
+            "the keys here are max_size, max_awaiting, min_size",
         ),
         ("[[pool]]\nmax_size = 5", 4, "pool", "written [pool]"),
         ("[pol]\nmax_size = 5", 4, "pol", "did you mean [pool]?"),

@@ -69,6 +69,7 @@ fn every_setting_reaches_its_option() {
         read_preference = { mode = "secondary", tags = [{ dc = "ams", rack = "1" }, {}], max_staleness = "2m" }
         [pool]
         max_size = 9
+        max_awaiting = 0
         min_size = 8
         max_connecting = 7
         wait_timeout = "6s"
@@ -106,6 +107,7 @@ fn every_setting_reaches_its_option() {
         config.pool,
         pool::Options {
             max_size: 9,
+            max_awaiting: 0,
             min_size: 8,
             max_connecting: 7,
             wait_timeout: seconds(6),

@@ -105,6 +105,7 @@ fn the_uris_options_are_defaults_of_pool_and_listeners() {
     let defaults = pool::Options::default();
     let expected = pool::Options {
         max_size: 7,
+        max_awaiting: defaults.max_awaiting,
         min_size: 2,
         max_connecting: 3,
         wait_timeout: Duration::from_secs(4),

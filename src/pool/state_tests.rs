@@ -1,0 +1,352 @@
+//! The pool's state machine by table and by chance.
+
+use proptest::prelude::*;
+
+use super::{Share::*, *};
+
+type TestState = State<u32, u32>;
+
+fn options(max_size: usize, min_size: usize) -> Options {
+    Options {
+        max_size,
+        min_size,
+        max_awaiting: 2,
+        max_connecting: 2,
+        ..Options::default()
+    }
+}
+
+fn pooled(connection: u32, core: usize, making: Making) -> Pooled<u32> {
+    Pooled {
+        connection,
+        identity: Identity::Service,
+        core,
+        generation: making.generation,
+        expires: None,
+        share: making.share,
+    }
+}
+
+fn check_out(state: &mut TestState, share: Share) -> Option<Pooled<u32>> {
+    state.check_out(Identity::Service, 0, share)
+}
+
+/// Makes a connection as the shell does.
+fn open(state: &mut TestState, connection: u32, core: usize, now: Instant) {
+    state.enqueue(Ordinary, 999);
+    let making = state.begin_connect(true).unwrap();
+    let Placed::Waiter(999, pooled) = state.connected(pooled(connection, core, making), now) else {
+        panic!("the waiter should get it")
+    };
+    assert!(matches!(state.place(pooled, now), Placed::Idle));
+}
+
+#[test]
+fn the_most_recently_used_of_the_own_core_comes_first_then_another_cores() {
+    let (mut state, now) = (TestState::new(options(10, 0)), Instant::now());
+    for (connection, core) in [(1, 0), (2, 1), (3, 1)] {
+        open(&mut state, connection, core, now);
+    }
+    let mut next = |core| {
+        state
+            .check_out(Identity::Service, core, Ordinary)
+            .map(|pooled| pooled.connection)
+    };
+    assert_eq!(
+        [next(1), next(1), next(1), next(1)],
+        [Some(3), Some(2), Some(1), None]
+    );
+}
+
+#[test]
+fn waiters_are_served_in_order_and_those_who_left_are_passed_over() {
+    let (mut state, now) = (TestState::new(options(1, 0)), Instant::now());
+    open(&mut state, 1, 0, now);
+    let lent = check_out(&mut state, Ordinary).unwrap();
+    let tickets: Vec<u64> = (10..14).map(|waiter| state.enqueue(Ordinary, waiter)).collect();
+    state.leave(tickets[1]);
+    state.leave(tickets[1]);
+    assert_eq!(state.begin_connect(true), None, "the pool is full");
+    let Placed::Waiter(first, lent) = state.place(lent, now) else {
+        panic!()
+    };
+    let Placed::Waiter(second, lent) = state.place(lent, now) else {
+        panic!()
+    };
+    let Placed::Waiter(third, lent) = state.place(lent, now) else {
+        panic!()
+    };
+    assert_eq!((first, second, third), (10, 12, 13));
+    assert!(matches!(state.place(lent, now), Placed::Idle));
+}
+
+#[test]
+fn connecting_is_bounded_and_follows_demand() {
+    let mut state = TestState::new(options(3, 1));
+    assert!(state.begin_connect(false).is_none(), "nobody asked for warm ones");
+    assert!(state.begin_connect(true).is_some(), "one is kept warm");
+    assert!(state.begin_connect(true).is_none(), "nobody waits");
+    for waiter in 0..5 {
+        state.enqueue(Ordinary, waiter);
+    }
+    assert!(state.begin_connect(true).is_some());
+    assert!(state.begin_connect(true).is_none(), "two at once");
+    assert_eq!(state.connect_failed(Ordinary), Some(0));
+    assert!(state.begin_connect(true).is_some());
+    assert_eq!(state.counts().connecting, 2);
+}
+
+#[test]
+fn a_cleared_pool_takes_nothing_of_the_old_generation_back() {
+    let (mut state, now) = (TestState::new(options(4, 0)), Instant::now());
+    open(&mut state, 1, 0, now);
+    open(&mut state, 2, 0, now);
+    let lent = check_out(&mut state, Ordinary).unwrap();
+    state.enqueue(Ordinary, 7);
+    let (idle, told) = state.clear();
+    assert_eq!((idle.len(), told), (1, vec![7]));
+    assert!(matches!(state.place(lent, now), Placed::Unwanted(_)));
+    assert_eq!(
+        state.counts(),
+        Counts {
+            generation: 1,
+            ..Counts::default()
+        }
+    );
+}
+
+#[test]
+fn the_old_and_the_idle_are_reaped_down_to_the_minimum() {
+    let (mut state, now) = (TestState::new(options(4, 1)), Instant::now());
+    for connection in 1..=3 {
+        open(&mut state, connection, 0, now);
+    }
+    let later = now + Duration::from_secs(599);
+    assert!(state.reap(later).is_empty());
+    let reaped = state.reap(now + Duration::from_secs(600));
+    assert_eq!(
+        reaped.iter().map(|pooled| pooled.connection).collect::<Vec<_>>(),
+        [1, 2]
+    );
+    let mut last = check_out(&mut state, Ordinary).unwrap();
+    last.expires = Some(later);
+    assert!(
+        matches!(state.place(last, later), Placed::Unwanted(_)),
+        "too old to be lent again"
+    );
+    assert_eq!(state.counts().idle, 0);
+}
+
+#[test]
+fn lifetimes_differ_by_up_to_a_tenth() {
+    let hour = Duration::from_secs(3600);
+    assert_eq!(lifetime(hour, 0.0), hour);
+    assert_eq!(lifetime(hour, 1.0), Duration::from_secs(3240));
+}
+
+#[test]
+fn neither_share_takes_from_the_other_and_idle_connections_serve_both() {
+    let (mut state, now) = (TestState::new(options(1, 0)), Instant::now());
+    open(&mut state, 1, 0, now);
+    let await_one = check_out(&mut state, Awaiting).unwrap();
+    assert!(check_out(&mut state, Ordinary).is_none(), "nothing is idle");
+    open(&mut state, 2, 0, now);
+    let ordinary = check_out(&mut state, Ordinary).unwrap();
+    state.enqueue(Awaiting, 10);
+    let making = state.begin_connect(false).unwrap();
+    assert_eq!(making.share, Awaiting);
+    let Placed::Waiter(10, await_two) = state.connected(pooled(3, 0, making), now) else {
+        panic!("it was made for the one who waits to await")
+    };
+    state.enqueue(Ordinary, 11);
+    state.enqueue(Awaiting, 12);
+    assert_eq!(state.begin_connect(true), None, "both shares are lent out");
+    let counts = state.counts();
+    assert_eq!((counts.in_use, counts.awaiting), (1, 2));
+    assert_eq!((counts.waiting, counts.waiting_to_await), (1, 1));
+    let Placed::Waiter(12, await_one) = state.place(await_one, now) else {
+        panic!("an await's connection goes to the next await: the ordinary share has no room")
+    };
+    let Placed::Waiter(11, _ordinary) = state.place(ordinary, now) else {
+        panic!()
+    };
+    assert!(matches!(state.place(await_one, now), Placed::Idle));
+    assert!(matches!(state.place(await_two, now), Placed::Idle));
+    assert!(
+        check_out(&mut state, Ordinary).is_none(),
+        "idle ones do not widen the share"
+    );
+}
+
+#[test]
+fn room_that_a_closed_connection_leaves_is_filled_from_the_idle_ones() {
+    let (mut state, now) = (TestState::new(options(1, 0)), Instant::now());
+    for connection in 1..=3 {
+        state.enqueue(if connection == 1 { Ordinary } else { Awaiting }, connection);
+        let making = state.begin_connect(false).unwrap();
+        let placed = state.connected(pooled(connection, 0, making), now);
+        let Placed::Waiter(_, back) = placed else { panic!() };
+        if connection > 1 {
+            state.place(back, now);
+        }
+    }
+    state.enqueue(Ordinary, 77);
+    let mut stale = Vec::new();
+    assert!(
+        state.serve_idle(|_| false, &mut stale).is_none(),
+        "there is no room yet"
+    );
+    state.discard(Ordinary);
+    let (waiter, served) = state
+        .serve_idle(|connection| *connection == 3, &mut stale)
+        .unwrap();
+    assert_eq!((waiter, served.connection, served.share), (77, 2, Ordinary));
+    assert_eq!(stale.len(), 1);
+    assert!(
+        state.serve_idle(|_| false, &mut stale).is_none(),
+        "nobody waits any more"
+    );
+}
+
+#[test]
+fn ordinary_commands_are_connected_for_first() {
+    let mut state = TestState::new(options(4, 0));
+    for waiter in 0..2 {
+        state.enqueue(Awaiting, waiter);
+    }
+    state.enqueue(Ordinary, 9);
+    let mut shares = std::iter::from_fn(|| state.begin_connect(false).map(|making| making.share));
+    assert_eq!(
+        [shares.next(), shares.next(), shares.next()],
+        [Some(Ordinary), Some(Awaiting), None]
+    );
+    assert_eq!(
+        state.connect_failed(Awaiting),
+        Some(0),
+        "those are told whom it was for"
+    );
+}
+
+#[test]
+fn without_a_share_of_their_own_awaits_draw_on_the_ordinary_one() {
+    let none = Options {
+        max_awaiting: 0,
+        ..options(1, 0)
+    };
+    let (mut state, now) = (TestState::new(none), Instant::now());
+    open(&mut state, 1, 0, now);
+    let lent = check_out(&mut state, Awaiting).unwrap();
+    state.enqueue(Awaiting, 5);
+    let counts = state.counts();
+    assert_eq!(
+        (counts.in_use, counts.waiting, counts.waiting_to_await),
+        (1, 1, 0)
+    );
+    assert!(matches!(state.place(lent, now), Placed::Waiter(5, _)));
+}
+
+/// What the shell knows: lent connections, connections being made, and who waits.
+struct Model {
+    state: TestState,
+    lent: Vec<Pooled<u32>>,
+    making: Vec<Making>,
+    now: Instant,
+}
+
+impl Model {
+    fn settle(&mut self, mut placed: Placed<u32, u32>) {
+        while let Placed::Waiter(waiter, pooled) = placed {
+            // Every third waiter is gone.
+            if waiter % 3 != 0 {
+                self.lent.push(pooled);
+                return;
+            }
+            placed = self.state.place(pooled, self.now);
+        }
+        if matches!(placed, Placed::Unwanted(_)) {
+            self.fill();
+        }
+    }
+
+    /// Hands idle connections on after a share got room; every fifth turns out to be stale.
+    fn fill(&mut self) {
+        let mut stale = Vec::new();
+        while let Some((_, pooled)) = self.state.serve_idle(|n| n % 5 == 0, &mut stale) {
+            self.lent.push(pooled);
+        }
+    }
+
+    fn step(&mut self, step: u8, core: usize, share: Share, number: u32) {
+        match step {
+            0 | 1 => self
+                .lent
+                .extend(self.state.check_out(Identity::Service, core, share)),
+            2 => {
+                let waits = self
+                    .state
+                    .check_out_or_wait(Identity::Service, core, share, number);
+                self.lent.extend(waits);
+            }
+            3 => self.making.extend(self.state.begin_connect(true)),
+            4 => {
+                if let Some(making) = self.making.pop() {
+                    let placed = self.state.connected(pooled(number, core, making), self.now);
+                    self.settle(placed);
+                }
+            }
+            5 => {
+                if let Some(making) = self.making.pop() {
+                    self.state.connect_failed(making.share);
+                }
+            }
+            6 => {
+                if let Some(pooled) = self.lent.pop() {
+                    let placed = self.state.place(pooled, self.now);
+                    self.settle(placed);
+                }
+            }
+            7 => self.state.leave(u64::from(number / 2)),
+            _ if core == 0 => drop(self.state.clear()),
+            _ => {
+                if let Some(pooled) = self.lent.pop() {
+                    self.state.discard(pooled.share);
+                    self.fill();
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn counts_stay_within_bounds_whatever_happens(
+        steps in prop::collection::vec((0u8..9, 0usize..3, any::<bool>()), 1..400),
+        max_awaiting in 0usize..4,
+    ) {
+        let options = Options { max_awaiting, ..options(4, 1) };
+        let mut model = Model { state: TestState::new(options), lent: vec![], making: vec![], now: Instant::now() };
+        for (number, (step, core, awaits)) in steps.into_iter().enumerate() {
+            let share = if awaits { Awaiting } else { Ordinary };
+            model.step(step, core, share, number as u32);
+            let counts = model.state.counts();
+            let lent = |share| model.lent.iter().filter(|lent| lent.share == share).count();
+            prop_assert_eq!((counts.in_use, counts.awaiting), (lent(Ordinary), lent(Awaiting)));
+            prop_assert_eq!(counts.connecting, model.making.len());
+            prop_assert!(counts.in_use <= 4 && counts.awaiting <= max_awaiting);
+            prop_assert!(counts.in_use + counts.awaiting + counts.idle + counts.connecting <= 4 + max_awaiting);
+            prop_assert!(counts.connecting <= 2);
+            let served = |waiting: usize, lent: usize, max: usize| waiting == 0 || lent == max;
+            prop_assert!(counts.idle == 0 || served(counts.waiting, counts.in_use, 4)
+                && served(counts.waiting_to_await, counts.awaiting, max_awaiting), "nobody waits beside an idle connection");
+            // Whoever waits with room in the share is, or can be, connected for.
+            let stuck = counts.connecting == 0 && counts.idle == 0
+                && (counts.waiting > 0 && counts.in_use < 4
+                    || counts.waiting_to_await > 0 && counts.awaiting < max_awaiting);
+            if stuck {
+                let making = model.state.begin_connect(false);
+                prop_assert!(making.is_some(), "somebody waits for nothing");
+                model.making.extend(making);
+            }
+        }
+    }
+}
