@@ -13,6 +13,7 @@ mod awaits;
 mod bad_input;
 mod command_line;
 mod demo;
+mod drivers;
 mod fleet;
 mod isolation;
 mod members;

@@ -16,6 +16,8 @@ use super::run::{Output, run};
 const REQUIREMENTS: &str = include_str!("python/requirements.txt");
 const PACKAGE: &str = include_str!("node/package.json");
 const PACKAGE_LOCK: &str = include_str!("node/package-lock.json");
+const CLIENTS_PACKAGE: &str = include_str!("../clients/node/package.json");
+const CLIENTS_PACKAGE_LOCK: &str = include_str!("../clients/node/package-lock.json");
 /// Older ones cannot load the modules that the pinned mongosh is made of.
 const OLDEST_NODE: (u32, u32) = (20, 19);
 const OLDEST_PYTHON: (u32, u32) = (3, 9);
@@ -36,7 +38,21 @@ pub(crate) fn mongosh() -> &'static Path {
     static MONGOSH: OnceLock<PathBuf> = OnceLock::new();
     MONGOSH.get_or_init(|| {
         version("node", OLDEST_NODE, "nodejs and npm");
-        environment("node", &[PACKAGE, PACKAGE_LOCK], make_node).join("node_modules/.bin/mongosh")
+        // The optional packages are native add-ons for logins that no test uses; their install scripts download.
+        let make = |folder: &Path| make_node(folder, PACKAGE, PACKAGE_LOCK, &["--omit=optional"]);
+        environment("node", &[PACKAGE, PACKAGE_LOCK], make).join("node_modules/.bin/mongosh")
+    })
+}
+
+/// The folder of the pinned Node drivers, for `NODE_PATH`.
+pub(crate) fn node_modules() -> &'static Path {
+    static MODULES: OnceLock<PathBuf> = OnceLock::new();
+    MODULES.get_or_init(|| {
+        version("node", OLDEST_NODE, "nodejs and npm");
+        // Snappy comes as an optional package, one for each platform.
+        let make = |folder: &Path| make_node(folder, CLIENTS_PACKAGE, CLIENTS_PACKAGE_LOCK, &[]);
+        let made_from = [CLIENTS_PACKAGE, CLIENTS_PACKAGE_LOCK];
+        environment("node-clients", &made_from, make).join("node_modules")
     })
 }
 
@@ -67,28 +83,27 @@ fn make_python(folder: &Path) {
     );
 }
 
-fn make_node(folder: &Path) {
+fn make_node(folder: &Path, package: &str, lock: &str, options: &[&str]) {
     fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join("package.json"), PACKAGE).unwrap();
-    fs::write(folder.join("package-lock.json"), PACKAGE_LOCK).unwrap();
-    // The optional packages are native add-ons for logins that no test uses; their install scripts download.
+    fs::write(folder.join("package.json"), package).unwrap();
+    fs::write(folder.join("package-lock.json"), lock).unwrap();
     step(
         Command::new("npm")
             .args([
                 "ci",
-                "--omit=optional",
                 "--ignore-scripts",
                 "--no-audit",
                 "--no-fund",
                 "--no-update-notifier",
             ])
+            .args(options)
             .current_dir(folder),
         "installing the pinned Node packages (prerequisite: npm with access to its registry; Debian: apt-get \
          install npm)",
     );
 }
 
-fn environment(kind: &str, made_from: &[&str], make: fn(&Path)) -> PathBuf {
+fn environment(kind: &str, made_from: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
     // CARGO_TARGET_TMPDIR is `tmp` in the target folder, wherever that is.
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("test-env");
     let folder = home.join(format!("{kind}-{:016x}", digest(made_from)));

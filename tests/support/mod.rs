@@ -12,7 +12,7 @@ mod run;
 mod set;
 
 pub(crate) use client::Client;
-pub(crate) use environment::{mongosh, python};
+pub(crate) use environment::{mongosh, node_modules, python};
 pub(crate) use proxy::{Proxy, http_get};
 pub(crate) use run::{Output, run, run_mongosh, run_python};
 pub(crate) use set::{shared_proxy, shared_set, start_set};
