@@ -10,6 +10,7 @@ use super::{
     inbound::{self, Inbound, Received, ReplyForm},
     local, relay,
     session::{End, Session},
+    shards,
 };
 use crate::{
     command::{ErrorReply, Request, rewrite},
@@ -46,6 +47,11 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
     note(session, &inbound);
     if session.client.has_ended() && inbound.request.is_abandonable() {
         return Ok(());
+    }
+    if shards::concerns(&inbound)
+        && let Some(reply) = shards::answer(session, &inbound)
+    {
+        return local::say(session, &reply, &inbound).await;
     }
     let route = match route(session, &inbound) {
         Ok(route) => route,

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use bson::{RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::{
     attend::{IfGone, attend},
@@ -18,7 +18,6 @@ use crate::{
 
 /// Answers a command without asking a node.
 pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inbound) -> Result<(), End> {
-    session.counters().commands_local.one();
     let reply = match local {
         Local::Hello => match (hello::refusal(inbound), hello::document(session, inbound)) {
             (Some(error), _) => error.to_document(),
@@ -28,11 +27,14 @@ pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inboun
         Local::Ping | Local::Logout => rawdoc! { "ok": 1.0 },
         Local::WhatsMyUri => rawdoc! { "you": session.peer.to_string(), "ok": 1.0 },
         Local::ConnectionStatus => connection_status(inbound),
-        Local::IsDbGrid => {
-            rawdoc! { "isdbgrid": 1, "hostname": session.listener.address.to_string(), "ok": 1.0 }
-        }
     };
-    match encode(&reply, inbound.reply_to)? {
+    say(session, &reply, inbound).await
+}
+
+/// Gives the client a reply that no node was asked for.
+pub(super) async fn say(session: &mut Session, reply: &RawDocument, inbound: &Inbound) -> Result<(), End> {
+    session.counters().commands_local.one();
+    match encode(reply, inbound.reply_to)? {
         Some(reply) => session.answer(reply).await,
         None => Ok(()),
     }

@@ -14,6 +14,7 @@ mod local;
 mod options;
 mod relay;
 mod session;
+mod shards;
 mod shared;
 #[cfg(test)]
 mod size_tests;

@@ -12,7 +12,7 @@ use super::{
     attend::{Gone, IfGone, attend},
     inbound::{ReplyForm, ReplyTo, encode},
     session::{End, Session},
-    stream,
+    shards, stream,
 };
 use crate::{
     command::{Reply, Request, state_change},
@@ -151,6 +151,9 @@ async fn pass_on(
             Ok(())
         }
         ReplyForm::Msg => {
+            if request.in_transaction && reply.ok {
+                shards::add_recovery_token(session, &mut frame);
+            }
             frame.set_response_to(reply_to.request_id);
             op_msg::refresh_checksum(&mut frame);
             session.answer(frame.into_bytes()).await

@@ -105,6 +105,14 @@ impl ErrorReply {
         Self::new(code, code_name, format!("{name}: {reason}"))
     }
 
+    /// A command for `admin` that was sent to another database.
+    #[must_use]
+    pub fn admin_only(name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(name);
+        let message = format!("{name} may only be run against the admin database.");
+        Self::new(13, "Unauthorized", message)
+    }
+
     /// A cursor that no node knows.
     #[must_use]
     pub fn cursor_not_found(id: i64) -> Self {

@@ -2,6 +2,7 @@
 //!
 //! Pure: bytes in, facts out. The only place where protocol errors are built is [`error_reply`].
 
+pub mod config_shards;
 pub mod error_reply;
 pub mod reply;
 pub mod request;
@@ -12,4 +13,4 @@ pub mod table;
 pub use error_reply::ErrorReply;
 pub use reply::Reply;
 pub use request::Request;
-pub use table::{Class, Local, Row};
+pub use table::{Class, Local, Row, Sharding};

@@ -47,6 +47,20 @@ pub fn append_field(frame: &mut Frame, request: &mut Request, field: &[u8]) -> R
     Ok(())
 }
 
+/// Splices `field` (a whole BSON element) in as the last one of a reply's body; does nothing to a message that cannot be
+/// parsed or would become too large. The caller refreshes the checksum.
+pub fn append_to_reply(frame: &mut Frame, field: &[u8]) {
+    let Ok(layout) = op_msg::Layout::parse(frame.bytes()) else {
+        return;
+    };
+    if frame.bytes().len() + field.len() > MAX_MESSAGE_LEN {
+        return;
+    }
+    frame.splice(layout.body_at + layout.body_len - 1, field);
+    let length = (layout.body_len + field.len()) as i32;
+    frame.patch(layout.body_at, &length.to_le_bytes());
+}
+
 /// Replaces the value of `maxTimeMS` by `millis`, in the type that it has.
 pub fn set_max_time(frame: &mut Frame, max: &MaxTime, millis: u64) {
     let at = max.span.start();
@@ -139,6 +153,18 @@ mod tests {
             set_max_time(&mut frame, &request.max_time.unwrap(), 42);
             assert_eq!(body_of(&frame).get("maxTimeMS"), Some(&expected));
         }
+    }
+
+    #[test]
+    fn a_reply_grows_by_a_field_and_stays_whole() {
+        let (mut frame, _) = frame(&doc! {"n": 1, "ok": 1.0, "$db": "d"}, &[]);
+        let field = doc! {"recoveryToken": {"recoveryShardId": "set"}}
+            .to_vec()
+            .unwrap();
+        append_to_reply(&mut frame, &field[4..field.len() - 1]);
+        let expected = doc! {"n": 1, "ok": 1.0, "$db": "d", "recoveryToken": {"recoveryShardId": "set"}};
+        assert_eq!(body_of(&frame), expected);
+        assert_eq!(frame.bytes().len(), frame.header().length);
     }
 
     #[test]

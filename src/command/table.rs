@@ -22,6 +22,9 @@ pub enum Class {
     AllNodes,
     /// Answered here.
     Local(Local),
+    /// Concerns sharding, which no member of a replica set does: answered here where a `mongos` is presented in front of one,
+    /// else forwarded as [`Class::Explicit`].
+    Sharding(Sharding),
     /// Not served through a proxy; the text says what to do instead.
     Refused(&'static str),
 }
@@ -37,10 +40,23 @@ pub enum Local {
     WhatsMyUri,
     /// `connectionStatus`: who is logged in on this connection.
     ConnectionStatus,
-    /// `isdbgrid`: asked by old shells to recognise a `mongos`.
-    IsDbGrid,
     /// `logout`: ends the client's login; never forwarded to shared connections.
     Logout,
+}
+
+/// Commands that a `mongos` has and a member of a replica set has not, or only between members of a sharded cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharding {
+    /// `isdbgrid`: asked by old shells to recognise a `mongos`.
+    IsDbGrid,
+    /// `listShards`.
+    ListShards,
+    /// `getShardMap`.
+    ShardMap,
+    /// `balancerStatus`.
+    BalancerStatus,
+    /// Asks for, or about, what only a sharded cluster has: there is no honest answer but a refusal.
+    Impossible,
 }
 
 /// What a command is.
@@ -74,22 +90,38 @@ const NO_AUTH: &str = "this proxy serves clients without authentication: leave u
                        connection string that points at it";
 const MEMBER_ONLY: &str = "connect to the member itself: a proxy cannot know which one is meant";
 
+const SHARDED_ONLY: Class = Class::Sharding(Sharding::Impossible);
+
 use Class::{AllNodes, AnyNode, Explicit, GetMore, KillCursors, Primary, Read, Refused};
 
 /// Sorted by name (byte order), for [`find`].
 static TABLE: &[Row] = &[
+    row("abortMoveCollection", SHARDED_ONLY),
+    row("abortReshardCollection", SHARDED_ONLY),
     row("abortTransaction", Primary),
+    row("abortUnshardCollection", SHARDED_ONLY),
+    row("addShard", SHARDED_ONLY),
+    row("addShardToZone", SHARDED_ONLY),
+    row("addshard", SHARDED_ONLY),
     cursor("aggregate", Read),
     row("applyOps", Primary),
     row("authenticate", Refused(NO_AUTH)),
+    row("balancerCollectionStatus", SHARDED_ONLY),
+    row("balancerStart", SHARDED_ONLY),
+    row("balancerStatus", Class::Sharding(Sharding::BalancerStatus)),
+    row("balancerStop", SHARDED_ONLY),
     row("buildInfo", AnyNode),
     row("buildinfo", AnyNode),
     row("bulkWrite", Primary),
+    row("cleanupReshardCollection", SHARDED_ONLY),
+    row("clearJumboFlag", SHARDED_ONLY),
     row("cloneCollectionAsCapped", Primary),
     row("collMod", Primary),
     row("collStats", Read),
     row("collstats", Read),
+    row("commitReshardCollection", SHARDED_ONLY),
     row("commitTransaction", Primary),
+    row("configureCollectionBalancing", SHARDED_ONLY),
     row("connectionStatus", Class::Local(Local::ConnectionStatus)),
     row("convertToCapped", Primary),
     row("count", Read),
@@ -116,12 +148,16 @@ static TABLE: &[Row] = &[
     row("dropRole", Primary),
     row("dropSearchIndex", Primary),
     row("dropUser", Primary),
+    row("enableSharding", SHARDED_ONLY),
+    row("enablesharding", SHARDED_ONLY),
     row("endSessions", AnyNode),
     row("explain", Explicit),
     row("features", AnyNode),
     cursor("find", Read),
     row("findAndModify", Primary),
     row("findandmodify", Primary),
+    row("flushRouterConfig", SHARDED_ONLY),
+    row("flushrouterconfig", SHARDED_ONLY),
     row("geoNear", Read),
     row("geoSearch", Read),
     row("getCmdLineOpts", AnyNode),
@@ -129,6 +165,8 @@ static TABLE: &[Row] = &[
     row("getLog", AnyNode),
     cursor("getMore", GetMore),
     row("getParameter", AnyNode),
+    row("getShardMap", Class::Sharding(Sharding::ShardMap)),
+    row("getShardVersion", SHARDED_ONLY),
     row("grantPrivilegesToRole", Primary),
     row("grantRolesToRole", Primary),
     row("grantRolesToUser", Primary),
@@ -138,7 +176,7 @@ static TABLE: &[Row] = &[
     row("insert", Primary),
     row("invalidateUserCache", AllNodes),
     row("isMaster", Class::Local(Local::Hello)),
-    row("isdbgrid", Class::Local(Local::IsDbGrid)),
+    row("isdbgrid", Class::Sharding(Sharding::IsDbGrid)),
     row("ismaster", Class::Local(Local::Hello)),
     row("killAllSessions", AllNodes),
     row("killAllSessionsByPattern", AllNodes),
@@ -148,13 +186,27 @@ static TABLE: &[Row] = &[
     row("listCommands", AnyNode),
     row("listDatabases", Explicit),
     cursor("listIndexes", Explicit),
+    row("listShards", Class::Sharding(Sharding::ListShards)),
+    row("listshards", Class::Sharding(Sharding::ListShards)),
     row("logout", Class::Local(Local::Logout)),
     row("mapReduce", Read),
     row("mapreduce", Read),
+    row("mergeAllChunksOnShard", SHARDED_ONLY),
+    row("mergeChunks", SHARDED_ONLY),
+    row("moveChunk", SHARDED_ONLY),
+    row("moveCollection", SHARDED_ONLY),
+    row("movePrimary", SHARDED_ONLY),
+    row("moveRange", SHARDED_ONLY),
+    row("movechunk", SHARDED_ONLY),
+    row("moveprimary", SHARDED_ONLY),
     row("ping", Class::Local(Local::Ping)),
     row("planCacheClear", Explicit),
     row("reIndex", Primary),
+    row("refineCollectionShardKey", SHARDED_ONLY),
     row("refreshSessions", AnyNode),
+    row("removeShard", SHARDED_ONLY),
+    row("removeShardFromZone", SHARDED_ONLY),
+    row("removeshard", SHARDED_ONLY),
     row("renameCollection", Primary),
     row("replSetAbortPrimaryCatchUp", Primary),
     row("replSetGetConfig", AnyNode),
@@ -164,6 +216,7 @@ static TABLE: &[Row] = &[
     row("replSetReconfig", AnyNode),
     row("replSetStepDown", Primary),
     row("replSetStepUp", Refused(MEMBER_ONLY)),
+    row("reshardCollection", SHARDED_ONLY),
     row("revokePrivilegesFromRole", Primary),
     row("revokeRolesFromRole", Primary),
     row("revokeRolesFromUser", Primary),
@@ -173,12 +226,19 @@ static TABLE: &[Row] = &[
     row("setDefaultRWConcern", Primary),
     row("setFeatureCompatibilityVersion", Primary),
     row("setIndexCommitQuorum", Primary),
+    row("shardCollection", SHARDED_ONLY),
+    row("shardcollection", SHARDED_ONLY),
     row("shutdown", Refused(MEMBER_ONLY)),
+    row("split", SHARDED_ONLY),
     row("startSession", AnyNode),
+    row("transitionFromDedicatedConfigServer", SHARDED_ONLY),
+    row("transitionToDedicatedConfigServer", SHARDED_ONLY),
+    row("unshardCollection", SHARDED_ONLY),
     row("update", Primary),
     row("updateRole", Primary),
     row("updateSearchIndex", Primary),
     row("updateUser", Primary),
+    row("updateZoneKeyRange", SHARDED_ONLY),
     row("whatsmyuri", Class::Local(Local::WhatsMyUri)),
 ];
 

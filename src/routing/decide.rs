@@ -58,7 +58,7 @@ pub fn decide(
         Class::KillCursors => Ok(Route::KillCursors),
         Class::AllNodes => Ok(Route::AllNodes),
         Class::AnyNode => explicit(request, message, || Route::AnyNode),
-        Class::Explicit => explicit(request, message, || Route::Primary),
+        Class::Explicit | Class::Sharding(_) => explicit(request, message, || Route::Primary),
         Class::Read if request.writes && max_wire_version < SECONDARY_OUT => Ok(Route::Primary),
         Class::Read => explicit(request, message, || {
             if takes_default(request, message) && default.mode != Mode::Primary {
@@ -210,6 +210,12 @@ mod tests {
             ),
             (
                 doc! {"fromTheFuture": 1, "$db": "d"},
+                Mode::Secondary,
+                Ok(Route::Primary),
+            ),
+            // What a presented `mongos` does not answer itself is for the node.
+            (
+                doc! {"listShards": 1, "$db": "admin"},
                 Mode::Secondary,
                 Ok(Route::Primary),
             ),

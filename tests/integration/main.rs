@@ -17,6 +17,7 @@ mod drivers;
 mod fleet;
 mod isolation;
 mod members;
+mod mongos;
 mod mongosh;
 mod parity;
 mod sandbox;
