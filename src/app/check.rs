@@ -148,6 +148,7 @@ impl Found {
                 seeds: options.seeds.clone(),
                 set_name: options.set_name.clone(),
                 direct: options.direct,
+                ..TopologyOptions::default()
             }),
             told: BTreeMap::new(),
             late: BTreeSet::new(),

@@ -30,6 +30,8 @@ pub enum TopologyKind {
     ReplicaSetNoPrimary,
     /// A replica set and its primary.
     ReplicaSetWithPrimary,
+    /// A load balancer, which stands for all that is behind it and is never checked.
+    LoadBalanced,
 }
 
 impl TopologyKind {
@@ -48,6 +50,7 @@ impl fmt::Display for TopologyKind {
             Self::Sharded => "Sharded",
             Self::ReplicaSetNoPrimary => "ReplicaSetNoPrimary",
             Self::ReplicaSetWithPrimary => "ReplicaSetWithPrimary",
+            Self::LoadBalanced => "LoadBalanced",
         })
     }
 }
@@ -62,6 +65,9 @@ pub struct TopologyOptions {
     /// `directConnection`: only the one seed is used. With any other number of seeds (which the
     /// connection string specification forbids) it has no effect.
     pub direct: bool,
+    /// `loadBalanced`: the one seed is a load balancer. With any other number of seeds (which the connection
+    /// string specification forbids) it has no effect.
+    pub load_balanced: bool,
 }
 
 /// All known servers, and what they are together.
@@ -88,7 +94,9 @@ impl Topology {
         seeds.sort();
         seeds.dedup();
         let one_seed = seeds.len() == 1;
-        let kind = if options.direct && one_seed {
+        let kind = if options.load_balanced && one_seed {
+            TopologyKind::LoadBalanced
+        } else if options.direct && one_seed {
             TopologyKind::Single
         } else if options.set_name.is_some() {
             TopologyKind::ReplicaSetNoPrimary
@@ -99,7 +107,7 @@ impl Topology {
             kind,
             servers: seeds
                 .into_iter()
-                .map(|seed| Arc::new(ServerDescription::unknown(seed, None)))
+                .map(|seed| Arc::new(ServerDescription::of_seed(seed, kind)))
                 .collect(),
             set_name: options.set_name.map(Into::into),
             max_election_id: None,
@@ -113,12 +121,15 @@ impl Topology {
 
     /// Takes in what a check of a server, or a failed exchange with it, told.
     ///
-    /// Ignored if the server is not (or no longer) part of the topology, and if its topology version is
-    /// older than the known one.
+    /// Ignored if the server is not (or no longer) part of the topology, if its topology version is older than the
+    /// known one, and if it is a load balancer.
     pub fn apply(&mut self, description: ServerDescription) -> Change {
         let Some(index) = self.index_of(&description.address) else {
             return Change::default();
         };
+        if self.kind == TopologyKind::LoadBalanced {
+            return Change::default();
+        }
         let known = &self.servers[index];
         let versions = (
             known.topology_version.as_ref(),
@@ -174,7 +185,8 @@ impl Topology {
             return;
         };
         match (self.kind, server.kind) {
-            (T::Single, _)
+            (T::Single | T::LoadBalanced, _)
+            | (_, S::LoadBalancer)
             | (T::Unknown | T::ReplicaSetNoPrimary, S::Unknown | S::RsGhost)
             | (T::Sharded, S::Unknown | S::Mongos) => {}
             (T::Unknown, S::Standalone) if self.one_seed => self.kind = T::Single,

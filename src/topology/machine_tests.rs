@@ -34,6 +34,7 @@ fn the_options_decide_where_it_starts() {
             seeds,
             set_name: set_name.map(Into::into),
             direct,
+            load_balanced: false,
         });
         assert_eq!(topology.kind(), expected);
     }
@@ -302,6 +303,7 @@ fn a_direct_connection_takes_any_member_but_checks_the_set_name() {
             seeds: vec![address("a")],
             set_name: set_name.map(Into::into),
             direct: true,
+            load_balanced: false,
         })
     };
     for member in [

@@ -138,7 +138,8 @@ impl<E: Fn(usize) -> bool, L: Fn(usize) -> usize> Selection<'_, E, L> {
         Ok(match (self.topology.kind(), criteria) {
             (TopologyKind::Unknown, _) => None,
             (TopologyKind::Single, _) => self.pick(random, ServerDescription::is_reachable),
-            (TopologyKind::Sharded, _) | (_, Criteria::DataBearing | Criteria::AnyReachable) => {
+            (TopologyKind::Sharded | TopologyKind::LoadBalanced, _)
+            | (_, Criteria::DataBearing | Criteria::AnyReachable) => {
                 self.pick(random, ServerDescription::is_data_bearing)
             }
             (_, Criteria::Primary) => self.primary(),

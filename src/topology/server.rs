@@ -11,7 +11,7 @@ use std::{
 
 use bson::{Timestamp, oid::ObjectId};
 
-use super::Address;
+use super::{Address, TopologyKind};
 
 /// What a server is, told by its `hello` reply.
 ///
@@ -36,6 +36,8 @@ pub enum ServerKind {
     RsOther,
     /// A member without a set: not initiated, or removed from its set.
     RsGhost,
+    /// A load balancer; no reply says so, the connection string does.
+    LoadBalancer,
 }
 
 impl ServerKind {
@@ -44,7 +46,7 @@ impl ServerKind {
     pub fn is_data_bearing(self) -> bool {
         matches!(
             self,
-            Self::Standalone | Self::Mongos | Self::RsPrimary | Self::RsSecondary
+            Self::Standalone | Self::Mongos | Self::RsPrimary | Self::RsSecondary | Self::LoadBalancer
         )
     }
 
@@ -60,6 +62,7 @@ impl ServerKind {
             Self::RsArbiter => "RSArbiter",
             Self::RsOther => "RSOther",
             Self::RsGhost => "RSGhost",
+            Self::LoadBalancer => "LoadBalancer",
         }
     }
 }
@@ -196,6 +199,18 @@ impl ServerDescription {
             topology_version: None,
             hello_ok: false,
             is_cryptd: false,
+        }
+    }
+
+    /// A server of the connection string before its first check.
+    pub(super) fn of_seed(address: Address, topology: TopologyKind) -> Self {
+        let kind = match topology {
+            TopologyKind::LoadBalanced => ServerKind::LoadBalancer,
+            _ => ServerKind::Unknown,
+        };
+        Self {
+            kind,
+            ..Self::unknown(address, None)
         }
     }
 

@@ -75,7 +75,7 @@ pub(super) fn seeded(seeds: &[&str], set_name: Option<&str>) -> Topology {
     Topology::new(TopologyOptions {
         seeds: seeds.iter().map(|seed| address(seed)).collect(),
         set_name: set_name.map(str::to_owned),
-        direct: false,
+        ..TopologyOptions::default()
     })
 }
 

@@ -81,6 +81,7 @@ impl<R: NodeResource> Cluster<R> {
             seeds: options.seeds.clone(),
             set_name: options.set_name.clone(),
             direct: options.direct,
+            ..TopologyOptions::default()
         });
         let (sender, observations) = mpsc::channel(64);
         let reports = sender.clone();

@@ -10,8 +10,12 @@
 )]
 
 mod connection_string;
+mod described;
+mod discovery;
+mod extended_json;
 mod fetch;
 mod report;
+mod server_selection;
 #[path = "../support/mod.rs"]
 #[allow(
     dead_code,
