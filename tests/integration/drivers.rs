@@ -22,12 +22,28 @@ const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Where outcomes rightly differ from the direct run's: driver, presentation, scenario and the reason. What is listed here
 /// and does not differ is an error too.
-const DIFFERENCES: &[(Driver, Presentation, &str, &str)] = &[];
+const DIFFERENCES: &[(Driver, Presentation, &str, &str)] = &[
+    (
+        Driver::PymongoAsync,
+        Presentation::Mongos,
+        "exhaust cursors",
+        NO_EXHAUST_ON_MONGOS,
+    ),
+    (
+        Driver::Motor,
+        Presentation::Mongos,
+        "exhaust cursors",
+        NO_EXHAUST_ON_MONGOS,
+    ),
+];
+const NO_EXHAUST_ON_MONGOS: &str = "the driver itself refuses exhaust cursors on a mongos";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driver {
     Node,
     Mongoose,
+    PymongoAsync,
+    Motor,
 }
 
 /// What drivers take the proxy for.
@@ -54,6 +70,8 @@ macro_rules! drivers {
 drivers![
     node: Node,
     mongoose: Mongoose,
+    pymongo_async: PymongoAsync,
+    motor: Motor,
 ];
 
 impl Driver {
@@ -62,12 +80,14 @@ impl Driver {
         match self {
             Self::Node => node(clients.join("node/driver.js")),
             Self::Mongoose => node(clients.join("node/mongoose.js")),
+            Self::PymongoAsync => python(clients.join("python/driver.py"), "pymongo"),
+            Self::Motor => python(clients.join("python/driver.py"), "motor"),
         }
     }
 
     /// The outcomes of the direct run, which is made once.
     fn direct(self) -> &'static [Value] {
-        static DIRECT: [OnceLock<Vec<Value>>; 2] = [const { OnceLock::new() }; 2];
+        static DIRECT: [OnceLock<Vec<Value>>; 4] = [const { OnceLock::new() }; 4];
         DIRECT[self as usize].get_or_init(|| {
             let primary = shared_primary();
             let single = format!("mongodb://{primary}/?directConnection=true");
@@ -79,6 +99,13 @@ impl Driver {
 fn node(script: PathBuf) -> Command {
     let mut command = Command::new("node");
     command.env("NODE_PATH", support::node_modules()).arg(script);
+    command
+}
+
+fn python(script: PathBuf, library: &str) -> Command {
+    let mut command = Command::new(support::python());
+    // -B: no compiled files among the sources.
+    command.args(["-B", "-u"]).arg(script).arg(library);
     command
 }
 
