@@ -6,7 +6,7 @@
 use super::{
     abandon, awaits,
     choose::{Chosen, NoNode, Patience},
-    fan_out,
+    fail_point, fan_out,
     inbound::{self, Inbound, Received, ReplyForm},
     local, relay,
     session::{End, Session},
@@ -45,6 +45,9 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         Received::Nothing => return Ok(()),
     };
     note(session, &inbound);
+    if session.listener.fail_points && Box::pin(fail_point::strike(session, &inbound)).await? {
+        return Ok(());
+    }
     if session.client.has_ended() && inbound.request.is_abandonable() {
         return Ok(());
     }

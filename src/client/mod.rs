@@ -6,6 +6,7 @@ mod attend;
 mod awaits;
 mod choose;
 mod exchange;
+mod fail_point;
 mod fan_out;
 mod hello;
 mod inbound;

@@ -29,7 +29,7 @@ impl Presentation {
 }
 
 /// Where a listener listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
     /// An IP address and port.
     Tcp(SocketAddr),
@@ -102,6 +102,8 @@ pub struct ListenerOptions {
     pub reach: Reach,
     /// Used for reads of clients that send no read preference.
     pub read_preference: ReadPreference,
+    /// Clients may set the fail point `failCommand`, which is then played here.
+    pub fail_points: bool,
 }
 
 impl ListenerOptions {
@@ -116,6 +118,7 @@ impl ListenerOptions {
             twin: None,
             reach: Reach::default(),
             read_preference: ReadPreference::default(),
+            fail_points: false,
         }
     }
 

@@ -50,6 +50,9 @@ pub(super) enum End {
     /// The node failed while its reply was being passed on.
     #[error("a reply broke off after its first part was passed on: {0}")]
     StreamBroken(crate::upstream::Failure),
+    /// A fail point said so.
+    #[error("a fail point closed the connection")]
+    FailPoint,
     /// Tidegate is stopping.
     #[error("the proxy is stopping")]
     Stopping,
@@ -65,6 +68,8 @@ pub(super) struct Session {
     pub(super) core: usize,
     pub(super) listener: Arc<ListenerOptions>,
     pub(super) shared: Arc<Shared>,
+    /// The application's name, kept only where fail points ask for it.
+    pub(super) app_name: Option<Box<str>>,
     /// When the first whole message is due; `None` once it has come.
     greet_by: Option<Instant>,
     idle: Option<Pin<Box<Sleep>>>,
@@ -87,6 +92,7 @@ impl Session {
             core,
             listener,
             shared,
+            app_name: None,
             greet_by,
             idle: None,
         }
@@ -103,7 +109,9 @@ impl Session {
         let counters = shared.counters.core(self.core);
         counters.clients_closed.one();
         match &end {
-            End::Client | End::Stopping | End::Io(_) => tracing::debug!(%peer, "client left: {end}"),
+            End::Client | End::Stopping | End::FailPoint | End::Io(_) => {
+                tracing::debug!(%peer, "client left: {end}")
+            }
             End::Protocol(_) => {
                 counters.protocol_errors.one();
                 tracing::warn!(%peer, "client connection closed: {end}");

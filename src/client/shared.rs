@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Limits, admission::Admission};
+use super::{Limits, admission::Admission, fail_point::FailPoints};
 use crate::{
     net::Budget, pool::Pool, routing::Pins, telemetry::PerCore, topology::Address, upstream::Cluster,
 };
@@ -37,6 +37,8 @@ pub struct Shared {
     pub started: Instant,
     /// Set when sessions should end at their next command boundary. Set it before waking them.
     pub stopping: AtomicBool,
+    /// The fail points that clients have set.
+    pub(super) fail_points: FailPoints,
     next_id: AtomicI32,
 }
 
@@ -54,6 +56,7 @@ impl Shared {
             counters: PerCore::new(cores),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
+            fail_points: FailPoints::default(),
             next_id: AtomicI32::new(1),
         }
     }

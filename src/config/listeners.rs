@@ -18,6 +18,7 @@ use crate::{
 /// Where a listener listens that names no address.
 const DEFAULT_LISTENER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 27018);
+const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const PRESENTATIONS: &[(&str, Presentation)] = &[("mongos", Presentation::Mongos)];
 
 /// The listeners, each with the place of its address.
@@ -74,6 +75,7 @@ fn listener(
     let address = section.address("address", false, DEFAULT_LISTENER);
     let presents_as = section.choice("presents_as", PRESENTATIONS, Presentation::default());
     let read_preference = listener_read_preference(section, heartbeat).unwrap_or_else(|| fallback.clone());
+    let fail_points = section.choice("fail_points", SWITCH, false);
     let address = address.filter(|_| section.are_sound(&["address"]))?;
     if !address.ip().is_loopback() {
         section.warning(
@@ -85,6 +87,7 @@ fn listener(
         ListenerOptions {
             presents_as,
             read_preference,
+            fail_points,
             ..ListenerOptions::at(address)
         },
         section.place_of("address").clone(),

@@ -19,7 +19,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "listener",
         repeated: true,
-        keys: &["address", "presents_as", "read_preference"],
+        keys: &["address", "presents_as", "read_preference", "fail_points"],
     },
     Section {
         name: "pool",

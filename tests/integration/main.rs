@@ -14,6 +14,7 @@ mod bad_input;
 mod command_line;
 mod demo;
 mod drivers;
+mod fail_points;
 mod fleet;
 mod isolation;
 mod members;

@@ -153,6 +153,12 @@ fn mistakes_have_their_line_and_key_and_say_what_would_be_right() {
             "did you mean \"mongos\"?",
         ),
         (
+            "[[listener]]\nfail_points = 'yes'",
+            5,
+            "listener[0].fail_points",
+            "must be",
+        ),
+        (
             "[[listener]]\nread_preference = 'Secondary'",
             5,
             "listener[0].read_preference",

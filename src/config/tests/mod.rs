@@ -66,6 +66,7 @@ fn every_setting_reaches_its_option() {
         read_preference = "nearest"
         [[listener]]
         address = "[::1]:2"
+        fail_points = "on"
         read_preference = { mode = "secondary", tags = [{ dc = "ams", rack = "1" }, {}], max_staleness = "2m" }
         [pool]
         max_size = 9
@@ -126,6 +127,8 @@ fn every_setting_reaches_its_option() {
             stream_above: 100_000,
         }
     );
+    let permit: Vec<_> = config.listeners.iter().map(|l| l.fail_points).collect();
+    assert_eq!(permit, [false, true]);
     let addresses: Vec<_> = config
         .listeners
         .iter()
