@@ -27,10 +27,14 @@ const MARKER: &str = "complete";
 /// The interpreter of an environment with the pinned PyMongo.
 pub(crate) fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let version = version("python3", OLDEST_PYTHON, "python3, python3-venv and python3-pip");
-        environment("python", &[REQUIREMENTS, &version], make_python).join("bin/python")
-    })
+    PYTHON.get_or_init(|| python_with(REQUIREMENTS))
+}
+
+/// The interpreter of an environment with these packages, in pip's notation.
+pub(crate) fn python_with(requirements: &str) -> PathBuf {
+    let version = version("python3", OLDEST_PYTHON, "python3, python3-venv and python3-pip");
+    let make = |folder: &Path| make_python(folder, requirements);
+    environment("python", &[requirements, &version], make).join("bin/python")
 }
 
 /// The pinned `mongosh`.
@@ -56,7 +60,7 @@ pub(crate) fn node_modules() -> &'static Path {
     })
 }
 
-fn make_python(folder: &Path) {
+fn make_python(folder: &Path, requirements: &str) {
     step(
         Command::new("python3")
             .args(["-m", "venv", "--clear"])
@@ -64,8 +68,8 @@ fn make_python(folder: &Path) {
         "making a Python environment (prerequisites: python3 with venv and ensurepip; Debian: apt-get install \
          python3-venv)",
     );
-    let requirements = folder.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).unwrap();
+    let file = folder.join("requirements.txt");
+    fs::write(&file, requirements).unwrap();
     step(
         Command::new(folder.join("bin/python"))
             .args([
@@ -78,7 +82,7 @@ fn make_python(folder: &Path) {
                 "--no-deps",
             ])
             .arg("--requirement")
-            .arg(&requirements),
+            .arg(&file),
         "installing the pinned Python packages (prerequisite: pip with access to its package index)",
     );
 }
