@@ -14,7 +14,10 @@ use tokio::{
     time::{timeout, timeout_at},
 };
 
-use super::{Error, runtime};
+use super::{
+    Error, runtime,
+    seeds::{look_up, seedlist_lines, with_seedlist},
+};
 use crate::{
     admin::capacity::{self, NodeConnections, per_proxy, proxies_that_fit},
     config::Config,
@@ -35,8 +38,14 @@ const ASKING: u64 = 1;
 /// When no node that holds data answers, or a node is of another replica set than the configured one.
 pub fn check_connect(config: &Config) -> Result<Checked, Error> {
     runtime()?.block_on(async {
+        let mut lines = Vec::new();
+        let mut config = config.clone();
+        if let Some(seedlist) = look_up(&config).await.map_err(Error::Srv)? {
+            lines.extend(seedlist_lines(&config.upstream, &seedlist));
+            config = with_seedlist(&config, seedlist)?;
+        }
         let found = discover(&config.upstream).await;
-        let lines = found.report(&config.pool, config.upstream.server_selection_timeout)?;
+        lines.extend(found.report(&config.pool, config.upstream.server_selection_timeout)?);
         let nodes = found.topology.data_bearing().count();
         Ok(Checked { lines, nodes })
     })

@@ -4,8 +4,10 @@
 //! that no other thread touches.
 
 mod check;
+mod seeds;
 
 pub use check::{Checked, check_connect};
+pub use seeds::find_nodes;
 
 use std::{
     error::Error as StdError,
@@ -32,7 +34,7 @@ use crate::{
         demo::{DemoOptions, Endpoints},
     },
     shutdown::Shutdown,
-    upstream::Cluster,
+    upstream::{Cluster, SrvError},
 };
 
 /// How long commands in flight may take when Tidegate stops.
@@ -61,6 +63,14 @@ pub enum Error {
     /// The sandbox's replica set failed.
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
+    /// The DNS does not name the nodes.
+    #[error(
+        "cannot find the nodes of mongodb+srv://: {0}; correct the name in [upstream] uri, or its records"
+    )]
+    Srv(SrvError),
+    /// The connection string and what the DNS told do not go together.
+    #[error("the connection string cannot be used as the DNS completes it: {0}")]
+    Uri(String),
     /// A node that was checked did not answer as it should.
     #[error("{0}")]
     Check(String),
@@ -80,7 +90,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy; must be called on the runtime that is to run its background work.
+    /// Starts a proxy for nodes that are known ([`find_nodes`]); must be called on the runtime that is to run its background work.
     ///
     /// # Errors
     /// When an address cannot be listened on, or a thread not be made.
@@ -246,7 +256,13 @@ pub fn run(config: &Config) -> Result<(), Error> {
         let failed = |error| Error::Start("signal handler", error);
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let proxy = Proxy::start(config)?;
+        // A name server that does not answer must not keep the process from ending.
+        let config = tokio::select! {
+            found = find_nodes(config) => found?,
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+        };
+        let proxy = Proxy::start(&config)?;
         tokio::select! {
             _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
             _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),

@@ -87,11 +87,20 @@ fn summary(config: &Config, needed: u64, hard: u64) -> Vec<String> {
     } else {
         set
     };
-    let most = pool.most().saturating_mul(seeds.len());
+    let (nodes, over_all) = match &upstream.srv {
+        Some(srv) => (
+            format!("those that {} names in the DNS", srv.name()),
+            String::new(),
+        ),
+        None => {
+            let most = pool.most().saturating_mul(seeds.len());
+            (seeds.join(", "), format!(", {most} over the nodes named"))
+        }
+    };
     let mut lines = vec![
-        format!("nodes      {} ({kind})", seeds.join(", ")),
+        format!("nodes      {nodes} ({kind})"),
         format!(
-            "pools      {} to {} connections per node and up to {} that await new documents, {most} over the nodes named; \
+            "pools      {} to {} connections per node and up to {} that await new documents{over_all}; \
              {} connecting at once per node",
             pool.min_size, pool.max_size, pool.max_awaiting, pool.max_connecting
         ),

@@ -37,7 +37,7 @@ pub(super) fn file_limit() -> (u64, u64) {
 
 /// The most files that this configuration can have open with so many data-bearing nodes; at least those that it names.
 pub(super) fn files_needed(config: &Config, nodes: usize) -> u64 {
-    let nodes = nodes.max(config.upstream.seeds.len()) as u64;
+    let nodes = nodes.max(config.upstream.seeds.len()).max(1) as u64;
     let connections = (config.pool.most() as u64).saturating_add(MONITORING);
     let per_node = connections.saturating_mul(FILES_PER_CONNECTION);
     (config.limits.max_clients as u64)

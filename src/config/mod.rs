@@ -33,6 +33,7 @@ pub use values::display_size;
 
 use environment::Given;
 use mistake::Report;
+use uri::{ConnectionString, UriError};
 
 use crate::{admin, client, pool, telemetry::log, upstream};
 
@@ -45,6 +46,8 @@ const LARGEST_FILE: u64 = 16 << 20;
 /// A valid configuration: the options of each module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// The connection string.
+    pub connection: ConnectionString,
     /// The replica set, from the connection string.
     pub upstream: upstream::Options,
     /// Every node's pool.
@@ -134,6 +137,29 @@ impl Loader {
         environment::overlay(&mut root, self.given, &mut report);
         let folder = path.parent().unwrap_or(Path::new(""));
         resolve::resolve(root, folder, report)
+    }
+}
+
+impl Config {
+    /// This configuration with what the DNS told of its `mongodb+srv://` string.
+    ///
+    /// # Errors
+    /// If the TXT record is wrong or asks for what cannot be done, or contradicts the string.
+    pub fn with_seedlist(&self, found: upstream::Seedlist) -> Result<Self, Vec<UriError>> {
+        let connection = self.connection.resolved(found.hosts, found.txt.as_deref())?;
+        let supported = connection.supported()?;
+        let ttl = found.ttl;
+        let upstream = upstream::Options {
+            seeds: supported.seeds,
+            set_name: supported.options.set_name,
+            srv: supported.srv.map(|srv| upstream::SrvOptions { ttl, ..srv }),
+            ..self.upstream.clone()
+        };
+        Ok(Self {
+            connection,
+            upstream,
+            ..self.clone()
+        })
     }
 }
 

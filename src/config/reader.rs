@@ -199,6 +199,25 @@ impl<'a> Section<'a> {
         self.read(key, wanted, read).unwrap_or(Some(default))
     }
 
+    /// The IP address of a name server, and a port where it is not the DNS's own; `None` for `"system"`.
+    pub(super) fn name_server(&mut self, key: &'static str) -> Option<SocketAddr> {
+        const DNS: u16 = 53;
+        let wanted = "\"system\", or an IP address such as \"10.0.0.2\" or \"10.0.0.2:5353\"";
+        let read = |node: &Node| match &node.value {
+            Value::Text(text) if text == "system" => Some(Ok(None)),
+            Value::Text(text) => {
+                let address = text
+                    .parse()
+                    .or_else(|_| text.parse().map(|ip| SocketAddr::new(ip, DNS)));
+                let address = address.ok().filter(|address| address.port() != 0);
+                let wrong = || format!("{text:?} is no name server; write {wanted}");
+                Some(address.map(Some).ok_or_else(wrong))
+            }
+            _ => None,
+        };
+        self.read(key, wanted, read).flatten()
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)], default: T) -> T {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();

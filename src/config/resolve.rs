@@ -8,7 +8,7 @@ use super::{
     reader::Section,
     schema, secret,
     tree::{Node, Table, Value},
-    uri::{self, ConnectionString, UriOptions},
+    uri::{self, ConnectionString, Supported, UriOptions},
 };
 use crate::{admin, client, pool, telemetry::log, topology::ReadPreference, upstream};
 
@@ -39,6 +39,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     let listeners = listeners.into_iter().map(|(options, _)| options).collect();
     let warnings = report.finish()?;
     Ok(Config {
+        connection: connection.string,
         upstream,
         pool,
         listeners,
@@ -70,6 +71,9 @@ struct Connection {
     place: Place,
     key: &'static str,
     string: ConnectionString,
+    /// What can be done of it.
+    supported: Supported,
+    nameserver: Option<SocketAddr>,
 }
 
 fn upstream_section(root: &mut Table, folder: &Path, report: &mut Report) -> Connection {
@@ -98,26 +102,38 @@ fn upstream_section(root: &mut Table, folder: &Path, report: &mut Report) -> Con
             .map_err(|problem| section.mistake("uri_file", problem))
             .ok()
     });
-    let mut string = ConnectionString::default();
-    match inline.or(from_file).as_deref().map(uri::parse) {
-        Some(Ok(parsed)) => string = parsed,
-        Some(Err(errors)) => errors
-            .iter()
-            .for_each(|error| section.mistake(key, error.to_string())),
-        None => {}
-    }
-    for warning in &string.warnings {
+    let read = inline.or(from_file).map(|text| uri::parse_supported(&text));
+    let (string, supported) = read
+        .unwrap_or_else(|| Ok(Default::default()))
+        .unwrap_or_else(|errors| {
+            for error in errors {
+                section.mistake(key, error.to_string());
+            }
+            Default::default()
+        });
+    for warning in string.warnings.iter().chain(&supported.notes) {
         section.warning(key, warning.as_str());
     }
+    let nameserver = section.name_server("nameserver");
     section.finish(|name| schema::unknown(schema::section("upstream"), name));
-    Connection { place, key, string }
+    Connection {
+        place,
+        key,
+        string,
+        supported,
+        nameserver,
+    }
 }
 
 fn upstream_options(connection: &Connection) -> upstream::Options {
     let default = upstream::Options::default();
-    let options = connection.string.options.clone();
+    let Supported {
+        seeds, srv, options, ..
+    } = connection.supported.clone();
     upstream::Options {
-        seeds: connection.string.hosts.clone(),
+        seeds,
+        srv,
+        nameserver: connection.nameserver,
         set_name: options.set_name,
         direct: options.direct.unwrap_or(default.direct),
         app_name: options.app_name.unwrap_or(default.app_name),
@@ -137,7 +153,7 @@ fn uri_read_preference(
     report: &mut Report,
 ) -> ReadPreference {
     let parts = connection
-        .string
+        .supported
         .options
         .read_preference
         .clone()
@@ -165,7 +181,7 @@ fn pool_section(root: &mut Table, connection: &Connection, report: &mut Report) 
         wait_timeout,
         max_idle,
         ..
-    } = connection.string.options;
+    } = connection.supported.options;
     let mut section = section(root, "pool", report);
     let options = pool::Options {
         max_size: section.count(

@@ -14,7 +14,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "upstream",
         repeated: false,
-        keys: &["uri", "uri_file"],
+        keys: &["uri", "uri_file", "nameserver"],
     },
     Section {
         name: "listener",

@@ -85,6 +85,8 @@ pub enum Event {
 pub enum RemovalReason {
     /// The primary does not name it as a member.
     NotNamedByPrimary,
+    /// The SRV records do not name it any more.
+    NotInSrvRecords,
     /// It is of another replica set.
     SetNameMismatch {
         /// The topology's set name.
@@ -154,6 +156,7 @@ impl fmt::Display for RemovalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotNamedByPrimary => f.write_str("the primary does not name it as a member"),
+            Self::NotInSrvRecords => f.write_str("the SRV records do not name it any more"),
             Self::SetNameMismatch { expected, found } => {
                 f.write_str("it ")?;
                 write_set_names(f, expected, found.as_deref())

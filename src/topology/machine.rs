@@ -147,9 +147,14 @@ impl Topology {
         let description = self.verified(description, &mut change);
         self.servers[index] = Arc::new(description);
         self.transition(&address, &mut change);
-        self.refresh();
-        self.report(&before, &mut change);
+        self.settle(&before, &mut change);
         change
+    }
+
+    /// Ends a change: what is derived from the servers follows, and the change says what became of `before`.
+    pub(super) fn settle(&mut self, before: &Self, change: &mut Change) {
+        self.refresh();
+        self.report(before, change);
     }
 
     /// The set name of a direct connection is checked before the description is taken in.

@@ -18,6 +18,7 @@ mod replica_set;
 mod rtt;
 mod selection;
 mod server;
+mod srv_hosts;
 #[cfg(test)]
 mod testing;
 mod view;
@@ -30,4 +31,5 @@ pub use read_preference_parse::ReadPreferenceError;
 pub use rtt::RttAverage;
 pub use selection::{Criteria, SelectionError, SelectionOptions, select, select_excluding};
 pub use server::{OpTime, ServerDescription, ServerKind, TopologyVersion};
+pub use srv_hosts::{choose_hosts, shares_domain};
 pub use view::{Common, Limits, MAX_WIRE_VERSION, MIN_WIRE_VERSION};

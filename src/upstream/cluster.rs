@@ -9,14 +9,15 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Options,
+    Options, Resolver,
     monitor::{self, Observation, Source, Watch},
+    srv,
 };
 use crate::{
     shutdown::Shutdown,
     topology::{
-        Address, Criteria, Event, SelectionError, SelectionOptions, ServerDescription, ServerKind, Topology,
-        TopologyOptions, TopologyVersion, select,
+        Address, Change, Criteria, Event, SelectionError, SelectionOptions, ServerDescription, ServerKind,
+        Topology, TopologyOptions, TopologyVersion, select,
     },
 };
 
@@ -106,7 +107,17 @@ impl<R: NodeResource> Cluster<R> {
             },
             server_selection_timeout: options.server_selection_timeout,
         });
-        shutdown.spawn("cluster", writer.run(Arc::clone(&cluster), observations, checks));
+        let (records, srv_hosts) = mpsc::channel(1);
+        if let Some(srv) = options.srv.clone() {
+            let (resolver, watched) = (Resolver::new(options.nameserver), Arc::clone(&cluster));
+            let follows = move || watched.load().topology.follows_srv_records();
+            let poll = srv::poll(srv, resolver, options.heartbeat, follows, records);
+            shutdown.spawn("srv", poll);
+        }
+        shutdown.spawn(
+            "cluster",
+            writer.run(Arc::clone(&cluster), observations, checks, srv_hosts),
+        );
         cluster
     }
 
@@ -177,6 +188,7 @@ impl<R: NodeResource> Writer<R> {
         cluster: Arc<Cluster<R>>,
         mut observations: mpsc::Receiver<Observation>,
         mut checks: watch::Receiver<u64>,
+        mut srv_hosts: mpsc::Receiver<Vec<Address>>,
     ) {
         loop {
             tokio::select! {
@@ -188,6 +200,7 @@ impl<R: NodeResource> Writer<R> {
                     Ok(()) => self.members.values().for_each(|member| member.watch.check_now.notify_one()),
                     Err(_) => return,
                 },
+                Some(hosts) = srv_hosts.recv() => self.take_in_srv(&hosts, &cluster),
             }
         }
     }
@@ -203,10 +216,7 @@ impl<R: NodeResource> Writer<R> {
         if !change.applied {
             return;
         }
-        self.match_members();
-        for event in &change.events {
-            self.tell(event);
-        }
+        self.follow(&change);
         if let Some(member) = self.members.get(&address) {
             match failed {
                 // A node that only changed its state keeps its connections.
@@ -215,6 +225,27 @@ impl<R: NodeResource> Writer<R> {
                 None => member.resource.ready(),
             }
         }
+        self.publish(cluster);
+    }
+
+    fn take_in_srv(&mut self, hosts: &[Address], cluster: &Cluster<R>) {
+        let most = self.options.srv.as_ref().map_or(0, |srv| srv.max_hosts);
+        let change = self.topology.update_srv_hosts(hosts, most, srv::random);
+        if change.changed {
+            self.follow(&change);
+            self.publish(cluster);
+        }
+    }
+
+    fn follow(&mut self, change: &Change) {
+        self.match_members();
+        for event in &change.events {
+            self.tell(event);
+        }
+    }
+
+    /// Lets commands see what is now.
+    fn publish(&self, cluster: &Cluster<R>) {
         cluster.snapshot.store(Arc::new(self.snapshot()));
         cluster.version.send_modify(|version| *version += 1);
     }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use super::{
-    Options,
+    Options, Resolver,
     connection::Connection,
     failure::{Failure, Reason},
 };
@@ -44,7 +45,7 @@ pub struct Opened {
 pub async fn connect(address: &Address, options: &Options) -> Result<Opened, Failure> {
     let limit = options.connect_timeout;
     let timeout = |_| Failure::not_sent(Reason::ConnectTimeout(limit));
-    let dial = TcpStream::connect((address.host(), address.port()));
+    let dial = dial(address, options);
     let stream = tokio::time::timeout(limit, dial).await.map_err(timeout)?;
     let stream = stream.map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
     tune(&stream).map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
@@ -67,6 +68,23 @@ pub async fn connect(address: &Address, options: &Options) -> Result<Opened, Fai
             Err(Failure::not_sent(Reason::Handshake(message)))
         }
     }
+}
+
+/// Connects to an address. A configured name server is asked in place of the system, but for what is no name of the DNS.
+async fn dial(address: &Address, options: &Options) -> io::Result<TcpStream> {
+    let (host, port) = (address.host(), address.port());
+    let Some(nameserver) = options.nameserver.filter(|_| is_dns_name(host)) else {
+        return TcpStream::connect((host, port)).await;
+    };
+    let found = Resolver::new(Some(nameserver)).addresses(host).await;
+    let addresses = found.map_err(io::Error::other)?.into_iter();
+    let addresses: Vec<SocketAddr> = addresses.map(|ip| SocketAddr::new(ip, port)).collect();
+    TcpStream::connect(&addresses[..]).await
+}
+
+/// Neither an IP address nor `localhost`, which no name server is asked for (RFC 6761).
+fn is_dns_name(host: &str) -> bool {
+    host != "localhost" && !host.contains(':') && host.parse::<IpAddr>().is_err()
 }
 
 /// Small writes go out at once, and a peer that vanished is noticed.

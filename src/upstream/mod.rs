@@ -4,17 +4,21 @@
 pub mod cluster;
 pub mod connect;
 pub mod connection;
+pub mod dns;
 pub mod failure;
 mod interrupt;
 mod monitor;
+pub mod srv;
 
 pub use cluster::{Cluster, NodeResource, Snapshot};
 pub use connect::{Opened, connect};
 pub use connection::{Connection, Incoming};
+pub use dns::{DnsError, Resolver};
 pub use failure::{Failure, Reason};
 pub use interrupt::Interrupter;
+pub use srv::{Seedlist, SrvError, SrvOptions};
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::topology::Address;
 
@@ -23,6 +27,10 @@ use crate::topology::Address;
 pub struct Options {
     /// The nodes named in the connection string; any one live one is enough.
     pub seeds: Vec<Address>,
+    /// `mongodb+srv://`: what the DNS is asked for. The seeds come from there, and are looked at again.
+    pub srv: Option<SrvOptions>,
+    /// The name server that is asked for all names, instead of the system's ways to resolve them.
+    pub nameserver: Option<SocketAddr>,
     /// `replicaSet`: members that answer with another set name are left out.
     pub set_name: Option<String>,
     /// `directConnection=true`: only the one seed is used, whatever it is.
@@ -43,6 +51,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             seeds: Vec::new(),
+            srv: None,
+            nameserver: None,
             set_name: None,
             direct: false,
             app_name: "tidegate".to_owned(),

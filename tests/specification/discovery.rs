@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tidegate::{
-    config::uri,
+    config::uri::{self, Host},
     topology::{Address, ServerDescription, Topology, TopologyOptions},
 };
 
@@ -45,16 +45,19 @@ fn judge(case: &Value) {
     }
 }
 
-/// The topology before any check. A load balancer is asked for here, as Tidegate takes none for its upstream.
+/// The topology before any check.
 pub(crate) fn seeded(uri: &Value) -> Topology {
     let uri = uri.as_str().unwrap();
-    let plain = uri.replace("?loadBalanced=true", "");
-    let parsed = uri::parse(&plain).unwrap_or_else(|errors| panic!("{uri}: {errors:?}"));
+    let parsed = uri::parse(uri).unwrap_or_else(|errors| panic!("{uri}: {errors:?}"));
+    let seeds = parsed.hosts.iter().map(|host| match host {
+        Host::Tcp(address) => address.clone(),
+        Host::Unix(path) => panic!("{path} is a socket"),
+    });
     Topology::new(TopologyOptions {
-        seeds: parsed.hosts,
-        set_name: parsed.options.set_name,
-        direct: parsed.options.direct == Some(true),
-        load_balanced: plain != uri,
+        seeds: seeds.collect(),
+        set_name: parsed.options.text("replicaSet").map(str::to_owned),
+        direct: parsed.options.boolean("directConnection") == Some(true),
+        load_balanced: parsed.options.boolean("loadBalanced") == Some(true),
     })
 }
 

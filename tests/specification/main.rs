@@ -14,8 +14,10 @@ mod described;
 mod discovery;
 mod extended_json;
 mod fetch;
+mod read_write_concern;
 mod report;
 mod server_selection;
+mod srv_seedlist;
 #[path = "../support/mod.rs"]
 #[allow(
     dead_code,

@@ -4,6 +4,7 @@
 //! panic with the log or output that explains them.
 
 pub(crate) mod client;
+pub(crate) mod dns;
 pub(crate) mod environment;
 mod proxy;
 pub(crate) mod raw;

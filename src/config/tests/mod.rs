@@ -60,6 +60,7 @@ fn every_setting_reaches_its_option() {
     let text = r#"
         [upstream]
         uri = "mongodb://a,b:1/?replicaSet=rs&appName=x&connectTimeoutMS=1&heartbeatFrequencyMS=500&serverSelectionTimeoutMS=3&localThresholdMS=4"
+        nameserver = "10.0.0.2"
         [[listener]]
         address = "127.0.0.2:1"
         presents_as = "mongos"
@@ -95,6 +96,8 @@ fn every_setting_reaches_its_option() {
         config.upstream,
         upstream::Options {
             seeds: vec!["a".parse().unwrap(), "b:1".parse().unwrap()],
+            srv: None,
+            nameserver: Some("10.0.0.2:53".parse().unwrap()),
             set_name: Some("rs".to_owned()),
             direct: false,
             app_name: "x".to_owned(),

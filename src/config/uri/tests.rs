@@ -11,8 +11,9 @@ fn parsed(uri: &str) -> ConnectionString {
     parse(uri).unwrap_or_else(|errors| panic!("{uri}: {errors:?}"))
 }
 
+/// All that is wrong with a string, or cannot be done.
 fn errors(uri: &str) -> String {
-    let errors = parse(uri).expect_err(uri);
+    let errors = parse_supported(uri).expect_err(uri);
     errors
         .iter()
         .map(UriError::to_string)
@@ -20,22 +21,30 @@ fn errors(uri: &str) -> String {
         .join("\n")
 }
 
+/// The options that concern a proxy, and every warning and note.
+fn told(uri: &str) -> (UriOptions, Vec<String>) {
+    let parsed = parsed(uri);
+    let supported = parsed
+        .supported()
+        .unwrap_or_else(|errors| panic!("{uri}: {errors:?}"));
+    (supported.options, [parsed.warnings, supported.notes].concat())
+}
+
 /// The options alone, which must bring no warning.
 fn options(query: &str) -> UriOptions {
-    let parsed = parsed(&format!("mongodb://a/?{query}"));
-    assert!(parsed.warnings.is_empty(), "{query}: {:?}", parsed.warnings);
-    parsed.options
+    let (options, warnings) = told(&format!("mongodb://a/?{query}"));
+    assert!(warnings.is_empty(), "{query}: {warnings:?}");
+    options
 }
 
 /// The options, which must bring one warning that says this.
 fn warned(query: &str, says: &str) -> UriOptions {
-    let parsed = parsed(&format!("mongodb://a/?{query}"));
+    let (options, warnings) = told(&format!("mongodb://a/?{query}"));
     assert!(
-        parsed.warnings.len() == 1 && parsed.warnings[0].contains(says),
-        "{query}: {:?}",
-        parsed.warnings
+        warnings.len() == 1 && warnings[0].contains(says),
+        "{query}: {warnings:?}"
     );
-    parsed.options
+    options
 }
 
 #[test]
@@ -102,7 +111,8 @@ fn faults_of_form_are_errors() {
 #[test]
 fn what_cannot_be_done_is_an_error_and_not_ignored() {
     for (uri, says) in [
-        ("mongodb+srv://a", "mongodb+srv:// is not supported yet"),
+        ("mongodb+srv://a.b.c", "mongodb+srv:// asks for TLS"),
+        ("mongodb+srv://a.b.c/?tls=true", "tls: TLS to the nodes"),
         (
             "mongodb://u:p@a",
             "a user name and password are not supported yet",
@@ -110,17 +120,19 @@ fn what_cannot_be_done_is_an_error_and_not_ignored() {
         ("mongodb://u@a", "a user name and password are not supported yet"),
         ("mongodb://u:p/q@a", "write it as %40"),
         (
-            "mongodb://a/?authSource=admin",
-            "authSource: authentication to the nodes is not supported yet",
+            "mongodb://a/?authmechanism=PLAIN",
+            "authMechanism: authentication to the nodes is not supported yet",
         ),
-        ("mongodb://a/?authmechanism=PLAIN", "authMechanism: "),
         ("mongodb://a/?tls=true", "TLS to the nodes is not supported yet"),
         ("mongodb://a/?ssl=true", "TLS to the nodes is not supported yet"),
         ("mongodb://a/?tls=yes", "tls: must be true or false"),
         ("mongodb://a/?tls=true&ssl=false", "both true and false"),
         ("mongodb://a/?tlsCAFile=x", "tlsCAFile: TLS"),
         ("mongodb://a/?loadBalanced=true", "loadBalanced: "),
-        ("mongodb://a/?srvMaxHosts=1", "srvMaxHosts: "),
+        (
+            "mongodb://a/?srvMaxHosts=1",
+            "srvMaxHosts can be given with mongodb+srv:// only",
+        ),
         ("mongodb://a/?proxyHost=x", "proxyHost: "),
         (
             "mongodb://a,b/?directConnection=true",
@@ -182,13 +194,16 @@ fn invalid_values_are_ignored_with_a_warning() {
             "connectTimeoutMS=soon",
             "connectTimeoutMS=soon is ignored: it must be a number of milliseconds",
         ),
-        ("connectTimeoutMS=0", "from 1 to"),
-        ("connectTimeoutMS=-2", "from 1 to"),
+        ("connectTimeoutMS=0", "may not take forever"),
+        ("connectTimeoutMS=-2", "from 0 to"),
         ("heartbeatFrequencyMS=499", "from 500 to"),
         ("waitQueueTimeoutMS=99999999999999999999", "from 1 to"),
         ("maxIdleTimeMS=18446744073709551615", "from 0 to"),
         ("maxIdleTimeMS=", "is ignored"),
-        ("maxPoolSize=0", "from 1 to"),
+        (
+            "maxPoolSize=0",
+            "maxPoolSize=0 is ignored: it must be a number from 1 to",
+        ),
         ("maxConnecting=0", "from 1 to"),
         ("directConnection=1", "true or false"),
         ("loadBalanced=1", "true or false"),
@@ -213,13 +228,14 @@ fn what_is_the_drivers_has_no_effect_and_the_warning_says_why() {
         ("journal=true", "journal has no effect"),
         ("retryWrites=true", "the application's driver"),
         ("compressors=zstd", "not compressed"),
+        ("authSource=admin", "none is named"),
         ("socketTimeoutMS=1", "up to the client"),
         ("foo=bar", "\"foo\" is ignored: there is no such option"),
         ("replicatSet=rs", "did you mean replicaSet?"),
     ] {
         assert_eq!(warned(query, says), UriOptions::default(), "{query}");
     }
-    assert!(parsed("mongodb://a/mydb").warnings[0].contains("database name has no effect"));
+    assert!(told("mongodb://a/mydb").1[0].contains("database name has no effect"));
 }
 
 #[test]
@@ -245,8 +261,10 @@ proptest! {
         password in "[a-z0-9:/?#%&=,.\\[\\]@+;]{0,12}SECRET[a-z0-9:/?#%&=,.\\[\\]@+;]{0,12}",
         tail in "(/|/db|\\?w=1|/\\?appName=x)?",
     ) {
-        let errors = parse(&format!("mongodb://user:{password}@host{tail}")).unwrap_err();
-        prop_assert!(!format!("{errors:?}").contains("SECRET"), "{errors:?}");
+        let uri = format!("mongodb://user:{password}@host{tail}");
+        let errors = parse_supported(&uri).unwrap_err();
+        let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        prop_assert!(!format!("{errors:?}{shown:?}").contains("SECRET"), "{errors:?}");
     }
 
     #[test]
@@ -254,5 +272,161 @@ proptest! {
         let hosts: Vec<_> = hosts.into_iter().collect();
         let parsed = parse(&format!("mongodb://{}/?replicaSet=rs", hosts.join(","))).unwrap();
         prop_assert_eq!(parsed.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), hosts);
+    }
+}
+
+#[test]
+fn credentials_are_read_and_never_shown() {
+    for (uri, username, password) in [
+        ("mongodb://us%40er:p%3Aw@a/db", "us@er", Some("p:w")),
+        ("mongodb://user@a", "user", None),
+        ("mongodb://user:@a", "user", Some("")),
+        ("mongodb+srv://user:pw@a.b.c", "user", Some("pw")),
+    ] {
+        let parsed = parsed(uri);
+        let user = parsed.user.as_ref().unwrap();
+        assert_eq!(user.username.expose(), username);
+        assert_eq!(user.password.as_ref().map(Secret::expose), password);
+        let shown = format!("{parsed:?}");
+        assert!(!shown.contains("user") || !shown.contains("us@er"), "{shown}");
+        assert!(shown.contains("username: ***"), "{shown}");
+    }
+    for uri in [
+        "mongodb://@a",
+        "mongodb://:pw@a",
+        "mongodb://u:p:w@a",
+        "mongodb://u@p@a",
+        "mongodb://u%x@a",
+    ] {
+        assert_eq!(parse(uri).unwrap_err(), [UriError::UserInfo], "{uri}");
+    }
+}
+
+#[test]
+fn what_may_be_a_password_without_its_host_is_not_quoted() {
+    for uri in [
+        "mongodb://user:hunter2",
+        "mongodb://user:hun:ter2/db",
+        "mongodb://hun ter2",
+    ] {
+        let errors = errors(uri);
+        assert!(!errors.contains("ter2"), "{errors}");
+    }
+}
+
+#[test]
+fn secrets_among_the_options_are_redacted() {
+    let parsed = parsed(
+        "mongodb://a/?tlsCertificateKeyFilePassword=hunter2&proxyHost=p&proxyUsername=hunter2&proxyPassword=hunter2\
+         &authMechanismProperties=AWS_SESSION_TOKEN:hunter2",
+    );
+    assert!(
+        matches!(parsed.options.get("proxyPassword"), Some(Value::Secret(secret)) if secret.expose() == "hunter2")
+    );
+    assert!(!format!("{parsed:?}").contains("hunter2"));
+    let errors = parsed.supported().unwrap_err();
+    assert_eq!(errors.len(), 5);
+    assert!(!format!("{errors:?}").contains("hunter2"));
+}
+
+#[test]
+fn srv_strings_name_one_host_of_a_domain() {
+    for (uri, host) in [
+        ("mongodb+srv://A.B.c/?tls=false", "a.b.c"),
+        ("mongodb+srv://a.b.c./?tls=false", "a.b.c"),
+        ("mongodb+srv://localhost/?tls=false", "localhost"),
+        ("mongodb+srv://mongo.local/?tls=false", "mongo.local"),
+    ] {
+        let supported = parsed(uri).supported().unwrap();
+        assert!(supported.seeds.is_empty());
+        assert_eq!(supported.srv.unwrap().name(), format!("_mongodb._tcp.{host}"));
+    }
+    let given = parsed("mongodb+srv://a.b.c/?ssl=false&srvServiceName=other&srvMaxHosts=3").supported();
+    let srv = given.unwrap().srv.unwrap();
+    assert_eq!((srv.name().as_str(), srv.max_hosts), ("_other._tcp.a.b.c", 3));
+    for (uri, says) in [
+        ("mongodb+srv://", "no host"),
+        ("mongodb+srv://a.b.c,d.e.f", "more than one host"),
+        ("mongodb+srv://a.b.c:27017", "a port"),
+        ("mongodb+srv://127.0.0.1", "IP address"),
+        ("mongodb+srv://[::1]", "IP address"),
+        ("mongodb+srv://a..c", "empty"),
+        ("mongodb+srv://a.b.c/?directConnection=true", "directConnection"),
+        (
+            "mongodb+srv://a.b.c/?srvMaxHosts=1&replicaSet=rs",
+            "srvMaxHosts and replicaSet",
+        ),
+    ] {
+        let errors = errors(uri);
+        assert!(errors.contains(says), "{uri}: {errors}");
+    }
+    for query in [
+        "srvServiceName=-a",
+        "srvServiceName=a.b",
+        "srvServiceName=1",
+        "srvMaxHosts=-1",
+    ] {
+        assert_eq!(
+            parsed(&format!("mongodb+srv://a.b.c/?{query}")).warnings.len(),
+            1,
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn the_txt_record_gives_defaults_that_the_string_overrides() {
+    let resolve = |uri: &str, txt| parsed(uri).resolved(vec!["n.b.c".parse().unwrap()], txt);
+    let set_name = |uri: &str, txt| resolve(uri, txt).unwrap().supported().unwrap().options.set_name;
+    let uri = "mongodb+srv://a.b.c/?tls=false";
+    assert_eq!(set_name(uri, None), None);
+    assert_eq!(
+        set_name(uri, Some("authSource=x&replicaSet=rs")).as_deref(),
+        Some("rs")
+    );
+    assert_eq!(
+        set_name(
+            "mongodb+srv://a.b.c/?tls=false&replicaSet=mine",
+            Some("replicaSet=rs")
+        )
+        .as_deref(),
+        Some("mine")
+    );
+    for (uri, txt, says) in [
+        (uri, "ssl=false", "an option other than"),
+        (uri, "socketTimeoutMS=5", "an option other than"),
+        (uri, "authSource", "the TXT record: option 1 is not written"),
+        (uri, "loadBalanced=true&replicaSet=rs", "cannot be given together"),
+        (
+            "mongodb+srv://a.b.c/?srvMaxHosts=1",
+            "replicaSet=rs",
+            "srvMaxHosts and replicaSet",
+        ),
+    ] {
+        let errors = format!(
+            "{:?}",
+            resolve(uri, Some(txt))
+                .unwrap_err()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        );
+        assert!(errors.contains(says), "{txt}: {errors}");
+    }
+    assert_eq!(
+        parsed(uri).resolved(vec![], None).unwrap_err(),
+        [UriError::NoHost]
+    );
+}
+
+#[test]
+fn an_option_may_hold_an_at_sign_only_in_a_string_that_is_sound() {
+    assert!(parse("mongodb://u:p@a/?replicaSet=x@y").is_ok());
+    for uri in [
+        "mongodb://a/?replicaSet=x@y",
+        "mongodb://u:p@a/?foo=x@y",
+        "mongodb://u:p@a:x/?replicaSet=x@y",
+    ] {
+        assert_eq!(parse(uri).unwrap_err(), [UriError::StrayAt], "{uri}");
     }
 }
