@@ -10,15 +10,15 @@ use super::{
     inbound::{self, Inbound, Received, ReplyForm},
     local, relay,
     session::{End, Session},
-    shards,
+    shards, transaction,
 };
 use crate::{
     command::{ErrorReply, Request, rewrite},
     failover::{Sent, Verdict, after_failure},
     net::{Permit, buffers},
     pool::{CheckOutError, Lease},
-    routing::{Route, decide, needs_read_preference},
-    topology::ServerKind,
+    routing::{Route, decide, needs_read_preference, tells_read_preference},
+    topology::{ReadPreference, ServerKind},
     upstream::{Failure, Incoming},
     wire::{Frame, MAX_MESSAGE_LEN},
 };
@@ -76,6 +76,9 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
             Some(node) => attempt(session, &mut inbound, &node, patience).await,
             None => Box::pin(fan_out::find_cursor(session, &mut inbound, id, patience)).await,
         },
+        Route::Primary if inbound.request.in_transaction && transaction::is_pinned(session) => {
+            Box::pin(transaction::run(session, &mut inbound, patience)).await
+        }
         Route::Primary | Route::Read(_) | Route::AnyNode => {
             match session.choose_now(&route, &inbound.request) {
                 Ok(Some(node)) => match attempt(session, &mut inbound, &node, patience).await {
@@ -152,7 +155,7 @@ pub(super) async fn attempt(
             Err(failed) => return failed,
         },
     };
-    if let Err(error) = prepare(inbound, node.kind) {
+    if let Err(error) = prepare(inbound, node.kind, &session.listener.read_preference) {
         return Attempt::Answer(error);
     }
     match relay::ask(session, &mut lease, &mut inbound.frame, &inbound.request).await {
@@ -202,18 +205,21 @@ fn charge_wait(inbound: &mut Inbound, patience: Patience) {
 }
 
 /// Gives the request the form that a node of this kind needs.
-fn prepare(inbound: &mut Inbound, kind: ServerKind) -> Result<(), ErrorReply> {
+fn prepare(inbound: &mut Inbound, kind: ServerKind, default: &ReadPreference) -> Result<(), ErrorReply> {
     let Inbound { frame, request, .. } = inbound;
     rewrite::demand_one_reply(frame, request);
-    if needs_read_preference(request, frame.bytes(), kind) {
-        rewrite::append_read_preference(frame, request)
-            .map_err(|length| ErrorReply::too_large(length, MAX_MESSAGE_LEN))?;
-    }
-    Ok(())
+    let added = if needs_read_preference(request, frame.bytes(), kind) {
+        rewrite::append_read_preference(frame, request, None)
+    } else if tells_read_preference(request, frame.bytes(), kind, default) {
+        rewrite::append_read_preference(frame, request, Some(default))
+    } else {
+        Ok(())
+    };
+    added.map_err(|length| ErrorReply::too_large(length, MAX_MESSAGE_LEN))
 }
 
 /// Waits for a node, and goes on from there.
-async fn choose_and_attempt(
+pub(super) async fn choose_and_attempt(
     session: &mut Session,
     inbound: &mut Inbound,
     route: &Route,
@@ -240,7 +246,7 @@ async fn attempt_later(
 }
 
 /// Goes round again for as long as the verdict allows.
-async fn repeat(
+pub(super) async fn repeat(
     session: &mut Session,
     inbound: &mut Inbound,
     route: &Route,

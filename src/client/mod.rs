@@ -22,6 +22,7 @@ mod size_tests;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod transaction;
 
 pub use listener::Core;
 pub use options::{ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE};

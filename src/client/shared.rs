@@ -10,10 +10,15 @@ use std::{
 
 use super::{Limits, admission::Admission, fail_point::FailPoints};
 use crate::{
-    net::Budget, pool::Pool, routing::Pins, telemetry::PerCore, topology::Address, upstream::Cluster,
+    net::Budget,
+    pool::Pool,
+    routing::{Pins, TransactionPins},
+    telemetry::PerCore,
+    topology::Address,
+    upstream::Cluster,
 };
 
-/// Most cursors whose node is remembered.
+/// Most cursors, and most sessions with a transaction, whose node is remembered.
 const MAX_PINS: usize = 100_000;
 
 /// Everything that a session needs besides its own socket.
@@ -23,6 +28,8 @@ pub struct Shared {
     pub cluster: Arc<Cluster<Pool>>,
     /// Where cursors live.
     pub pins: Pins<Address>,
+    /// Where transactions live; used only with several `mongos` upstream.
+    pub transactions: TransactionPins<Address>,
     /// Room for requests above a small size.
     pub requests: Budget,
     /// Room for replies above a small size.
@@ -49,6 +56,7 @@ impl Shared {
         Self {
             cluster,
             pins: Pins::new(MAX_PINS),
+            transactions: TransactionPins::new(MAX_PINS),
             requests: Budget::new(limits.buffer_bytes / 2),
             replies: Budget::new(limits.buffer_bytes / 2),
             admission: Admission::new(limits.max_clients, limits.max_clients_per_address),

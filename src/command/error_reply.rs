@@ -113,6 +113,14 @@ impl ErrorReply {
         Self::new(13, "Unauthorized", message)
     }
 
+    /// A statement of a transaction that is gone: the application may run the whole transaction again.
+    #[must_use]
+    pub fn no_such_transaction(message: impl Into<String>) -> Self {
+        let mut reply = Self::new(251, "NoSuchTransaction", message);
+        reply.labels.push(TRANSIENT_TRANSACTION);
+        reply
+    }
+
     /// A cursor that no node knows.
     #[must_use]
     pub fn cursor_not_found(id: i64) -> Self {

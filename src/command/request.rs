@@ -62,8 +62,8 @@ pub struct Request {
     pub read_preference: Option<Span>,
     /// A read preference of Tidegate's own was added on the way.
     pub read_preference_added: bool,
-    /// `lsid` is present.
-    pub has_lsid: bool,
+    /// `lsid`, a document if it is valid.
+    pub lsid: Option<Span>,
     /// `txnNumber` is present.
     pub has_txn_number: bool,
     /// `autocommit: false`: a statement of a transaction.
@@ -111,7 +111,7 @@ impl Request {
             db: Span { at: 0, len: 0 },
             read_preference: None,
             read_preference_added: false,
-            has_lsid: false,
+            lsid: None,
             has_txn_number: false,
             in_transaction: false,
             starts_transaction: false,
@@ -153,7 +153,7 @@ impl Request {
                 return Ok(true);
             }
             b"$readPreference" => self.read_preference = Some(Span::of_value(at, element)),
-            b"lsid" => self.has_lsid = true,
+            b"lsid" => self.lsid = Some(Span::of_value(at, element)),
             b"apiVersion" | b"apiStrict" | b"apiDeprecationErrors" => self.has_api_version = true,
             b"txnNumber" => self.has_txn_number = true,
             b"autocommit" => self.in_transaction = element.as_bool() == Some(false),
@@ -305,12 +305,9 @@ mod tests {
             (request.name(&bytes), request.db(&bytes)),
             (&b"find"[..], &b"shop"[..])
         );
-        assert!(
-            request.has_lsid
-                && request.has_txn_number
-                && request.in_transaction
-                && request.starts_transaction
-        );
+        let lsid = Document::from_reader(request.lsid.unwrap().of(&bytes)).unwrap();
+        assert_eq!(lsid, doc! {"id": 1});
+        assert!(request.has_txn_number && request.in_transaction && request.starts_transaction);
         assert!(request.linearizable && request.is_transaction_statement() && request.may_have_cursor());
         assert_eq!(request.deadline_millis(), Some(250));
         let preference = Document::from_reader(request.read_preference.unwrap().of(&bytes)).unwrap();

@@ -5,10 +5,13 @@
 
 use std::sync::LazyLock;
 
-use bson::rawdoc;
+use bson::{RawDocumentBuf, raw::cstr, rawdoc};
 
 use super::request::{MaxTime, Request};
-use crate::wire::{Frame, MAX_MESSAGE_LEN, op_msg};
+use crate::{
+    topology::ReadPreference,
+    wire::{Frame, MAX_MESSAGE_LEN, op_msg},
+};
 
 /// `$readPreference: {mode: "secondaryPreferred"}` as a BSON element.
 static SECONDARY_PREFERRED: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -17,15 +20,25 @@ static SECONDARY_PREFERRED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     bytes[4..bytes.len() - 1].to_vec()
 });
 
-/// Adds the read preference without which a secondary refuses. Done once: a second call finds it there.
+/// Adds a read preference: `preference`, or the one without which a secondary refuses. Done once: a second call finds it there.
 ///
 /// # Errors
 /// As [`append_field`].
-pub fn append_read_preference(frame: &mut Frame, request: &mut Request) -> Result<(), usize> {
-    if !std::mem::replace(&mut request.read_preference_added, true) {
-        append_field(frame, request, &SECONDARY_PREFERRED)?;
+pub fn append_read_preference(
+    frame: &mut Frame,
+    request: &mut Request,
+    preference: Option<&ReadPreference>,
+) -> Result<(), usize> {
+    if std::mem::replace(&mut request.read_preference_added, true) {
+        return Ok(());
     }
-    Ok(())
+    let Some(preference) = preference else {
+        return append_field(frame, request, &SECONDARY_PREFERRED);
+    };
+    let mut field = RawDocumentBuf::new();
+    field.append(cstr!("$readPreference"), preference.to_document());
+    let bytes = field.as_bytes();
+    append_field(frame, request, &bytes[4..bytes.len() - 1])
 }
 
 /// Splices `field` (a whole BSON element: type, name, value) in as the last one of the request's body.
@@ -135,8 +148,8 @@ mod tests {
     #[test]
     fn a_read_preference_is_added_only_once() {
         let (mut frame, mut request) = frame(&doc! {"find": "c", "$db": "d"}, &[]);
-        append_read_preference(&mut frame, &mut request).unwrap();
-        append_read_preference(&mut frame, &mut request).unwrap();
+        append_read_preference(&mut frame, &mut request, None).unwrap();
+        append_read_preference(&mut frame, &mut request, None).unwrap();
         let expected = doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "secondaryPreferred"}};
         assert_eq!(frame.bytes().len(), 21 + expected.to_vec().unwrap().len());
         assert_eq!(body_of(&frame), expected);

@@ -112,6 +112,23 @@ pub fn needs_read_preference(request: &Request, message: &[u8], kind: ServerKind
         && is_replicated(request, message)
 }
 
+/// Whether the listener's `default` must be told to a server of this kind: a `mongos` chooses the node itself, and knows only
+/// what the request says (Server Selection specification, "Passing read preference to mongos").
+#[must_use]
+pub fn tells_read_preference(
+    request: &Request,
+    message: &[u8],
+    kind: ServerKind,
+    default: &ReadPreference,
+) -> bool {
+    kind == ServerKind::Mongos
+        && default.mode != Mode::Primary
+        && request.read_preference.is_none()
+        && !request.in_transaction
+        && request.class() == Class::Read
+        && takes_default(request, message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +136,7 @@ mod tests {
     use bson::{Document, doc};
     use bytes::BytesMut;
 
-    fn route(body: &Document, default: Mode, wire: i32) -> Result<Route, i32> {
+    fn peek(body: &Document) -> (Request, BytesMut) {
         let mut message = BytesMut::new();
         op_msg::encode(
             RawDoc::prefix(&body.to_vec().unwrap()).unwrap(),
@@ -128,19 +145,54 @@ mod tests {
             0,
             &mut message,
         );
-        let request = Request::peek(&message, op_msg::Layout::parse(&message).unwrap()).unwrap();
-        let default = ReadPreference {
-            mode: default,
+        let layout = op_msg::Layout::parse(&message).unwrap();
+        (Request::peek(&message, layout).unwrap(), message)
+    }
+
+    fn preferring(mode: Mode) -> ReadPreference {
+        ReadPreference {
+            mode,
             ..ReadPreference::default()
-        };
+        }
+    }
+
+    fn route(body: &Document, default: Mode, wire: i32) -> Result<Route, i32> {
+        let (request, message) = peek(body);
+        let default = preferring(default);
         decide(&request, &message, &default, wire).map_err(|error| error.code())
     }
 
     fn read(mode: Mode) -> Result<Route, i32> {
-        Ok(Route::Read(ReadPreference {
-            mode,
-            ..ReadPreference::default()
-        }))
+        Ok(Route::Read(preferring(mode)))
+    }
+
+    #[test]
+    fn a_read_preference_is_added_where_a_server_cannot_know_it() {
+        let find = doc! {"find": "c", "$db": "d"};
+        let told = |body: &Document, kind, default| {
+            let (request, message) = peek(body);
+            (
+                needs_read_preference(&request, &message, kind),
+                tells_read_preference(&request, &message, kind, &preferring(default)),
+            )
+        };
+        let nearest = Mode::Nearest;
+        assert_eq!(told(&find, ServerKind::RsSecondary, nearest), (true, false));
+        assert_eq!(told(&find, ServerKind::RsPrimary, nearest), (false, false));
+        assert_eq!(told(&find, ServerKind::Standalone, nearest), (false, false));
+        assert_eq!(told(&find, ServerKind::Mongos, nearest), (false, true));
+        assert_eq!(told(&find, ServerKind::Mongos, Mode::Primary), (false, false));
+        for body in [
+            doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "primary"}},
+            doc! {"find": "c", "$db": "d", "autocommit": false},
+            doc! {"find": "c", "$db": "config"},
+            doc! {"aggregate": "c", "pipeline": [{"$out": "x"}], "$db": "d"},
+            doc! {"insert": "c", "$db": "d"},
+            doc! {"getMore": 5i64, "collection": "c", "$db": "d"},
+            doc! {"killCursors": "c", "cursors": [5i64], "$db": "d"},
+        ] {
+            assert_eq!(told(&body, ServerKind::Mongos, nearest), (false, false), "{body}");
+        }
     }
 
     #[test]

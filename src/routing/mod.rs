@@ -1,7 +1,10 @@
-//! Where a command goes: a pure decision over the request, and the memory of where cursors live.
+//! Where a command goes: a pure decision over the request, and the memory of where cursors and transactions
+//! live.
 
 pub mod decide;
 pub mod pins;
+pub mod transactions;
 
-pub use decide::{Route, decide, needs_read_preference};
+pub use decide::{Route, decide, needs_read_preference, tells_read_preference};
 pub use pins::{Pinned, Pins};
+pub use transactions::{SessionId, TransactionPins};

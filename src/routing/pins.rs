@@ -1,26 +1,43 @@
-//! The memory of which node holds a cursor.
+//! The memory of which node holds what: cursors here, transactions in [`transactions`](super::transactions).
 //!
 //! A cursor is pinned to a node, not to a connection or a client: drivers send `getMore` on any of their connections.
 //! Bounded, and forgetful: a cursor that is not remembered is looked for on the nodes.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 /// Parts with a lock of their own, so that cores seldom meet.
 const SHARDS: usize = 16;
-/// A cursor that was not used for this long is forgotten; servers drop idle cursors after 10 minutes, those in sessions
+/// What was not used for this long is forgotten; servers drop idle cursors after 10 minutes, those in sessions
 /// after 30.
 const EXPIRY: Duration = Duration::from_secs(31 * 60);
 
-/// Cursor ids and their nodes. `N` names a node and is cheap to clone.
+/// What can be pinned to a node.
+pub trait Key: Copy + Eq + Hash {
+    /// Spreads the keys over the parts of the memory; any number will do.
+    fn part(self) -> usize;
+}
+
+impl Key for i64 {
+    fn part(self) -> usize {
+        // Cursor ids are random in their low bits.
+        self as usize
+    }
+}
+
+/// What is remembered by key: bounded, and forgotten when it was not used for long. Values are cheap to clone.
 #[derive(Debug)]
-pub struct Pins<N> {
-    shards: [Mutex<HashMap<i64, Pin<N>>>; SHARDS],
+pub struct Memory<K, V> {
+    shards: [Mutex<HashMap<K, Pin<V>>>; SHARDS],
     shard_capacity: usize,
 }
+
+/// Cursor ids, and where the cursors live. `N` names a node and is cheap to clone.
+pub type Pins<N> = Memory<i64, Pinned<N>>;
 
 /// What is remembered of a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +49,13 @@ pub struct Pinned<N> {
 }
 
 #[derive(Debug)]
-struct Pin<N> {
-    pinned: Pinned<N>,
+struct Pin<V> {
+    pinned: V,
     used: Instant,
 }
 
-impl<N: Clone> Pins<N> {
-    /// A memory of about `capacity` cursors at most.
+impl<K: Key, V: Clone> Memory<K, V> {
+    /// A memory of about `capacity` keys at most.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
@@ -47,34 +64,34 @@ impl<N: Clone> Pins<N> {
         }
     }
 
-    /// Remembers a cursor. In a full memory the least recently used of its part makes room.
-    pub fn insert(&self, cursor: i64, pinned: Pinned<N>, now: Instant) {
-        let mut shard = self.shard(cursor);
-        if shard.len() >= self.shard_capacity && !shard.contains_key(&cursor) {
+    /// Remembers `pinned` by `key`. In a full memory the least recently used of its part makes room.
+    pub fn insert(&self, key: K, pinned: V, now: Instant) {
+        let mut shard = self.shard(key);
+        if shard.len() >= self.shard_capacity && !shard.contains_key(&key) {
             shard.retain(|_, pin| now.saturating_duration_since(pin.used) < EXPIRY);
             if shard.len() >= self.shard_capacity {
-                let oldest = shard.iter().min_by_key(|(_, pin)| pin.used).map(|(id, _)| *id);
-                oldest.map(|id| shard.remove(&id));
+                let oldest = shard.iter().min_by_key(|(_, pin)| pin.used).map(|(key, _)| *key);
+                oldest.map(|key| shard.remove(&key));
             }
         }
-        shard.insert(cursor, Pin { pinned, used: now });
+        shard.insert(key, Pin { pinned, used: now });
     }
 
-    /// What is known of a cursor.
-    pub fn get(&self, cursor: i64, now: Instant) -> Option<Pinned<N>> {
-        let mut shard = self.shard(cursor);
-        let pin = shard.get_mut(&cursor)?;
+    /// What is remembered by `key`.
+    pub fn get(&self, key: K, now: Instant) -> Option<V> {
+        let mut shard = self.shard(key);
+        let pin = shard.get_mut(&key)?;
         if now.saturating_duration_since(pin.used) >= EXPIRY {
-            shard.remove(&cursor);
+            shard.remove(&key);
             return None;
         }
         pin.used = now;
         Some(pin.pinned.clone())
     }
 
-    /// Forgets a cursor.
-    pub fn remove(&self, cursor: i64) {
-        self.shard(cursor).remove(&cursor);
+    /// Forgets what was remembered by `key`.
+    pub fn remove(&self, key: K) {
+        self.shard(key).remove(&key);
     }
 
     /// How many are remembered.
@@ -90,9 +107,8 @@ impl<N: Clone> Pins<N> {
         self.len() == 0
     }
 
-    fn shard(&self, cursor: i64) -> MutexGuard<'_, HashMap<i64, Pin<N>>> {
-        // Cursor ids are random in their low bits.
-        self.shards[cursor as usize % SHARDS]
+    fn shard(&self, key: K) -> MutexGuard<'_, HashMap<K, Pin<V>>> {
+        self.shards[key.part() % SHARDS]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,6 +5,7 @@
 use std::{
     ffi::OsString,
     fs,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::Child,
     sync::{Mutex, MutexGuard},
@@ -44,12 +45,12 @@ pub(super) struct Node {
 
 impl Node {
     /// `folder` is the node's own; it is made when missing.
-    pub(super) fn new(folder: &Path, port: u16) -> Result<Self, Error> {
+    pub(super) fn new(folder: &Path, ip: IpAddr, port: u16) -> Result<Self, Error> {
         let data = folder.join("data");
         fs::create_dir_all(&data).map_err(Error::io(format!("making {}", data.display())))?;
         Ok(Self {
             port,
-            address: format!("127.0.0.1:{port}"),
+            address: SocketAddr::new(ip, port).to_string(),
             log: folder.join("mongod.log"),
             data,
             process: Mutex::new(None),

@@ -1,6 +1,11 @@
 //! What a local replica set looks like.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use super::Error;
 
@@ -19,6 +24,10 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// The replica set's name.
     pub set_name: String,
+    /// A `mongod` of no replica set: one node, without a set's name or configuration.
+    pub standalone: bool,
+    /// The loopback address that the nodes listen on.
+    pub ip: IpAddr,
     /// `false` leaves the nodes without a configuration, as before `replSetInitiate`.
     pub initiate: bool,
     /// The nodes' settings by number; nodes without an entry have the defaults.
@@ -51,6 +60,8 @@ impl Default for Options {
             arbiters: 0,
             data: None,
             set_name: "sandbox".to_owned(),
+            standalone: false,
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             initiate: true,
             members: Vec::new(),
             mongod_arguments: Vec::new(),
@@ -62,6 +73,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether the nodes get a configuration.
+    pub(super) fn initiates(&self) -> bool {
+        self.initiate && !self.standalone
+    }
+
     /// Data-bearing nodes and arbiters together.
     pub(super) fn size(&self) -> usize {
         self.nodes + self.arbiters
@@ -84,6 +100,9 @@ impl Options {
                 self.members.len(),
                 self.nodes
             ));
+        }
+        if self.standalone && (self.size() > 1 || self.data.is_some()) {
+            return fault("a standalone is one node, and keeps no data".to_owned());
         }
         if (0..self.nodes).all(|node| self.priority(node) == 0.0) {
             return fault("no node may become primary: all have priority 0".to_owned());
@@ -145,6 +164,13 @@ mod tests {
                     ..Options::default()
                 },
                 "settings",
+            ),
+            (
+                Options {
+                    standalone: true,
+                    ..Options::default()
+                },
+                "standalone",
             ),
             (
                 Options {

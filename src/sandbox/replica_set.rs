@@ -31,7 +31,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
 const STEP_DOWN_SECONDS: i32 = 20;
 const CATCH_UP_SECONDS: i32 = 10;
 
-/// A replica set of `mongod` processes on 127.0.0.1.
+/// A replica set of `mongod` processes on a loopback address, or one that belongs to none ([`Options::standalone`]).
 ///
 /// All methods take `&self` and may be called from several tasks. Dropping the set kills its processes and removes its
 /// temporary folder before `drop` returns; [`shutdown`](Self::shutdown) closes the files of a kept set in order.
@@ -58,8 +58,11 @@ impl ReplicaSet {
         start::start(options, &progress).await
     }
 
-    /// `mongodb://` URI with all members but arbiters, and the set's name.
+    /// `mongodb://` URI with all members but arbiters, and the set's name if there is a set.
     pub fn uri(&self) -> String {
+        if self.options.standalone {
+            return format!("mongodb://{}/", self.nodes[0].address);
+        }
         let hosts: Vec<&str> = self.nodes[..self.options.nodes]
             .iter()
             .map(|node| node.address.as_str())

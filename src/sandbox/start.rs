@@ -118,13 +118,14 @@ pub(super) async fn start(options: Options, progress: &dyn Fn(Step)) -> Result<R
         None => ports::free_ports(set.options.size())?,
     };
     for (number, port) in ports.into_iter().enumerate() {
-        set.nodes.push(Node::new(&set.folder.node(number), port)?);
+        set.nodes
+            .push(Node::new(&set.folder.node(number), set.options.ip, port)?);
     }
     start_nodes(&mut set, initiated, progress).await?;
-    if !initiated && set.options.initiate {
+    if !initiated && set.options.initiates() {
         initiate(&set, progress).await?;
     }
-    if initiated || set.options.initiate {
+    if initiated || set.options.initiates() {
         set.wait_settled(progress).await?;
         progress(Step::Ready { uri: set.uri() });
     }
@@ -149,13 +150,10 @@ async fn binary(options: &Options, progress: &dyn Fn(Step)) -> Result<PathBuf, E
 }
 
 fn arguments(options: &Options) -> Vec<OsString> {
+    let ip = options.ip.to_string();
     let mut arguments = vec![
-        "--replSet",
-        &options.set_name,
         "--bind_ip",
-        "127.0.0.1",
-        "--oplogSize",
-        OPLOG_MB,
+        &ip,
         "--wiredTigerCacheSizeGB",
         CACHE_GB,
         // A socket file in /tmp would outlive a killed node.
@@ -163,6 +161,12 @@ fn arguments(options: &Options) -> Vec<OsString> {
         "--setParameter",
         "diagnosticDataCollectionEnabled=false",
     ];
+    if options.ip.is_ipv6() {
+        arguments.push("--ipv6");
+    }
+    if !options.standalone {
+        arguments.extend(["--replSet", &options.set_name, "--oplogSize", OPLOG_MB]);
+    }
     if options.arbiters > 1 {
         arguments.extend(["--setParameter", "allowMultipleArbiters=true"]);
     }
@@ -218,7 +222,7 @@ async fn start_nodes(set: &mut ReplicaSet, initiated: bool, progress: &dyn Fn(St
 
 fn move_node(set: &mut ReplicaSet, number: usize) -> Result<(), Error> {
     let port = ports::free_ports(1)?[0];
-    let node = Node::new(&set.folder.node(number), port)?;
+    let node = Node::new(&set.folder.node(number), set.options.ip, port)?;
     // What the failed attempt wrote would be taken for this one's.
     remove_file(&node.log)?;
     node.spawn(&set.guard, &set.mongod, &set.arguments)?;

@@ -66,6 +66,7 @@ counters! {
     abandoned, "Commands whose client went away and whose upstream connection was closed";
     drained, "Commands whose client went away and whose reply was awaited and dropped";
     cursors_looked_up, "Cursors of unknown origin that were looked for on the nodes";
+    transactions_lost, "Statements of transactions that failed because the mongos that ran the transaction was gone";
     legacy_commands, "Commands received by OP_QUERY";
     streams, "Replies passed on while they arrived, because of their size";
     streams_broken, "Replies that broke off after their first part had been passed on";

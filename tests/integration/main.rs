@@ -33,3 +33,4 @@ mod stuck;
 mod support;
 mod topology;
 mod upkeep;
+mod upstream_kinds;
