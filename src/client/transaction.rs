@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    choose::{Chosen, Patience},
+    choose::Patience,
     exchange::{Attempt, attempt, choose_and_attempt, repeat},
     inbound::Inbound,
     relay,
@@ -23,8 +23,8 @@ use crate::{
     upstream::Incoming,
 };
 
-/// How often a statement that was not sent is tried on its router: a connection may have broken while it was idle.
-const TRIES: u32 = 3;
+/// How long a router that cannot be reached just now is waited for: perhaps only its connections broke.
+const GRACE: Duration = Duration::from_secs(1);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 /// `NoSuchTransaction`.
@@ -64,23 +64,24 @@ async fn on_router(
     router: &Address,
     patience: Patience,
 ) -> Attempt {
-    for tries in 1..=TRIES {
-        let Some(node) = session.node(router).filter(is_router) else {
+    let grace = Instant::now() + GRACE;
+    let mut changes = session.shared.cluster.subscribe();
+    while let Some(node) = session.node(router) {
+        if node.kind == ServerKind::Mongos {
+            match attempt(session, inbound, &node, patience).await {
+                // The router is there, and busy.
+                failed @ Attempt::NoConnection(CheckOutError::Timeout { .. }) => return failed,
+                Attempt::NoConnection(_) => {}
+                Attempt::Failed(failure) if failure.sent == Sent::NotSent => {}
+                done => return done,
+            }
+            session.counters().commands_sent_again.one();
+        }
+        if patience.is_over() || Instant::now() >= grace {
             break;
-        };
-        match attempt(session, inbound, &node, patience).await {
-            // The router is there, and busy.
-            failed @ Attempt::NoConnection(CheckOutError::Timeout { .. }) => return failed,
-            Attempt::NoConnection(_) => {}
-            Attempt::Failed(failure) if failure.sent == Sent::NotSent => {}
-            done => return done,
         }
         session.shared.cluster.request_check();
-        if tries < TRIES && !patience.is_over() {
-            session.counters().commands_sent_again.one();
-            let mut changes = session.shared.cluster.subscribe();
-            let _ = tokio::time::timeout(PAUSE, changes.changed()).await;
-        }
+        let _ = tokio::time::timeout(PAUSE, changes.changed()).await;
     }
     if inbound.request.ends_transaction() {
         return anywhere(session, inbound, patience).await;
@@ -128,8 +129,4 @@ async fn anywhere(session: &mut Session, inbound: &mut Inbound, patience: Patien
         Ok(None) => choose_and_attempt(session, inbound, &Route::Primary, patience).await,
         Err(error) => Attempt::Answer(error),
     }
-}
-
-fn is_router(node: &Chosen) -> bool {
-    node.kind == ServerKind::Mongos
 }

@@ -11,6 +11,7 @@ use tidegate::sandbox::Options;
 use crate::support::{
     Client, Proxy,
     client::{batch, eventually, is_ok, labels, number},
+    relay::{Cut, Relay},
     shared_set, start_set,
 };
 
@@ -302,6 +303,32 @@ async fn a_mongos_that_stops_takes_only_its_open_transactions_along() {
         events.extend(batch(&client.succeed("kinds_c", more).await).0);
     }
     drop(left);
+}
+
+#[tokio::test]
+async fn a_transaction_outlives_the_connections_to_its_mongos() {
+    let routers = [(); 2].map(|()| Proxy::start(&shared_set().uri(), ""));
+    let relays = [0, 1].map(|router| Relay::start(&routers[router].address.to_string(), "", 7));
+    let uri = format!("mongodb://{},{}/", relays[0].address(), relays[1].address());
+    let front = Proxy::start(&uri, "");
+    let mut client = Client::connect(front.address).await;
+    client.run("kinds_e", doc! { "create": "tides" }).await;
+    for id in 0..4 {
+        let session = doc! { "id": Uuid::new() };
+        client
+            .succeed("kinds_e", of_transaction(begin("tides", id), &session, 1))
+            .await;
+        // The monitors' connections are among them, so that the routers seem to be down for a moment.
+        relays.iter().for_each(|relay| relay.cut_all(Cut::Close));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let find = doc! { "find": "tides", "filter": { "_id": id } };
+        let found = client.succeed("kinds_e", of_transaction(find, &session, 1)).await;
+        assert_eq!(batch(&found).0.len(), 1);
+        let commit = doc! { "commitTransaction": 1 };
+        client.succeed("admin", of_transaction(commit, &session, 1)).await;
+    }
+    assert_eq!(count(&mut client, "kinds_e", "tides").await, 4);
+    assert_eq!(front.metric("tidegate_transactions_lost_total"), 0.0);
 }
 
 #[tokio::test]
