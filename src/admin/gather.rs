@@ -11,9 +11,10 @@ use super::{
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
     readiness::{Doing, Readiness, Verdict},
     staleness::staleness_seconds,
-    status::{Awaits, Buffer, Buffers, Clients, Connections, Node, Pool, Status, Topology},
+    status::{Awaits, Buffer, Buffers, Clients, Connections, Driver, Listener, Node, Pool, Status, Topology},
 };
 use crate::{
+    client::{Drivers, ListenerOptions, Reach},
     net::Budget,
     pool,
     topology::{Address, ServerDescription, ServerKind},
@@ -106,7 +107,12 @@ impl Observer {
             uptime_seconds: shared.started.elapsed().as_secs_f64(),
             ready: self.verdict().ready,
             stopping: shared.stopping.load(Relaxed),
-            listeners: self.view.listeners.clone(),
+            listeners: self
+                .view
+                .listeners
+                .iter()
+                .map(|options| listener(options))
+                .collect(),
             topology: self.topology(&shared.cluster.load(), shared.cluster.selection().heartbeat),
             clients: Clients {
                 connected: shared.admission.count(),
@@ -120,6 +126,7 @@ impl Observer {
                     .iter()
                     .map(crate::client::Core::sessions)
                     .collect(),
+                drivers: drivers(&shared.drivers),
             },
             cursors_pinned: shared.pins.len(),
             buffers: Buffers {
@@ -161,6 +168,32 @@ impl Observer {
     fn readiness(&self) -> MutexGuard<'_, Readiness> {
         self.readiness.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn listener(options: &ListenerOptions) -> Listener {
+    let (presents_as, reaches) = match &options.reach {
+        Reach::Node(node) => ("node", node.to_string()),
+        Reach::Secondaries => (options.presents_as.name(), "secondaries".to_owned()),
+        Reach::Cluster => (options.presents_as.name(), "cluster".to_owned()),
+    };
+    Listener {
+        address: options.address.to_string(),
+        presents_as: presents_as.to_owned(),
+        reaches,
+        advertise: options.advertise.as_ref().map(Address::to_string),
+        read_preference: options.read_preference.to_string(),
+    }
+}
+
+fn drivers(counted: &Drivers) -> Vec<Driver> {
+    let counted = counted.list().into_iter();
+    counted
+        .map(|(name, version, connected)| Driver {
+            name,
+            version,
+            connected,
+        })
+        .collect()
 }
 
 /// The word for each kind.

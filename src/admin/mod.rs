@@ -24,7 +24,7 @@ pub use status::Status;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::client::{Core, Shared};
+use crate::client::{Core, ListenerOptions, Shared};
 
 /// Where the admin endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,5 +41,5 @@ pub struct View {
     /// The threads that serve clients.
     pub cores: Arc<[Core]>,
     /// Where clients are served.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Arc<ListenerOptions>>,
 }

@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        client::{Limits, Shared},
+        client::{Limits, ListenerOptions, Shared},
         pool::Pool,
         shutdown::Shutdown,
         upstream::{Cluster, Options},
@@ -105,7 +105,7 @@ mod tests {
         let view = View {
             shared: Arc::new(Shared::new(cluster, Limits::default(), 1)),
             cores: Arc::new([]),
-            listeners: vec![address],
+            listeners: vec![Arc::new(ListenerOptions::at(address))],
         };
         tokio::spawn(serve(listener, Arc::new(view)));
         address

@@ -2,7 +2,7 @@
 //!
 //! Each field's unit is in its name or its description. What is not known is `null`.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub struct Status {
     /// Whether it was told to stop and finishes what is in flight.
     pub stopping: bool,
     /// Where clients are served.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Listener>,
     /// The replica set.
     pub topology: Topology,
     /// The applications' connections.
@@ -33,6 +33,32 @@ pub struct Status {
     pub buffers: Buffers,
     /// What happened since the start, summed over all cores; `/metrics` explains each.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// One address that clients dial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listener {
+    /// The IP address and port, or the path of a Unix domain socket.
+    pub address: String,
+    /// What it looks like to drivers: `mongos` or `replica_set`; `node` as the one member that it reaches.
+    pub presents_as: String,
+    /// What its commands reach: `cluster`, `secondaries`, or the address of one member.
+    pub reaches: String,
+    /// By which address drivers are told to find it, if that is configured.
+    pub advertise: Option<String>,
+    /// For reads of clients that send no read preference, as options of a connection string.
+    pub read_preference: String,
+}
+
+/// Clients of one driver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Driver {
+    /// The driver's name, as it gives it in `hello`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// How many of its connections there are now.
+    pub connected: usize,
 }
 
 /// The replica set as the proxy sees it.
@@ -177,6 +203,8 @@ pub struct Clients {
     pub max_clients_per_address: Option<usize>,
     /// Connected now, for each core.
     pub per_core: Vec<usize>,
+    /// Those that have described themselves, by driver; beyond a hundred different ones all others together.
+    pub drivers: Vec<Driver>,
 }
 
 /// Memory that large messages hold (`[limits] buffer_bytes`, half of it for each direction).

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use super::status::{Awaits, Node, Status};
+use super::status::{Awaits, Listener, Node, Status};
 
 /// The counters that tell whether something is wrong, in the order of a command's life. Those that are zero are left out.
 const COUNTERS: [&str; 15] = [
@@ -44,7 +44,7 @@ fn head(status: &Status, text: &mut String) -> std::fmt::Result {
         "tidegate {}  {health}, pid {}, up {uptime}",
         status.version, status.pid
     )?;
-    let listeners: Vec<_> = status.listeners.iter().map(ToString::to_string).collect();
+    let listeners: Vec<_> = status.listeners.iter().map(listener).collect();
     writeln!(text, "serving   {}", listeners.join(", "))?;
     let topology = &status.topology;
     let set = topology.set_name.as_deref().unwrap_or("not known yet");
@@ -201,6 +201,17 @@ fn write_table(
         writeln!(text, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// An address, and what is special about it.
+fn listener(listener: &Listener) -> String {
+    let Listener { address, reaches, .. } = listener;
+    match (listener.presents_as.as_str(), reaches.as_str()) {
+        ("mongos", _) => address.clone(),
+        ("node", _) => format!("{address} (node {reaches})"),
+        (presents_as, "cluster") => format!("{address} ({presents_as})"),
+        (presents_as, _) => format!("{address} ({presents_as}, {reaches})"),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A status to render, for the tests of this module.
 
-use super::status::{Awaits, Buffer, Buffers, Clients, Connections, Node, Pool, Status, Topology};
+use super::status::{Awaits, Buffer, Buffers, Clients, Connections, Listener, Node, Pool, Status, Topology};
 
 /// A pool of up to a hundred, ten of them for awaits, with one idle connection.
 pub(super) fn pool() -> Pool {
@@ -86,7 +86,13 @@ pub(super) fn status() -> Status {
         uptime_seconds: 3_723.4,
         ready: true,
         stopping: false,
-        listeners: vec!["127.0.0.1:27018".parse().unwrap()],
+        listeners: vec![Listener {
+            address: "127.0.0.1:27018".to_owned(),
+            presents_as: "mongos".to_owned(),
+            reaches: "cluster".to_owned(),
+            advertise: None,
+            read_preference: "readPreference=primary".to_owned(),
+        }],
         topology: Topology {
             kind: "ReplicaSetWithPrimary".to_owned(),
             set_name: Some("rs0".to_owned()),
@@ -101,6 +107,7 @@ pub(super) fn status() -> Status {
             max_clients: 10_000,
             max_clients_per_address: None,
             per_core: vec![2, 1],
+            drivers: Vec::new(),
         },
         cursors_pinned: 4,
         buffers: Buffers {

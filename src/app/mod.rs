@@ -26,15 +26,16 @@ use tokio::{
 
 use crate::{
     admin::{self, View},
-    client::{Core, Shared, listener},
+    client::{Core, ListenAddress, ListenerOptions, Reach, Shared, listener, listener::Acceptor},
     config::{Config, Loader},
-    pool::Pool,
+    pool::{self, Pool},
     sandbox::{
         self,
         demo::{DemoOptions, Endpoints},
     },
     shutdown::Shutdown,
-    upstream::{Cluster, SrvError},
+    topology::Address,
+    upstream::{self, Cluster, SrvError},
 };
 
 /// How long commands in flight may take when Tidegate stops.
@@ -53,7 +54,7 @@ pub enum Error {
     )]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Why.
         source: io::Error,
     },
@@ -85,7 +86,7 @@ pub struct Proxy {
     /// Monitors and pools.
     back: Shutdown,
     cores: Vec<(Shutdown, JoinHandle<()>)>,
-    listeners: Vec<SocketAddr>,
+    listeners: Vec<Arc<ListenerOptions>>,
     admin: Option<SocketAddr>,
 }
 
@@ -101,21 +102,7 @@ impl Proxy {
         let (runtimes, cores): (Vec<_>, Vec<_>) = start_cores(count)?.into_iter().unzip();
         let handles: Arc<[Handle]> = runtimes.into();
 
-        let upstream = Arc::new(config.upstream.clone());
-        let (pool_options, pool_shutdown) = (config.pool.clone(), back.clone());
-        let cluster = Cluster::start(config.upstream.clone(), &back, {
-            let handles = Arc::clone(&handles);
-            move |address| {
-                let (options, upstream) = (pool_options.clone(), Arc::clone(&upstream));
-                Pool::new(
-                    address.clone(),
-                    options,
-                    upstream,
-                    Arc::clone(&handles),
-                    &pool_shutdown,
-                )
-            }
-        });
+        let cluster = start_cluster(config.upstream.clone(), &config.pool, &handles, &back);
         let shared = Arc::new(Shared::new(cluster, config.limits.clone(), count));
         let client_cores: Arc<[Core]> = handles.iter().map(|handle| Core::new(handle.clone())).collect();
         let mut proxy = Self {
@@ -126,18 +113,23 @@ impl Proxy {
             listeners: Vec::new(),
             admin: None,
         };
-        for (socket, options) in bound.listeners.into_iter().zip(&config.listeners) {
-            let address = socket
-                .local_addr()
-                .map_err(|error| Error::Start("listener", error))?;
-            tracing::info!(%address, "serving clients");
-            proxy.listeners.push(address);
-            let socket = TcpListener::from_std(socket).map_err(|error| Error::Start("listener", error))?;
-            let options = Arc::new(options.clone());
+        for (socket, options) in bound.listeners {
+            tracing::info!(address = %options.address, presents_as = options.presents_as.name(), "serving clients");
+            let reached = match &options.reach {
+                Reach::Node(node) => {
+                    let member = start_member(config, node, &handles, &proxy.back);
+                    Arc::new(shared.for_member(member))
+                }
+                Reach::Cluster | Reach::Secondaries => Arc::clone(&shared),
+            };
+            let failed = |error| Error::Start("listener", error);
+            let acceptor = Acceptor::new(socket).map_err(failed)?;
+            let options = Arc::new(options);
+            proxy.listeners.push(Arc::clone(&options));
             let accept = listener::accept(
-                socket,
+                acceptor,
                 options,
-                Arc::clone(&shared),
+                reached,
                 Arc::clone(&client_cores),
                 proxy.front.clone(),
             );
@@ -159,9 +151,10 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Where clients are served; with a configured port of 0 this tells the one that was found.
+    /// Where clients are served, with the ports that were found for those configured as 0. A listener with a second address for
+    /// secondaries stands here twice.
     #[must_use]
-    pub fn listeners(&self) -> &[SocketAddr] {
+    pub fn listeners(&self) -> &[Arc<ListenerOptions>] {
         &self.listeners
     }
 
@@ -191,26 +184,82 @@ impl Proxy {
     }
 }
 
+/// Watches a cluster, with a pool for each node.
+fn start_cluster(
+    upstream: upstream::Options,
+    pool: &pool::Options,
+    cores: &Arc<[Handle]>,
+    shutdown: &Shutdown,
+) -> Arc<Cluster<Pool>> {
+    let dialled = Arc::new(upstream.clone());
+    let (pool, cores, pools) = (pool.clone(), Arc::clone(cores), shutdown.clone());
+    Cluster::start(upstream, shutdown, move |address| {
+        let (pool, dialled) = (pool.clone(), Arc::clone(&dialled));
+        Pool::new(address.clone(), pool, dialled, Arc::clone(&cores), &pools)
+    })
+}
+
+/// Watches one member by itself, as a hidden one is found in no other way.
+fn start_member(
+    config: &Config,
+    node: &Address,
+    cores: &Arc<[Handle]>,
+    shutdown: &Shutdown,
+) -> Arc<Cluster<Pool>> {
+    let upstream = upstream::Options {
+        seeds: vec![node.clone()],
+        direct: true,
+        srv: None,
+        ..config.upstream.clone()
+    };
+    let pool = pool::Options {
+        min_size: 0,
+        ..config.pool.clone()
+    };
+    start_cluster(upstream, &pool, cores, shutdown)
+}
+
 struct Bound {
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<(listener::Bound, ListenerOptions)>,
     admin: Option<(std::net::TcpListener, SocketAddr)>,
 }
 
 /// Binds every address before anything starts, so that a mistake leaves nothing half done.
 fn bind_all(config: &Config) -> Result<Bound, Error> {
-    let bind = |address| listener::bind(address).map_err(|source| Error::Listen { address, source });
-    let listeners = config
-        .listeners
-        .iter()
-        .filter_map(|listener| listener.address.tcp())
-        .map(bind)
-        .collect::<Result<_, _>>()?;
-    let admin = config
-        .admin
-        .as_ref()
-        .map(|admin| bind(admin.address).map(|socket| (socket, admin.address)))
-        .transpose()?;
+    let mut listeners = Vec::with_capacity(config.listeners.len());
+    for options in &config.listeners {
+        let (socket, mut options) = bind_listener(options.clone())?;
+        let second = options.secondary_alias().map(bind_listener).transpose()?;
+        if let Some((_, second)) = &second
+            && let (Some(twin), Some(found)) = (&mut options.twin, second.address.tcp())
+        {
+            twin.address = found;
+        }
+        listeners.push((socket, options));
+        listeners.extend(second);
+    }
+    let bind_admin = |admin: &admin::Options| {
+        let address = admin.address;
+        let failed = |source| Error::Listen {
+            address: address.into(),
+            source,
+        };
+        let socket = listener::bind(address).map_err(failed)?;
+        Ok::<_, Error>((socket, address))
+    };
+    let admin = config.admin.as_ref().map(bind_admin).transpose()?;
     Ok(Bound { listeners, admin })
+}
+
+/// Binds a listener, whose options tell then where it is.
+fn bind_listener(mut options: ListenerOptions) -> Result<(listener::Bound, ListenerOptions), Error> {
+    let failed = |source| Error::Listen {
+        address: options.address.clone(),
+        source,
+    };
+    let socket = listener::Bound::bind(&options).map_err(failed)?;
+    options.address = socket.address().map_err(failed)?;
+    Ok((socket, options))
 }
 
 fn local_address(socket: &std::net::TcpListener, configured: SocketAddr) -> SocketAddr {
@@ -290,7 +339,7 @@ pub fn sandbox(options: &DemoOptions, loader: Loader) -> Result<(), Error> {
             let config = loader.set("upstream.uri", uri, "the sandbox's URI").load()?;
             let proxy = Proxy::start(&config)?;
             let endpoints = Endpoints {
-                client_uri: format!("mongodb://{}/", proxy.listeners()[0]),
+                client_uri: format!("mongodb://{}/", proxy.listeners()[0].address),
                 admin_url: proxy
                     .admin()
                     .map_or("off".to_owned(), |address| format!("http://{address}")),

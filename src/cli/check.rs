@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use super::{Failure, complain, file_limit, locate, say};
-use crate::config::{Config, display_size};
+use crate::{
+    client::{ListenerOptions, Presentation, Reach},
+    config::{Config, display_size},
+    topology::Address,
+};
 
 /// Checks a configuration and shows what it means.
 ///
@@ -69,6 +73,33 @@ fn warn_of_files(needed: u64, hard: u64) {
     }
 }
 
+/// Where a listener listens, and as what.
+fn listener_line(listener: &ListenerOptions) -> String {
+    let advertised = |advertise: &Option<Address>| {
+        advertise
+            .as_ref()
+            .map_or(String::new(), |address| format!(" advertised as {address}"))
+    };
+    let address = format!("{}{}", listener.address, advertised(&listener.advertise));
+    let secondary = listener.twin.as_ref().map_or(String::new(), |twin| {
+        format!(
+            ", its secondary on {}{}",
+            twin.address,
+            advertised(&twin.advertise)
+        )
+    });
+    match (&listener.reach, listener.presents_as) {
+        (Reach::Node(node), _) => format!("{address} as the member {node} alone"),
+        (_, Presentation::Mongos) => format!("{address} as mongos, {}", listener.read_preference),
+        (_, Presentation::ReplicaSet) => {
+            format!(
+                "{address} as the primary of the set{secondary}, {}",
+                listener.read_preference
+            )
+        }
+    }
+}
+
 /// What the configuration means, a line for each part.
 fn summary(config: &Config, needed: u64, hard: u64) -> Vec<String> {
     let Config {
@@ -106,10 +137,7 @@ fn summary(config: &Config, needed: u64, hard: u64) -> Vec<String> {
         ),
     ];
     for listener in &config.listeners {
-        lines.push(format!(
-            "listener   {} as mongos, {}",
-            listener.address, listener.read_preference
-        ));
+        lines.push(format!("listener   {}", listener_line(listener)));
     }
     let each = limits
         .max_clients_per_address

@@ -24,7 +24,8 @@ struct Present {
 #[derive(Debug)]
 pub struct Admitted {
     admission: Admission,
-    address: IpAddr,
+    /// None for a client on this host, which has no address to be counted by.
+    address: Option<IpAddr>,
 }
 
 /// Why a client may not connect.
@@ -49,21 +50,23 @@ impl Admission {
         }
     }
 
-    /// Lets a client in.
+    /// Lets a client in. One without an address, on a Unix domain socket, counts only towards all.
     ///
     /// # Errors
     /// When a bound is reached.
-    pub fn admit(&self, address: IpAddr) -> Result<Admitted, Refusal> {
+    pub fn admit(&self, address: Option<IpAddr>) -> Result<Admitted, Refusal> {
         let mut present = self.lock();
         if present.total >= self.max {
             return Err(Refusal::Full(self.max));
         }
-        let here = present.by_address.get(&address).copied().unwrap_or_default();
-        if let Some(max) = self.max_per_address.filter(|max| here >= *max) {
-            return Err(Refusal::AddressFull(max));
+        if let Some(address) = address {
+            let here = present.by_address.get(&address).copied().unwrap_or_default();
+            if let Some(max) = self.max_per_address.filter(|max| here >= *max) {
+                return Err(Refusal::AddressFull(max));
+            }
+            present.by_address.insert(address, here + 1);
         }
         present.total += 1;
-        present.by_address.insert(address, here + 1);
         Ok(Admitted {
             admission: self.clone(),
             address,
@@ -85,10 +88,13 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut present = self.admission.lock();
         present.total -= 1;
-        if let Some(here) = present.by_address.get_mut(&self.address) {
+        let Some(address) = self.address else {
+            return;
+        };
+        if let Some(here) = present.by_address.get_mut(&address) {
             *here -= 1;
             if *here == 0 {
-                present.by_address.remove(&self.address);
+                present.by_address.remove(&address);
             }
         }
     }
@@ -101,7 +107,7 @@ mod tests {
     #[test]
     fn both_bounds_hold_and_places_are_given_back() {
         let admission = Admission::new(3, Some(2));
-        let [a, b]: [IpAddr; 2] = [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
+        let [a, b] = [1, 2].map(|host| Some(IpAddr::from([10, 0, 0, host])));
         let first = admission.admit(a).unwrap();
         let _second = admission.admit(a).unwrap();
         assert_eq!(admission.admit(a).unwrap_err(), Refusal::AddressFull(2));
@@ -111,5 +117,15 @@ mod tests {
         assert_eq!(admission.count(), 2);
         assert!(admission.admit(a).is_ok());
         assert_eq!(admission.lock().by_address.len(), 2);
+    }
+
+    #[test]
+    fn clients_without_an_address_count_only_towards_all() {
+        let admission = Admission::new(2, Some(1));
+        let _first = admission.admit(None).unwrap();
+        let second = admission.admit(None).unwrap();
+        assert_eq!(admission.admit(None).unwrap_err(), Refusal::Full(2));
+        drop(second);
+        assert_eq!((admission.count(), admission.lock().by_address.len()), (1, 0));
     }
 }

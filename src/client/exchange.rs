@@ -4,7 +4,7 @@
 //! its own, and boxed, so that the future of an idle or ordinary session stays small.
 
 use super::{
-    abandon, awaits,
+    abandon, alias, awaits,
     choose::{Chosen, NoNode, Patience},
     fail_point, fan_out,
     inbound::{self, Inbound, Received, ReplyForm},
@@ -56,7 +56,7 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
     {
         return local::say(session, &reply, &inbound).await;
     }
-    let route = match route(session, &inbound) {
+    let route = match route(session, &inbound).and_then(|route| alias::apply(session, &mut inbound, route)) {
         Ok(route) => route,
         Err(error) => return refuse(session, &error, &inbound).await,
     };

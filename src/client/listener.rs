@@ -3,6 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -12,11 +13,18 @@ use std::{
 
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime::Handle,
 };
 
-use super::{ListenerOptions, admission::Admitted, session::Session, shared::Shared};
+use super::{
+    ListenAddress, ListenerOptions,
+    admission::Admitted,
+    options::Peer,
+    session::Session,
+    shared::Shared,
+    unix::{self, SocketFile},
+};
 use crate::{net::Socket, shutdown::Shutdown};
 
 /// Clients that the kernel may hold ready to be accepted.
@@ -49,7 +57,44 @@ impl Core {
     }
 }
 
-/// Binds a listening socket.
+/// A bound socket that listens.
+#[derive(Debug)]
+pub struct Bound(BoundKind);
+
+#[derive(Debug)]
+enum BoundKind {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener, SocketFile, PathBuf),
+}
+
+impl Bound {
+    /// Binds a listener's address.
+    ///
+    /// # Errors
+    /// When the address is in use or not this machine's, or a file is in the way of a Unix domain socket.
+    pub fn bind(options: &ListenerOptions) -> io::Result<Self> {
+        Ok(Self(match &options.address {
+            ListenAddress::Tcp(address) => BoundKind::Tcp(bind(*address)?),
+            ListenAddress::Unix(path) => {
+                let (socket, file) = unix::bind(path, options.unix_mode, BACKLOG)?;
+                BoundKind::Unix(socket, file, path.clone())
+            }
+        }))
+    }
+
+    /// Where it listens; with a configured port of 0 this tells the one that was found.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn address(&self) -> io::Result<ListenAddress> {
+        match &self.0 {
+            BoundKind::Tcp(socket) => socket.local_addr().map(ListenAddress::Tcp),
+            BoundKind::Unix(_, _, path) => Ok(ListenAddress::Unix(path.clone())),
+        }
+    }
+}
+
+/// Binds a listening TCP socket.
 ///
 /// # Errors
 /// When the address is in use or not this machine's.
@@ -63,9 +108,81 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
+/// A socket that clients are accepted from, on the current runtime.
+#[derive(Debug)]
+pub struct Acceptor(AcceptorKind);
+
+#[derive(Debug)]
+enum AcceptorKind {
+    Tcp(TcpListener),
+    /// The file goes with it.
+    Unix(
+        UnixListener,
+        #[expect(dead_code, reason = "it is removed on drop")] SocketFile,
+    ),
+}
+
+impl Acceptor {
+    /// Hands a bound socket to the current runtime.
+    ///
+    /// # Errors
+    /// Those of the runtime's registry.
+    pub fn new(bound: Bound) -> io::Result<Self> {
+        Ok(Self(match bound.0 {
+            BoundKind::Tcp(socket) => AcceptorKind::Tcp(TcpListener::from_std(socket)?),
+            BoundKind::Unix(socket, file, _) => AcceptorKind::Unix(UnixListener::from_std(socket)?, file),
+        }))
+    }
+
+    async fn next(&self) -> io::Result<(Accepted, Peer)> {
+        match &self.0 {
+            AcceptorKind::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
+                Ok((Accepted::Tcp(stream), Peer::Tcp(peer)))
+            }
+            AcceptorKind::Unix(socket, _) => Ok((Accepted::Unix(socket.accept().await?.0), Peer::Unix)),
+        }
+    }
+}
+
+/// A client's stream, still on the acceptor's runtime.
+enum Accepted {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The same on no runtime.
+enum Detached {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Accepted {
+    fn detach(self) -> io::Result<Detached> {
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_nodelay(true)?;
+                SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+                stream.into_std().map(Detached::Tcp)
+            }
+            Self::Unix(stream) => stream.into_std().map(Detached::Unix),
+        }
+    }
+}
+
+impl Detached {
+    /// Hands the stream to the current runtime, which must be the one that will drive it.
+    fn attach(self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(stream) => Socket::new(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Socket::new(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
 /// Accepts clients until it is cancelled; each goes to the core that has fewest.
 pub async fn accept(
-    listener: TcpListener,
+    acceptor: Acceptor,
     options: Arc<ListenerOptions>,
     shared: Arc<Shared>,
     cores: Arc<[Core]>,
@@ -73,7 +190,7 @@ pub async fn accept(
 ) {
     let refusals = AtomicU64::new(0);
     loop {
-        let (stream, peer) = match listener.accept().await {
+        let (stream, peer) = match acceptor.next().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(listener = %options.address, %error, "cannot accept a client");
@@ -100,17 +217,15 @@ pub async fn accept(
 }
 
 fn deal(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Accepted,
+    peer: Peer,
     admitted: Admitted,
     options: &Arc<ListenerOptions>,
     shared: &Arc<Shared>,
     cores: &Arc<[Core]>,
     shutdown: &Shutdown,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    let stream = stream.into_std()?;
+    let stream = stream.detach()?;
     let index = (0..cores.len())
         .min_by_key(|index| cores[*index].sessions())
         .unwrap_or_default();
@@ -119,11 +234,10 @@ fn deal(
     };
     let (options, shared, cores) = (Arc::clone(options), Arc::clone(shared), Arc::clone(cores));
     let session_shutdown = shutdown.clone();
-    // The stream must be taken over by the runtime that will drive it.
     let _entered = core.runtime.enter();
-    let stream = TcpStream::from_std(stream)?;
+    let socket = stream.attach()?;
     // Captured, not passed on by value: the future would have room for it twice.
-    let mut session = Session::new(Socket::new(stream), peer, index, options, shared);
+    let mut session = Session::new(socket, peer, index, options, shared);
     cores[index].sessions.fetch_add(1, Relaxed);
     session.counters().clients_accepted.one();
     shutdown.spawn_to_end(async move {

@@ -2,9 +2,11 @@
 
 mod abandon;
 mod admission;
+mod alias;
 mod attend;
 mod awaits;
 mod choose;
+mod drivers;
 mod exchange;
 mod fail_point;
 mod fan_out;
@@ -23,10 +25,12 @@ mod stream;
 #[cfg(test)]
 mod testing;
 mod transaction;
+mod unix;
 
+pub use drivers::Drivers;
 pub use listener::Core;
 pub use options::{ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE};
-pub use shared::Shared;
+pub use shared::{Process, Shared};
 
 use std::time::Duration;
 

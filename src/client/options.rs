@@ -1,6 +1,10 @@
 //! What a listener is told: where it listens, what it looks like to drivers, and what its commands reach.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use crate::topology::{Address, ReadPreference};
 
@@ -59,6 +63,34 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Who has connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// A client over TCP.
+    Tcp(SocketAddr),
+    /// A client on this host, over a Unix domain socket.
+    Unix,
+}
+
+impl Peer {
+    /// The address that the bound on clients per address counts.
+    pub(super) fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
         }
     }
 }

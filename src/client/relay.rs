@@ -139,7 +139,9 @@ async fn pass_on(
     remember(session, &reply, node, request);
     if reply.has_error {
         session.counters().node_errors.one();
-        if let Some(masked) = masked(&frame) {
+        if let Some(masked) = masked(&frame)
+            && !session.reaches_one_member()
+        {
             return Box::pin(answer_masked(session, masked, node, reply_to)).await;
         }
     }

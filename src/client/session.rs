@@ -6,7 +6,6 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -18,7 +17,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep};
 
-use super::{ListenerOptions, exchange::exchange, shared::Shared};
+use super::{ListenerOptions, drivers::Described, exchange::exchange, options::Peer, shared::Shared};
 use crate::{
     net::{Permit, Socket, budget, buffers},
     shutdown::Shutdown,
@@ -62,7 +61,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: Socket,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     /// The connection's number, as `hello` tells it.
     pub(super) id: i32,
     pub(super) core: usize,
@@ -70,6 +69,10 @@ pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     /// The application's name, kept only where fail points ask for it.
     pub(super) app_name: Option<Box<str>>,
+    /// The client takes the proxy for a load balancer (Load Balancers specification).
+    pub(super) load_balanced: bool,
+    /// How the client has described itself.
+    pub(super) driver: Option<Box<Described>>,
     /// When the first whole message is due; `None` once it has come.
     greet_by: Option<Instant>,
     idle: Option<Pin<Box<Sleep>>>,
@@ -78,7 +81,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         client: Socket,
-        peer: SocketAddr,
+        peer: Peer,
         core: usize,
         listener: Arc<ListenerOptions>,
         shared: Arc<Shared>,
@@ -93,6 +96,8 @@ impl Session {
             listener,
             shared,
             app_name: None,
+            load_balanced: false,
+            driver: None,
             greet_by,
             idle: None,
         }

@@ -11,11 +11,7 @@
 
 use bson::{Document, RawDocumentBuf, doc};
 
-use super::{
-    inbound::Inbound,
-    options::{Presentation, Reach},
-    session::Session,
-};
+use super::{inbound::Inbound, session::Session};
 use crate::{
     command::{Class, ErrorReply, Sharding, config_shards, rewrite},
     wire::Frame,
@@ -52,7 +48,7 @@ pub(super) fn answer(session: &Session, inbound: &Inbound) -> Option<RawDocument
             return Some(error.to_document());
         }
     }
-    let address = advertised(session);
+    let address = session.advertised();
     let shard = doc! { "_id": &set_name, "host": format!("{set_name}/{address}"), "state": 1 };
     let reply = match request.class() {
         Class::Sharding(Sharding::IsDbGrid) => {
@@ -87,8 +83,7 @@ pub(super) fn add_recovery_token(session: &Session, reply: &mut Frame) {
 
 /// The name of the replica set, if this listener presents a `mongos` in front of one.
 fn presented_set(session: &Session) -> Option<String> {
-    let listener = &session.listener;
-    if listener.presents_as != Presentation::Mongos || listener.reach != Reach::Cluster {
+    if !session.shows_mongos() {
         return None;
     }
     let snapshot = session.shared.cluster.load();
@@ -97,16 +92,6 @@ fn presented_set(session: &Session) -> Option<String> {
         .set_name()
         .filter(|_| topology.kind().is_replica_set())
         .map(str::to_owned)
-}
-
-/// By which address clients find this listener: as configured, else the one that this client dialled.
-fn advertised(session: &Session) -> String {
-    let listener = &session.listener;
-    if let Some(address) = &listener.advertise {
-        return address.to_string();
-    }
-    let local = session.client.stream().local_addr();
-    local.map_or_else(|_| listener.address.to_string(), |local| local.to_string())
 }
 
 fn shard_map(set_name: &str, address: &str) -> Document {

@@ -1,6 +1,7 @@
 //! What all sessions share.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
@@ -8,7 +9,9 @@ use std::{
     time::Instant,
 };
 
-use super::{Limits, admission::Admission, fail_point::FailPoints};
+use bson::oid::ObjectId;
+
+use super::{Limits, admission::Admission, drivers::Drivers, fail_point::FailPoints};
 use crate::{
     net::Budget,
     pool::Pool,
@@ -21,15 +24,27 @@ use crate::{
 /// Most cursors, and most sessions with a transaction, whose node is remembered.
 const MAX_PINS: usize = 100_000;
 
-/// Everything that a session needs besides its own socket.
+/// Everything that a session needs besides its own socket: what its commands reach, and what all sessions of the process share.
 #[derive(Debug)]
 pub struct Shared {
-    /// The replica set.
+    /// The replica set, or the one member that a listener reaches.
     pub cluster: Arc<Cluster<Pool>>,
     /// Where cursors live.
     pub pins: Pins<Address>,
     /// Where transactions live; used only with several `mongos` upstream.
     pub transactions: TransactionPins<Address>,
+    /// For a listener that reaches one member: the set that it should belong to.
+    pub(super) set: Option<Arc<Cluster<Pool>>>,
+    /// It was said that the upstream is a sharded cluster.
+    pub(super) told_of_mongos: AtomicBool,
+    /// It was said that the one member belongs to another set.
+    pub(super) told_of_stranger: AtomicBool,
+    process: Arc<Process>,
+}
+
+/// What all sessions of the process share.
+#[derive(Debug)]
+pub struct Process {
     /// Room for requests above a small size.
     pub requests: Budget,
     /// Room for replies above a small size.
@@ -38,6 +53,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Who is connected, and from where.
     pub admission: Admission,
+    /// By which drivers.
+    pub drivers: Drivers,
     /// What happened so far.
     pub counters: PerCore,
     /// When this process started.
@@ -46,6 +63,10 @@ pub struct Shared {
     pub stopping: AtomicBool,
     /// The fail points that clients have set.
     pub(super) fail_points: FailPoints,
+    /// Names this process in `topologyVersion`.
+    pub(super) process_id: ObjectId,
+    /// Names this process to clients that take it for a load balancer.
+    pub(super) service_id: ObjectId,
     next_id: AtomicI32,
 }
 
@@ -53,24 +74,51 @@ impl Shared {
     /// Shares `cluster` among the sessions of `cores` cores.
     #[must_use]
     pub fn new(cluster: Arc<Cluster<Pool>>, limits: Limits, cores: usize) -> Self {
-        Self {
-            cluster,
-            pins: Pins::new(MAX_PINS),
-            transactions: TransactionPins::new(MAX_PINS),
+        let process = Process {
             requests: Budget::new(limits.buffer_bytes / 2),
             replies: Budget::new(limits.buffer_bytes / 2),
             admission: Admission::new(limits.max_clients, limits.max_clients_per_address),
             limits,
+            drivers: Drivers::default(),
             counters: PerCore::new(cores),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             fail_points: FailPoints::default(),
+            process_id: ObjectId::new(),
+            service_id: ObjectId::new(),
             next_id: AtomicI32::new(1),
+        };
+        Self::reaching(cluster, None, Arc::new(process))
+    }
+
+    /// For sessions that reach `member` alone, and share all else with these.
+    #[must_use]
+    pub fn for_member(&self, member: Arc<Cluster<Pool>>) -> Self {
+        Self::reaching(member, Some(Arc::clone(&self.cluster)), Arc::clone(&self.process))
+    }
+
+    fn reaching(cluster: Arc<Cluster<Pool>>, set: Option<Arc<Cluster<Pool>>>, process: Arc<Process>) -> Self {
+        Self {
+            cluster,
+            pins: Pins::new(MAX_PINS),
+            transactions: TransactionPins::new(MAX_PINS),
+            set,
+            told_of_mongos: AtomicBool::new(false),
+            told_of_stranger: AtomicBool::new(false),
+            process,
         }
     }
 
     /// A number for a client connection or a message, positive and unique for a long while.
     pub(super) fn next_id(&self) -> i32 {
         self.next_id.fetch_add(1, Relaxed) & i32::MAX
+    }
+}
+
+impl Deref for Shared {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
     }
 }

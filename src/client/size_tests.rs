@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Limits, ListenerOptions, Shared, session::Session};
+use super::{Limits, ListenerOptions, Shared, options::Peer, session::Session};
 use crate::{
     net::Socket,
     shutdown::Shutdown,
@@ -25,7 +25,13 @@ async fn a_sessions_future_stays_small() {
     let address = listener.local_addr().unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
     let options = ListenerOptions::at(address);
-    let mut session = Session::new(Socket::new(stream), address, 0, Arc::new(options), shared);
+    let mut session = Session::new(
+        Socket::new(stream),
+        Peer::Tcp(address),
+        0,
+        Arc::new(options),
+        shared,
+    );
     let size = size_of::<Session>() + size_of_val(&session.serve(&shutdown));
     println!("a session's future takes {size} bytes");
     assert!(size <= MAX_FUTURE, "{size} bytes");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Limits, ListenerOptions, Shared, session::Session};
+use super::{Limits, ListenerOptions, Shared, options::Peer, session::Session};
 use crate::{
     net::Socket,
     shutdown::Shutdown,
@@ -22,5 +22,11 @@ pub(super) async fn departed(shutdown: &Shutdown) -> Session {
     drop(TcpStream::connect(address).await.unwrap());
     let stream = listener.accept().await.unwrap().0;
     let options = ListenerOptions::at(address);
-    Session::new(Socket::new(stream), address, 0, Arc::new(options), shared)
+    Session::new(
+        Socket::new(stream),
+        Peer::Tcp(address),
+        0,
+        Arc::new(options),
+        shared,
+    )
 }

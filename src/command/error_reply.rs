@@ -3,7 +3,10 @@
 use bson::{RawArrayBuf, RawDocumentBuf};
 
 use super::Request;
-use crate::{topology::ReadPreferenceError, wire::WireError};
+use crate::{
+    topology::{ReadPreferenceError, TopologyVersion},
+    wire::WireError,
+};
 
 /// A label that lets drivers retry a write once more.
 pub const RETRYABLE_WRITE: &str = "RetryableWriteError";
@@ -25,6 +28,7 @@ pub struct ErrorReply {
     code_name: &'static str,
     message: String,
     labels: Vec<&'static str>,
+    topology_version: Option<TopologyVersion>,
 }
 
 impl ErrorReply {
@@ -34,6 +38,7 @@ impl ErrorReply {
             code_name,
             message: message.into(),
             labels: Vec::new(),
+            topology_version: None,
         }
     }
 
@@ -73,6 +78,29 @@ impl ErrorReply {
     pub fn api_version_missing() -> Self {
         let message = "apiStrict and apiDeprecationErrors need an apiVersion";
         Self::new(4_886_600, "Location4886600", message)
+    }
+
+    /// A `hello` with a field that a `mongod` refuses with this code.
+    #[must_use]
+    pub fn invalid_hello(code: i32, code_name: &'static str, message: impl Into<String>) -> Self {
+        Self::new(code, code_name, message)
+    }
+
+    /// A client that describes itself a second time.
+    #[must_use]
+    pub fn metadata_is_known() -> Self {
+        let message = "the client metadata may only be sent in the first hello";
+        Self::new(186, "ClientMetadataCannotBeMutated", message)
+    }
+
+    /// What a secondary answers to a command that only a primary takes. With the `topologyVersion` of the last `hello` drivers see
+    /// that the error tells nothing new (Server Discovery and Monitoring specification), and go on using the secondary.
+    #[must_use]
+    pub fn not_primary(request: &Request, topology_version: TopologyVersion) -> Self {
+        Self {
+            topology_version: Some(topology_version),
+            ..Self::new(10107, "NotWritablePrimary", "not primary").labelled(request)
+        }
     }
 
     /// A request without `$db`.
@@ -189,6 +217,9 @@ impl ErrorReply {
     #[must_use]
     pub fn to_document(&self) -> RawDocumentBuf {
         let mut doc = RawDocumentBuf::new();
+        if let Some(version) = &self.topology_version {
+            doc.append(bson::raw::cstr!("topologyVersion"), version.to_document());
+        }
         doc.append(bson::raw::cstr!("ok"), 0.0);
         doc.append(bson::raw::cstr!("errmsg"), self.message.as_str());
         doc.append(bson::raw::cstr!("code"), self.code);

@@ -10,7 +10,7 @@ use bson::{RawDocumentBuf, raw::cstr, rawdoc};
 use super::request::{MaxTime, Request};
 use crate::{
     topology::ReadPreference,
-    wire::{Frame, MAX_MESSAGE_LEN, op_msg},
+    wire::{Frame, MAX_MESSAGE_LEN, RawDoc, op_msg},
 };
 
 /// `$readPreference: {mode: "secondaryPreferred"}` as a BSON element.
@@ -39,6 +39,22 @@ pub fn append_read_preference(
     field.append(cstr!("$readPreference"), preference.to_document());
     let bytes = field.as_bytes();
     append_field(frame, request, &bytes[4..bytes.len() - 1])
+}
+
+/// Changes the mode of a read preference from `primary` to `nearest`, which fits into the same bytes: for a member that is to serve
+/// the request whatever it is. Leaves any other mode as it is.
+pub fn accept_any_member(frame: &mut Frame, request: &Request) {
+    let Some(span) = request.read_preference else {
+        return;
+    };
+    let mode = RawDoc::prefix(span.of(frame.bytes())).and_then(|preference| preference.get("mode"));
+    if let Ok(Some(mode)) = mode
+        && mode.as_str_bytes() == Some(b"primary")
+    {
+        // A string's value begins with its length.
+        let at = span.start() + mode.value_start + 4;
+        frame.patch(at, b"nearest");
+    }
 }
 
 /// Splices `field` (a whole BSON element: type, name, value) in as the last one of the request's body.
@@ -153,6 +169,20 @@ mod tests {
         let expected = doc! {"find": "c", "$db": "d", "$readPreference": {"mode": "secondaryPreferred"}};
         assert_eq!(frame.bytes().len(), 21 + expected.to_vec().unwrap().len());
         assert_eq!(body_of(&frame), expected);
+    }
+
+    #[test]
+    fn a_demand_for_the_primary_becomes_one_for_any_member() {
+        for (mode, expected) in [("primary", "nearest"), ("secondary", "secondary")] {
+            let body = doc! {"find": "c", "$readPreference": {"x": 1, "mode": mode}, "$db": "d"};
+            let (mut frame, request) = frame(&body, &[]);
+            accept_any_member(&mut frame, &request);
+            let expected = doc! {"x": 1, "mode": expected};
+            assert_eq!(
+                body_of(&frame).get_document("$readPreference").unwrap(),
+                &expected
+            );
+        }
     }
 
     #[test]

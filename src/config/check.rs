@@ -7,7 +7,7 @@ use super::{
     reader::Section,
 };
 use crate::{
-    client::{Limits, ListenAddress, ListenerOptions},
+    client::{Limits, ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE},
     pool,
 };
 
@@ -71,26 +71,108 @@ pub(super) fn admin(section: &mut Section<'_>, address: SocketAddr, listeners: &
             ),
         );
     }
-    if let Some((listener, _)) = listeners
+    let taken = listeners
         .iter()
-        .find(|(listener, _)| collide(&listener.address, &address.into()))
-    {
-        section.mistake(
+        .find_map(|(listener, _)| addresses(listener).find(|taken| collide(taken, &address.into())));
+    if let Some(taken) = taken {
+        let problem = format!("{address} is taken by the listener on {taken}");
+        section.mistake("address", problem);
+    }
+}
+
+/// Checks a listener's settings against each other.
+pub(super) fn listener(section: &mut Section<'_>, options: &ListenerOptions) {
+    let is_local = |address: &ListenAddress| match address {
+        ListenAddress::Tcp(address) => address.ip().is_loopback(),
+        ListenAddress::Unix(_) => true,
+    };
+    let is_local_path = matches!(options.address, ListenAddress::Unix(_));
+    if !is_local(&options.address) {
+        section.warning(
             "address",
-            format!("{address} is taken by the listener on {}", listener.address),
+            "Tidegate does not authenticate clients yet: whoever can reach this address can use the replica set",
         );
     }
+    if !is_local_path && options.unix_mode != UNIX_MODE {
+        section.mistake(
+            "unix_mode",
+            "has no meaning: address is not the path of a Unix domain socket",
+        );
+    }
+    let names_itself = options.presents_as == Presentation::ReplicaSet || options.reach != Reach::Cluster;
+    let is_reachable = is_local(&options.address) && !is_local_path;
+    if names_itself && !is_reachable && !section.is_given("advertise") {
+        section.mistake(
+            "advertise",
+            format!(
+                "is missing: drivers are told by which address to find this member of the set, and for {} that cannot \
+                 be known; write advertise = \"HOST:PORT\", as applications reach it",
+                options.address
+            ),
+        );
+    }
+    if options.reach != Reach::Cluster {
+        for key in ["presents_as", "secondary_address", "read_preference"] {
+            if section.is_given(key) {
+                section.mistake(
+                    key,
+                    "has no meaning with node: the listener shows that member as it is",
+                );
+            }
+        }
+    } else if let Some(twin) = &options.twin {
+        second_alias(section, options, twin);
+    }
+}
+
+fn second_alias(section: &mut Section<'_>, options: &ListenerOptions, twin: &Twin) {
+    let address = ListenAddress::Tcp(twin.address);
+    if options.presents_as != Presentation::ReplicaSet {
+        let problem = "needs presents_as = \"replica_set\": a mongos shows no secondaries";
+        section.mistake("secondary_address", problem);
+    } else if options.address.tcp().is_none() {
+        let problem = "needs an IP address and port as address too: drivers must find both";
+        section.mistake("secondary_address", problem);
+    } else if collide(&options.address, &address) {
+        section.mistake(
+            "secondary_address",
+            format!("{address} is the listener's own address"),
+        );
+    }
+    if !twin.address.ip().is_loopback()
+        && twin.advertise.is_none()
+        && section.are_sound(&["advertise_secondary"])
+    {
+        let problem = format!(
+            "is missing: for {address} it cannot be known by which address applications find it; write \
+             advertise_secondary = \"HOST:PORT\""
+        );
+        section.mistake("advertise_secondary", problem);
+    }
+}
+
+/// Every address that a listener is bound to.
+fn addresses(listener: &ListenerOptions) -> impl Iterator<Item = ListenAddress> {
+    let twin = listener.twin.as_ref().map(|twin| twin.address.into());
+    [listener.address.clone()].into_iter().chain(twin)
+}
+
+fn all_collide(one: &ListenerOptions, other: &ListenerOptions) -> Option<(ListenAddress, ListenAddress)> {
+    addresses(one).find_map(|one| {
+        let taken = addresses(other).find(|other| collide(&one, other))?;
+        Some((one, taken))
+    })
 }
 
 /// Checks that no two listeners want one address; the later one is reported.
 pub(super) fn listeners(listeners: &[(ListenerOptions, Place)], report: &mut Report) {
     for (index, (listener, place)) in listeners.iter().enumerate() {
-        let earlier = listeners[..index]
+        let taken = listeners[..index]
             .iter()
-            .position(|(other, _)| collide(&other.address, &listener.address));
-        if let Some(earlier) = earlier {
+            .enumerate()
+            .find_map(|(earlier, (other, _))| Some((earlier, all_collide(listener, other)?)));
+        if let Some((earlier, (address, other))) = taken {
             let key = format!("listener[{index}].address");
-            let (address, other) = (&listener.address, &listeners[earlier].0.address);
             report.mistake(
                 place,
                 &key,

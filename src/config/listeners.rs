@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
+    check,
     mistake::{Place, Report},
     read_preference::{ReadPreferenceParts, mode_named},
     reader::Section,
@@ -11,7 +12,7 @@ use super::{
     values,
 };
 use crate::{
-    client::{ListenerOptions, Presentation},
+    client::{ListenerOptions, Presentation, Reach, Twin, UNIX_MODE},
     topology::{ReadPreference, TagSet},
 };
 
@@ -19,7 +20,10 @@ use crate::{
 const DEFAULT_LISTENER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 27018);
 const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
-const PRESENTATIONS: &[(&str, Presentation)] = &[("mongos", Presentation::Mongos)];
+const PRESENTATIONS: &[(&str, Presentation)] = &[
+    ("mongos", Presentation::Mongos),
+    ("replica_set", Presentation::ReplicaSet),
+];
 
 /// The listeners, each with the place of its address.
 pub(super) fn listeners(
@@ -72,26 +76,45 @@ fn listener(
     fallback: &ReadPreference,
     heartbeat: Duration,
 ) -> Option<(ListenerOptions, Place)> {
-    let address = section.address("address", false, DEFAULT_LISTENER);
+    let address = section.listen_address("address", DEFAULT_LISTENER);
+    let unix_mode = section.access_mode("unix_mode", UNIX_MODE);
     let presents_as = section.choice("presents_as", PRESENTATIONS, Presentation::default());
+    let advertise = section.node("advertise");
+    let node = section.node("node");
+    let secondary = secondary_alias(section);
     let read_preference = listener_read_preference(section, heartbeat).unwrap_or_else(|| fallback.clone());
     let fail_points = section.choice("fail_points", SWITCH, false);
-    let address = address.filter(|_| section.are_sound(&["address"]))?;
-    if !address.ip().is_loopback() {
-        section.warning(
-            "address",
-            "Tidegate does not authenticate clients yet: whoever can reach this address can use the replica set",
-        );
+    if !section.are_sound(&["address"]) {
+        return None;
     }
-    Some((
-        ListenerOptions {
-            presents_as,
-            read_preference,
-            fail_points,
-            ..ListenerOptions::at(address)
-        },
-        section.place_of("address").clone(),
-    ))
+    let options = ListenerOptions {
+        unix_mode,
+        presents_as,
+        advertise,
+        twin: secondary,
+        reach: node.map_or(Reach::Cluster, Reach::Node),
+        read_preference,
+        fail_points,
+        ..ListenerOptions::at(address)
+    };
+    check::listener(section, &options);
+    Some((options, section.place_of("address").clone()))
+}
+
+/// `secondary_address` and `advertise_secondary`.
+fn secondary_alias(section: &mut Section<'_>) -> Option<Twin> {
+    let advertise = section.node("advertise_secondary");
+    let is_given = section.has("secondary_address");
+    if !is_given {
+        if section.is_given("advertise_secondary") {
+            section.mistake("advertise_secondary", "has no meaning without secondary_address");
+        }
+        return None;
+    }
+    let address = section.address("secondary_address", false, DEFAULT_LISTENER)?;
+    section
+        .are_sound(&["secondary_address"])
+        .then_some(Twin { address, advertise })
 }
 
 /// `read_preference`: a mode, or a table of mode, tags and max_staleness.

@@ -11,6 +11,10 @@ use super::{
     tree::{Node, Table, Value},
     values,
 };
+use crate::{client::ListenAddress, topology::Address};
+
+/// Bytes of the longest path of a Unix domain socket.
+const LONGEST_PATH: usize = 107;
 
 /// One section of the file while it is read. Each setting that is read is taken out; what remains is unknown.
 pub(super) struct Section<'a> {
@@ -216,6 +220,62 @@ impl<'a> Section<'a> {
             _ => None,
         };
         self.read(key, wanted, read).flatten()
+    }
+
+    /// An IP address and port to listen on, or the path of a Unix domain socket, with or without `unix:` before it.
+    pub(super) fn listen_address(&mut self, key: &'static str, default: SocketAddr) -> ListenAddress {
+        let wanted =
+            "an address such as \"127.0.0.1:27018\", or a path such as \"/run/tidegate/tidegate.sock\"";
+        let read = |node: &Node| {
+            let Value::Text(text) = &node.value else {
+                return None;
+            };
+            let path = text.strip_prefix("unix:").unwrap_or(text);
+            Some(if path.starts_with('/') && !path.contains('\0') {
+                // The kernel has room for 108 bytes with the NUL at the end (unix(7)).
+                match path.len() {
+                    ..=LONGEST_PATH => Ok(ListenAddress::Unix(path.into())),
+                    length => Err(format!(
+                        "the path has {length} bytes; a Unix domain socket's has at most {LONGEST_PATH}"
+                    )),
+                }
+            } else {
+                text.parse().map(ListenAddress::Tcp).map_err(|_| {
+                    format!("{text:?} is not an IP address and port, nor an absolute path; write {wanted}")
+                })
+            })
+        };
+        self.read(key, wanted, read)
+            .unwrap_or(ListenAddress::Tcp(default))
+    }
+
+    /// The access mode of a file, written in octal digits.
+    pub(super) fn access_mode(&mut self, key: &'static str, default: u32) -> u32 {
+        let wanted = "an access mode in octal digits such as \"0660\"";
+        let read = |node: &Node| match &node.value {
+            Value::Text(text) => Some(
+                u32::from_str_radix(text, 8)
+                    .ok()
+                    .filter(|mode| *mode <= 0o777 && !text.starts_with('+'))
+                    .ok_or_else(|| format!("{text:?} is no access mode; write {wanted}")),
+            ),
+            _ => None,
+        };
+        self.read(key, wanted, read).unwrap_or(default)
+    }
+
+    /// A host and a port, as drivers name a server; `None` if it is not given.
+    pub(super) fn node(&mut self, key: &'static str) -> Option<Address> {
+        let read = |node: &Node| match &node.value {
+            Value::Text(text) => Some(text.parse::<Address>().map_err(|error| error.to_string())),
+            _ => None,
+        };
+        self.read(key, "a host and port such as \"db1.example.com:27018\"", read)
+    }
+
+    /// Whether this setting was given and is yet to be read.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
     }
 
     /// One of a few words.

@@ -19,7 +19,17 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "listener",
         repeated: true,
-        keys: &["address", "presents_as", "read_preference", "fail_points"],
+        keys: &[
+            "address",
+            "unix_mode",
+            "presents_as",
+            "advertise",
+            "secondary_address",
+            "advertise_secondary",
+            "node",
+            "read_preference",
+            "fail_points",
+        ],
     },
     Section {
         name: "pool",

@@ -6,6 +6,8 @@
 pub mod budget;
 pub mod buffers;
 pub mod socket;
+mod stream;
 
 pub use budget::{Budget, Permit};
 pub use socket::Socket;
+pub use stream::Stream;

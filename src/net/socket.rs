@@ -1,8 +1,9 @@
-//! A TCP stream that is read and written in frames.
+//! A stream, TCP or Unix domain, that is read and written in frames.
 
 use std::{
     future::poll_fn,
     io,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -10,7 +11,6 @@ use std::{
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
     time::{Instant, timeout_at},
 };
 use tokio_util::codec::Decoder;
@@ -18,13 +18,14 @@ use tokio_util::codec::Decoder;
 use super::{
     budget::part_deadline,
     buffers::{self, SCRATCH_LEN},
+    stream::Stream,
 };
 use crate::wire::{Frame, FrameDecoder, Header, MAX_MESSAGE_LEN, WireError};
 
 /// A stream of frames. `buffer` holds what was read and not yet taken: nothing, while the peer is idle.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     buffer: BytesMut,
     ended: bool,
 }
@@ -32,9 +33,9 @@ pub struct Socket {
 impl Socket {
     /// Wraps a connected stream.
     #[must_use]
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: impl Into<Stream>) -> Self {
         Self {
-            stream,
+            stream: stream.into(),
             buffer: BytesMut::new(),
             ended: false,
         }
@@ -188,10 +189,13 @@ impl Socket {
         Ok(())
     }
 
-    /// The stream itself, for its options and addresses.
+    /// This side's address, as the peer dialled it; none on a Unix domain socket.
     #[must_use]
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Unix(_) => None,
+        }
     }
 
     /// Whether the peer has closed, or has sent something unasked: an idle connection for which this holds must not be used.
@@ -211,7 +215,7 @@ impl Socket {
 mod tests {
     use std::time::Duration;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

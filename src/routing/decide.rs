@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The first wire version (MongoDB 5.0) whose secondaries pass the writes of `$out` and `$merge` on to the primary.
-const SECONDARY_OUT: i32 = 13;
+pub(super) const SECONDARY_OUT: i32 = 13;
 
 /// Where a command goes.
 #[derive(Debug, Clone, PartialEq)]

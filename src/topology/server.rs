@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{Timestamp, oid::ObjectId};
+use bson::{RawDocumentBuf, Timestamp, oid::ObjectId, raw::cstr};
 
 use super::{Address, TopologyKind};
 
@@ -93,6 +93,15 @@ impl TopologyVersion {
             }
             _ => Ordering::Less,
         }
+    }
+
+    /// As it stands in replies.
+    #[must_use]
+    pub fn to_document(&self) -> RawDocumentBuf {
+        let mut document = RawDocumentBuf::new();
+        document.append(cstr!("processId"), self.process_id);
+        document.append(cstr!("counter"), self.counter);
+        document
     }
 }
 

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     shutdown::Shutdown,
     topology::{
-        Address, Change, Criteria, Event, SelectionError, SelectionOptions, ServerDescription, ServerKind,
-        Topology, TopologyOptions, TopologyVersion, select,
+        Address, Change, Criteria, Event, Presented, SelectionError, SelectionOptions, ServerDescription,
+        ServerKind, Topology, TopologyOptions, TopologyVersion, select,
     },
 };
 
@@ -41,6 +41,8 @@ pub struct Snapshot<R> {
     pub topology: Topology,
     /// The resource beside each server.
     pub nodes: Vec<Arc<R>>,
+    /// The same as one server, for clients that are told of no others.
+    pub presented: Arc<Presented>,
 }
 
 impl<R: NodeResource> Snapshot<R> {
@@ -65,6 +67,8 @@ impl<R: NodeResource> Snapshot<R> {
 pub struct Cluster<R> {
     snapshot: ArcSwap<Snapshot<R>>,
     version: watch::Sender<u64>,
+    /// Woken by the snapshots that say something new, which measurements alone do not.
+    news: watch::Sender<u64>,
     check_all: watch::Sender<u64>,
     reports: mpsc::Sender<Observation>,
     selection: SelectionOptions,
@@ -94,11 +98,13 @@ impl<R: NodeResource> Cluster<R> {
             topology,
             sender,
             make: Box::new(make),
+            presented: Arc::default(),
         };
         writer.match_members();
         let cluster = Arc::new(Self {
             snapshot: ArcSwap::from_pointee(writer.snapshot()),
             version: watch::channel(0).0,
+            news: watch::channel(0).0,
             check_all,
             reports,
             selection: SelectionOptions {
@@ -129,6 +135,12 @@ impl<R: NodeResource> Cluster<R> {
     /// A receiver that is woken by each new snapshot; subscribe before looking, so that none is missed.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
+    }
+
+    /// A receiver that is woken only by snapshots in which something has changed that clients can notice, so that many may
+    /// wait on it for long; subscribe before looking.
+    pub fn subscribe_news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
     }
 
     /// Reports that a node answered a command with a state-change error: it counts as Unknown until its monitor says what it
@@ -180,6 +192,7 @@ struct Writer<R> {
     topology: Topology,
     sender: mpsc::Sender<Observation>,
     make: MakeResource<R>,
+    presented: Arc<Presented>,
 }
 
 impl<R: NodeResource> Writer<R> {
@@ -225,7 +238,7 @@ impl<R: NodeResource> Writer<R> {
                 None => member.resource.ready(),
             }
         }
-        self.publish(cluster);
+        self.publish(change.changed, cluster);
     }
 
     fn take_in_srv(&mut self, hosts: &[Address], cluster: &Cluster<R>) {
@@ -233,7 +246,7 @@ impl<R: NodeResource> Writer<R> {
         let change = self.topology.update_srv_hosts(hosts, most, srv::random);
         if change.changed {
             self.follow(&change);
-            self.publish(cluster);
+            self.publish(true, cluster);
         }
     }
 
@@ -244,10 +257,16 @@ impl<R: NodeResource> Writer<R> {
         }
     }
 
-    /// Lets commands see what is now.
-    fn publish(&self, cluster: &Cluster<R>) {
+    /// Lets commands see what is now, and wakes those that wait for news if something has `changed`.
+    fn publish(&mut self, changed: bool, cluster: &Cluster<R>) {
+        let presented = self.presented.next(&self.topology);
+        let has_news = changed || presented.counter != self.presented.counter;
+        self.presented = Arc::new(presented);
         cluster.snapshot.store(Arc::new(self.snapshot()));
         cluster.version.send_modify(|version| *version += 1);
+        if has_news {
+            cluster.news.send_modify(|version| *version += 1);
+        }
     }
 
     fn tell(&self, event: &Event) {
@@ -329,6 +348,7 @@ impl<R: NodeResource> Writer<R> {
         Snapshot {
             topology: self.topology.clone(),
             nodes: nodes.map(|member| Arc::clone(&member.resource)).collect(),
+            presented: Arc::clone(&self.presented),
         }
     }
 }

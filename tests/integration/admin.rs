@@ -72,7 +72,7 @@ fn the_status_shows_every_node_and_what_it_has_left() {
     });
     assert_eq!(status["ready"], true);
     assert_eq!(status["topology"]["kind"], "ReplicaSetWithPrimary");
-    assert_eq!(status["listeners"][0], proxy.address.to_string());
+    assert_eq!(status["listeners"][0]["address"], proxy.address.to_string());
     for node in nodes(&status) {
         let address = node["address"].as_str().unwrap();
         assert!(shared_set().uri().contains(address), "{address}");

@@ -1,6 +1,7 @@
 //! The configuration by tables and properties.
 
 mod default_file;
+mod listeners;
 mod mistakes;
 mod properties;
 mod uri;

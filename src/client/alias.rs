@@ -1,0 +1,93 @@
+//! Listeners that do not stand for the whole cluster: what a session's client takes its listener for, and the routes that follow.
+
+use bson::RawDocument;
+
+use super::{Presentation, Reach, inbound::Inbound, session::Session};
+use crate::{
+    command::{ErrorReply, Request, rewrite},
+    routing::{Alias, Route, redirect},
+    topology::{TopologyVersion, UpstreamKind},
+};
+
+impl Session {
+    /// Whether its commands reach one member alone, whose state is the client's to know.
+    pub(super) fn reaches_one_member(&self) -> bool {
+        matches!(self.listener.reach, Reach::Node(_))
+    }
+
+    /// Whether its client takes the proxy for a `mongos`, or for a balancer of them.
+    pub(super) fn shows_mongos(&self) -> bool {
+        if self.load_balanced {
+            return true;
+        }
+        match (
+            &self.listener.reach,
+            self.listener.presents_as,
+            self.upstream_kind(),
+        ) {
+            (Reach::Node(_), ..) | (.., UpstreamKind::Standalone) => false,
+            (.., UpstreamKind::Sharded) | (_, Presentation::Mongos, _) => true,
+            (_, Presentation::ReplicaSet, UpstreamKind::ReplicaSet) => false,
+        }
+    }
+
+    /// By which address clients find this listener: as configured, else the one that this client dialled.
+    pub(super) fn advertised(&self) -> String {
+        if let Some(address) = &self.listener.advertise {
+            return address.to_string();
+        }
+        let dialled = self.client.local_address();
+        dialled.map_or_else(
+            || self.listener.address.to_string(),
+            |address| address.to_string(),
+        )
+    }
+
+    fn upstream_kind(&self) -> UpstreamKind {
+        self.shared.cluster.load().presented.facts.kind
+    }
+
+    /// What the client takes the listener for, if not for the whole cluster or a standalone server.
+    fn alias(&self) -> Option<Alias> {
+        match (&self.listener.reach, self.listener.presents_as) {
+            (Reach::Node(_), _) => Some(Alias::Member),
+            (Reach::Cluster, Presentation::Mongos) => None,
+            _ if self.shows_mongos() || self.upstream_kind() == UpstreamKind::Standalone => None,
+            (Reach::Secondaries, _) => Some(Alias::Secondary),
+            (Reach::Cluster, Presentation::ReplicaSet) => Some(Alias::Primary),
+        }
+    }
+}
+
+/// Corrects the route for what the client takes the listener for.
+///
+/// # Errors
+/// What a secondary answers to a command that only a primary takes.
+pub(super) fn apply(session: &Session, inbound: &mut Inbound, route: Route) -> Result<Route, ErrorReply> {
+    let Some(alias) = session.alias() else {
+        return Ok(route);
+    };
+    let snapshot = session.shared.cluster.load();
+    let wire = || snapshot.topology.wire_version_range().map_or(0, |(_, max)| max);
+    let message = inbound.frame.bytes();
+    let route = redirect(route, &inbound.request, message, alias, wire).map_err(|_| {
+        let version = TopologyVersion {
+            process_id: session.shared.process_id,
+            counter: snapshot.presented.counter,
+        };
+        ErrorReply::not_primary(&inbound.request, version)
+    })?;
+    if alias != Alias::Primary && asks_for_primary(&inbound.request, message) {
+        rewrite::accept_any_member(&mut inbound.frame, &inbound.request);
+    }
+    Ok(route)
+}
+
+/// Whether the read preference says in so many words that only a primary will do, which a secondary refuses.
+fn asks_for_primary(request: &Request, message: &[u8]) -> bool {
+    let Some(span) = request.read_preference else {
+        return false;
+    };
+    RawDocument::from_bytes(span.of(message))
+        .is_ok_and(|preference| matches!(preference.get_str("mode"), Ok("primary")))
+}

@@ -1,0 +1,105 @@
+//! Which drivers are connected: counted by name and version, in bounded room.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::hello::Metadata;
+
+/// Most different drivers that are told apart; clients choose these names freely.
+const MOST: usize = 100;
+/// The name under which all others are counted.
+const OTHERS: &str = "(others)";
+
+/// Names a driver: its name and its version.
+type Key = (String, String);
+
+/// The drivers of the clients that are connected now. Clones share the counts.
+#[derive(Debug, Clone, Default)]
+pub struct Drivers(Arc<Mutex<BTreeMap<Key, usize>>>);
+
+/// A client that has described itself; counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct Described {
+    drivers: Drivers,
+    key: Key,
+}
+
+impl Drivers {
+    /// Counts a client.
+    pub(super) fn count(&self, metadata: Metadata) -> Box<Described> {
+        let mut key = (metadata.driver, metadata.version);
+        let mut counts = self.lock();
+        if counts.len() >= MOST && !counts.contains_key(&key) {
+            key = (OTHERS.to_owned(), String::new());
+        }
+        *counts.entry(key.clone()).or_default() += 1;
+        Box::new(Described {
+            drivers: self.clone(),
+            key,
+        })
+    }
+
+    /// Name, version and count of each driver.
+    #[must_use]
+    pub fn list(&self) -> Vec<(String, String, usize)> {
+        let counts = self.lock();
+        let counts = counts.iter();
+        counts
+            .map(|((name, version), count)| (name.clone(), version.clone(), *count))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Described {
+    fn drop(&mut self) {
+        let mut counts = self.drivers.lock();
+        if let Some(count) = counts.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(driver: &str) -> Metadata {
+        Metadata {
+            driver: driver.to_owned(),
+            version: "1".to_owned(),
+            application: None,
+        }
+    }
+
+    #[test]
+    fn clients_are_counted_while_they_are_there() {
+        let drivers = Drivers::default();
+        let (first, _second) = (drivers.count(client("a")), drivers.count(client("a")));
+        let _other = drivers.count(client("b"));
+        let row = |name: &str, count| (name.to_owned(), "1".to_owned(), count);
+        assert_eq!(drivers.list(), [row("a", 2), row("b", 1)]);
+        drop(first);
+        assert_eq!(drivers.list(), [row("a", 1), row("b", 1)]);
+    }
+
+    #[test]
+    fn names_beyond_the_bound_are_counted_together() {
+        let drivers = Drivers::default();
+        let clients: Vec<_> = (0..2 * MOST)
+            .map(|number| drivers.count(client(&format!("d{number}"))))
+            .collect();
+        assert_eq!(drivers.list().len(), MOST + 1);
+        assert_eq!(drivers.list()[0], (OTHERS.to_owned(), String::new(), MOST));
+        drop(clients);
+        assert!(drivers.list().is_empty());
+    }
+}
