@@ -186,4 +186,24 @@ mod tests {
             assert!(lines.contains(part), "{part} is not in\n{lines}");
         }
     }
+
+    #[test]
+    fn listeners_are_summed_up_as_what_they_present() {
+        let text = "[upstream]\nuri = 'mongodb://a'\n\
+                    [[listener]]\naddress = '/run/t.sock'\n\
+                    [[listener]]\naddress = '127.0.0.1:1'\npresents_as = 'replica_set'\nadvertise = 'p:10'\n\
+                    secondary_address = '127.0.0.1:2'\n\
+                    [[listener]]\naddress = '127.0.0.1:3'\nnode = 'b:5'";
+        let config = Loader::new().text(Path::new("a.toml"), text).load().unwrap();
+        let lines: Vec<_> = config.listeners.iter().map(listener_line).collect();
+        assert_eq!(
+            lines,
+            [
+                "/run/t.sock as mongos, readPreference=primary",
+                "127.0.0.1:1 advertised as p:10 as the primary of the set, its secondary on 127.0.0.1:2, \
+                 readPreference=primary",
+                "127.0.0.1:3 as the member b:5 alone",
+            ]
+        );
+    }
 }

@@ -106,7 +106,7 @@ fn secondary_alias(section: &mut Section<'_>) -> Option<Twin> {
     let advertise = section.node("advertise_secondary");
     let is_given = section.has("secondary_address");
     if !is_given {
-        if section.is_given("advertise_secondary") {
+        if advertise.is_some() {
             section.mistake("advertise_secondary", "has no meaning without secondary_address");
         }
         return None;

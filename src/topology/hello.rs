@@ -58,6 +58,7 @@ fn read(address: Address, reply: &RawDocument) -> Result<ServerDescription, Stri
         };
         return Ok(ServerDescription::unknown(address, Some(error)));
     }
+    description.secondary = roles.secondary;
     description.kind = roles.kind(&description);
     Ok(description)
 }

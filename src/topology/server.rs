@@ -161,6 +161,8 @@ pub struct ServerDescription {
     pub election_id: Option<ObjectId>,
     /// Which member this one takes for the primary.
     pub primary: Option<Address>,
+    /// Whether it says that it is a secondary; a hidden one is of another kind all the same.
+    pub secondary: bool,
     /// Whether it is kept from clients.
     pub hidden: bool,
     /// Whether it has priority zero.
@@ -202,6 +204,7 @@ impl ServerDescription {
             set_version: None,
             election_id: None,
             primary: None,
+            secondary: false,
             hidden: false,
             passive: false,
             secondary_delay_secs: None,

@@ -21,6 +21,7 @@ mod members;
 mod mongos;
 mod mongosh;
 mod parity;
+mod presentation;
 mod sandbox;
 mod sharing;
 mod stuck;

@@ -38,6 +38,7 @@ pub(crate) struct Raw {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Reply {
     pub(crate) op_code: i32,
+    pub(crate) request_id: i32,
     pub(crate) response_to: i32,
     /// The flag bits of an OP_MSG, the response flags of an OP_REPLY.
     pub(crate) flags: u32,
@@ -113,7 +114,7 @@ impl Raw {
             return Ok(None);
         }
         self.stream.read_exact(&mut header[1..]).await?;
-        let [length, _, response_to, op_code] = [0, 4, 8, 12].map(|at| i32_at(&header, at));
+        let [length, request_id, response_to, op_code] = [0, 4, 8, 12].map(|at| i32_at(&header, at));
         let length = usize::try_from(length)
             .ok()
             .filter(|n| (SMALLEST..=LARGEST).contains(n));
@@ -128,6 +129,7 @@ impl Raw {
         };
         Ok(Some(Reply {
             op_code,
+            request_id,
             response_to,
             flags,
             body,

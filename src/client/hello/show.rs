@@ -180,8 +180,7 @@ fn member(server: &ServerDescription, me: String) -> Member {
         primary: is_primary.then(|| me.clone()),
         me,
         is_primary,
-        // A hidden member counts as another kind, and serves as a secondary all the same.
-        is_secondary: server.kind == ServerKind::RsSecondary || server.hidden && server.last_write.is_some(),
+        is_secondary: server.secondary,
         is_arbiter: server.kind == ServerKind::RsArbiter,
         is_hidden: server.hidden,
         is_passive: server.passive,
