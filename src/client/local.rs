@@ -12,7 +12,11 @@ use crate::command::Local;
 /// Answers a command without asking a node.
 pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inbound) -> Result<(), End> {
     let reply = match local {
-        Local::Hello => return Box::pin(hello::answer(session, inbound)).await,
+        Local::Hello => {
+            // Before it is answered, for it may wait.
+            session.counters().commands_local.one();
+            return Box::pin(hello::answer(session, inbound)).await;
+        }
         Local::Ping | Local::Logout => rawdoc! { "ok": 1.0 },
         Local::WhatsMyUri => rawdoc! { "you": session.peer.to_string(), "ok": 1.0 },
         Local::ConnectionStatus => connection_status(inbound),

@@ -190,7 +190,7 @@ async fn a_listener_for_one_member_reaches_that_one_and_shows_it() {
         .await
         .unwrap();
     let hello = hello(&fixture.node).await;
-    assert_eq!(hosts(&hello), [fixture.node.clone()]);
+    assert_eq!(hosts(&hello), [fixture.node.as_str()]);
     assert_eq!(hello.get_str("me").unwrap(), fixture.node);
     for key in [
         "secondary",
@@ -258,7 +258,7 @@ async fn ipv6_and_unix_sockets_serve_alike() {
     let fixture = fixture();
     let shown = hello(&fixture.ipv6).await;
     assert!(fixture.ipv6.starts_with("[::1]:"));
-    assert_eq!(hosts(&shown), [fixture.ipv6.clone()]);
+    assert_eq!(hosts(&shown), [fixture.ipv6.as_str()]);
     let uri = format!("mongodb://{}/?replicaSet={}", fixture.ipv6, set_name());
     let seen = run_python("python/presentation.py", &["presented_ipv6", &uri]);
     assert_eq!(

@@ -65,12 +65,16 @@ async fn connections_are_kept_warm_closed_when_idle_and_replaced_by_age() {
         LIMIT,
         async || {
             client.succeed("sharing", doc! { "find": "upkeep" }).await;
-            assert!(connections(set, primary, "sharing-aged").await <= 2 + MONITORING);
-            pool_of_primary(&aged, "closed") >= 2 && pool_of_primary(&aged, "opened") >= 3
+            let within = connections(set, primary, "sharing-aged").await <= 2 + MONITORING;
+            within && pool_of_primary(&aged, "closed") >= 2 && pool_of_primary(&aged, "opened") >= 3
         },
     )
     .await;
-    assert_eq!(connections(set, primary, "sharing-warm").await, 3 + MONITORING);
+    // A monitor that looks again connects anew, and the node counts both for a moment.
+    eventually("the warm ones are still three", LIMIT, async || {
+        connections(set, primary, "sharing-warm").await == 3 + MONITORING
+    })
+    .await;
 }
 
 /// Passes connections on to `target`, and tells of each by what ends it: orderly, or by a reset.

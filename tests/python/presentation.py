@@ -59,7 +59,7 @@ def refused(client):
     try:
         client.presented.tides.insert_one({})
     except NotPrimaryError as error:
-        return error.code
+        return error.details["code"]
     except OperationFailure as error:
         return error.code
     return None
