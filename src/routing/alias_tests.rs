@@ -1,3 +1,5 @@
+//! Which commands the addresses of a presented replica set take, and where they go.
+
 use bson::{Document, doc};
 use bytes::BytesMut;
 

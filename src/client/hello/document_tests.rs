@@ -1,3 +1,5 @@
+//! What `hello` says on each kind of listener, in each state of the cluster.
+
 use bson::{Document, Timestamp, doc};
 
 use super::*;
