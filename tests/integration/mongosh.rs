@@ -15,6 +15,12 @@ fn everyday_commands_have_the_same_outcome() {
 }
 
 #[test]
+fn what_people_type_line_by_line_has_the_same_outcome() {
+    let lines = same_outcome("commands.js", shared_set(), shared_proxy());
+    assert!(lines >= 50, "{lines} lines");
+}
+
+#[test]
 fn large_and_far_reaching_steps_have_the_same_outcome() {
     let member = |dc: &str, role: &str| MemberOptions {
         tags: [("dc", dc), ("role", role)]
@@ -43,7 +49,8 @@ fn a_shell_goes_on_after_it_stepped_the_primary_down() {
     steps("stepdown.js", &proxy.uri(), "mongosh_stepdown");
 }
 
-fn same_outcome(script: &str, set: &ReplicaSet, proxy: &Proxy) {
+/// How many steps had the same outcome.
+fn same_outcome(script: &str, set: &ReplicaSet, proxy: &Proxy) -> usize {
     let direct = steps(script, &set.uri(), "mongosh_direct");
     let proxied = steps(script, &proxy.uri(), "mongosh_proxy");
     for (direct, proxied) in direct.iter().zip(&proxied) {
@@ -54,6 +61,7 @@ fn same_outcome(script: &str, set: &ReplicaSet, proxy: &Proxy) {
         );
     }
     assert_eq!(direct.len(), proxied.len());
+    direct.len()
 }
 
 /// What a script tells of its steps. Its last line must tell as many, and no failure.
