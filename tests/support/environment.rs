@@ -1,4 +1,4 @@
-//! The pinned Python and Node environments, made once below `target/test-env`.
+//! The pinned Python, Node and Rust environments, made once below `target/test-env`.
 //!
 //! Invariant: an environment is used only if its marker file exists, which is written last, and is made under a lock
 //! that all test processes share. Its folder's name holds a digest of what it is made from.
@@ -60,6 +60,25 @@ pub(crate) fn node_modules() -> &'static Path {
     })
 }
 
+/// The program of the official Rust driver, a crate of its own: the driver shall not be built with the proxy's tests.
+pub(crate) fn rust_client() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/rust");
+        let folder = home().join("rust-client");
+        // Cargo itself knows what has to be built anew, and keeps others waiting meanwhile.
+        step(
+            Command::new(env!("CARGO"))
+                .args(["build", "--locked", "--quiet", "--manifest-path"])
+                .arg(crate_folder.join("Cargo.toml"))
+                .arg("--target-dir")
+                .arg(&folder),
+            "building the program of the Rust driver (prerequisites: a C compiler, and cargo with access to its registry)",
+        );
+        folder.join("debug/tidegate-test-client")
+    })
+}
+
 fn make_python(folder: &Path, requirements: &str) {
     step(
         Command::new("python3")
@@ -108,8 +127,7 @@ fn make_node(folder: &Path, package: &str, lock: &str, options: &[&str]) {
 }
 
 fn environment(kind: &str, made_from: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
-    // CARGO_TARGET_TMPDIR is `tmp` in the target folder, wherever that is.
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("test-env");
+    let home = home();
     let folder = home.join(format!("{kind}-{:016x}", digest(made_from)));
     let marker = folder.join(MARKER);
     fs::create_dir_all(&home).unwrap();
@@ -125,6 +143,11 @@ fn environment(kind: &str, made_from: &[&str], make: impl FnOnce(&Path)) -> Path
         fs::write(&marker, "").unwrap();
     }
     folder
+}
+
+fn home() -> PathBuf {
+    // CARGO_TARGET_TMPDIR is `tmp` in the target folder, wherever that is.
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("test-env")
 }
 
 /// Panics with what is missing if `program` is not there or too old; otherwise its version.

@@ -3,6 +3,7 @@
 //! Everything here but `raw` is synchronous and may be called from `#[test]` and `#[tokio::test]` functions alike. Failures
 //! panic with the log or output that explains them.
 
+mod balancer;
 pub(crate) mod client;
 pub(crate) mod dns;
 pub(crate) mod environment;
@@ -12,8 +13,9 @@ pub(crate) mod relay;
 mod run;
 mod set;
 
+pub(crate) use balancer::Balancer;
 pub(crate) use client::Client;
-pub(crate) use environment::{mongosh, node_modules, python};
+pub(crate) use environment::{mongosh, node_modules, python, rust_client};
 pub(crate) use proxy::{Proxy, http_get};
 pub(crate) use run::{Output, run, run_mongosh, run_python};
 pub(crate) use set::{shared_proxy, shared_set, start_set};

@@ -8,4 +8,5 @@ require('./harness').main({
   ...require('./sessions'),
   ...require('./files'),
   ...require('./options'),
+  ...require('./topology'),
 });

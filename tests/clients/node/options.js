@@ -74,7 +74,9 @@ const URI_OPTIONS = [
 for (const option of URI_OPTIONS) {
   exports[`with ${option}`] = async (ctx) => {
     const name = `uri_${option.replace(/\W/g, '_').slice(0, 60)}`;
-    await ctx.seed(name, 20);
+    const seeded = await ctx.seed(name, 20);
+    // What w: 3 acknowledged is majority committed only a moment later.
+    await seeded.updateOne({ _id: 0 }, { $set: { settled: true } }, { writeConcern: { w: 'majority' } });
     const client = await ctx.connect({}, option);
     const things = client.db(ctx.database).collection(name);
     const found = await things.find({ _id: { $lt: 20 } }, { batchSize: 6 }).sort({ _id: 1 }).toArray();
@@ -101,9 +103,10 @@ exports['preferences that no server fits'] = async (ctx) => {
 };
 
 exports['directConnection=true'] = async (ctx) => {
+  await ctx.seed('single', 49);
   const client = await ctx.connect({}, '', ctx.single);
   const things = client.db(ctx.database).collection('single');
-  await things.insertMany(Array.from({ length: 50 }, (_, n) => ({ _id: n })));
+  await things.insertOne({ _id: 49 }, { writeConcern: { w: 3 } });
   const found = await things.find({}, { batchSize: 9 }).toArray();
   const preferred = await things.find({}, { readPreference: 'secondaryPreferred' }).toArray();
   await client.withSession((session) => session.withTransaction(() => things.deleteOne({ _id: 1 }, { session })));

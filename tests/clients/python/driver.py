@@ -8,6 +8,7 @@ import documents  # noqa: F401
 import options  # noqa: F401
 import sessions  # noqa: F401
 import streams  # noqa: F401
+import topology  # noqa: F401
 from harness import main
 
 if __name__ == "__main__":

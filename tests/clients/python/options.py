@@ -4,7 +4,7 @@ import re
 
 import pymongo
 from harness import expect, failure, now, scenario
-from pymongo import ReadPreference
+from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import PyMongoError
 from pymongo.read_preferences import Secondary
 from pymongo.server_api import ServerApi
@@ -83,7 +83,10 @@ URI_OPTIONS = [
 def with_option(option):
     async def run(ctx):
         name = f"uri_{re.sub('[^a-zA-Z0-9]', '_', option)[:60]}"
-        await ctx.seed(name, 20)
+        seeded = await ctx.seed(name, 20)
+        # What w: 3 acknowledged is majority committed only a moment later.
+        majority = seeded.with_options(write_concern=WriteConcern("majority"))
+        await majority.update_one({"_id": 0}, {"$set": {"settled": True}})
         client, log = ctx.connect(option)
         things = client[ctx.database][name]
         found = await things.find({"_id": {"$lt": 20}}, batch_size=6).sort("_id").to_list(None)
@@ -121,9 +124,10 @@ async def preferences_that_no_server_fits(ctx):
 
 @scenario
 async def direct_connection(ctx):
+    await ctx.seed("single", 49)
     client, log = ctx.connect(uri=ctx.single)
     things = client[ctx.database].single
-    await things.insert_many([{"_id": n} for n in range(50)])
+    await things.with_options(write_concern=WriteConcern(3)).insert_one({"_id": 49})
     found = await things.find(batch_size=9).to_list(None)
     preferred = await things.with_options(read_preference=ReadPreference.SECONDARY_PREFERRED).find().to_list(None)
     async with await now(client.start_session()) as session:
