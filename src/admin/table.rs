@@ -5,7 +5,7 @@ use std::{fmt::Write, time::Duration};
 use super::status::{Awaits, Listener, Node, Status};
 
 /// The counters that tell whether something is wrong, in the order of a command's life. Those that are zero are left out.
-const COUNTERS: [&str; 15] = [
+const COUNTERS: [&str; 16] = [
     "commands",
     "commands_local",
     "commands_refused",
@@ -13,6 +13,7 @@ const COUNTERS: [&str; 15] = [
     "commands_overloaded",
     "awaits_unserved",
     "commands_sent_again",
+    "reads_sent_again",
     "node_errors",
     "selection_waits",
     "pool_waits",

@@ -36,6 +36,8 @@ pub(super) enum NoNode {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     since: Instant,
+    /// When the wait for a node began.
+    selecting: Instant,
     /// The command's own `maxTimeMS`, if that is a deadline.
     max_time: Option<Duration>,
     selection: Duration,
@@ -45,19 +47,28 @@ impl Patience {
     /// Patience from now on.
     pub(super) fn new(request: &Request, selection: Duration) -> Self {
         let max_time = request.deadline_millis().map(Duration::from_millis);
+        let since = Instant::now();
         Self {
-            since: Instant::now(),
+            since,
+            selecting: since,
             max_time,
             selection,
         }
     }
 
+    /// The same after a node had the command for a while: the command's own time runs on, but another node is waited for anew.
+    pub(super) fn renewed(self) -> Self {
+        Self {
+            selecting: Instant::now(),
+            ..self
+        }
+    }
+
     /// When waiting for a node ends.
     pub(super) fn deadline(&self) -> Instant {
-        self.since
-            + self
-                .max_time
-                .map_or(self.selection, |max| max.min(self.selection))
+        let selected = self.selecting + self.selection;
+        self.max_time
+            .map_or(selected, |max| selected.min(self.since + max))
     }
 
     /// What is left of `maxTimeMS`.
@@ -89,13 +100,27 @@ impl Patience {
 impl Session {
     /// The node that fits now, without waiting.
     pub(super) fn choose_now(&self, route: &Route, request: &Request) -> Result<Option<Chosen>, ErrorReply> {
+        self.choose_avoiding(route, request, None)
+    }
+
+    /// The node that fits now; `avoid` only if no other does.
+    fn choose_avoiding(
+        &self,
+        route: &Route,
+        request: &Request,
+        avoid: Option<&Address>,
+    ) -> Result<Option<Chosen>, ErrorReply> {
         let snapshot = self.shared.cluster.load();
         let criteria = match route {
             Route::Read(preference) => Criteria::Read(preference),
             Route::AnyNode => Criteria::AnyReachable,
             _ => Criteria::Primary,
         };
-        let found = snapshot.select(&criteria, self.shared.cluster.selection());
+        let options = self.shared.cluster.selection();
+        let found = match avoid {
+            None => snapshot.select(&criteria, options),
+            Some(avoid) => snapshot.select_avoiding(&criteria, options, avoid),
+        };
         let found = found.map_err(|error| ErrorReply::unreachable(request, error.to_string()))?;
         Ok(found.map(|(pool, kind)| Chosen {
             pool: Arc::clone(pool),
@@ -103,17 +128,19 @@ impl Session {
         }))
     }
 
-    /// Waits for a node that fits.
+    /// Waits for a node that fits; `avoid` is taken only if no other does.
     pub(super) async fn choose_later(
         &mut self,
         route: &Route,
         request: &Request,
         patience: Patience,
+        avoid: Option<&Address>,
     ) -> Result<Chosen, NoNode> {
         self.counters().selection_waits.one();
         let mut changes = self.shared.cluster.subscribe();
         loop {
-            if let Some(chosen) = self.choose_now(route, request).map_err(NoNode::Answer)? {
+            let chosen = self.choose_avoiding(route, request, avoid);
+            if let Some(chosen) = chosen.map_err(NoNode::Answer)? {
                 return Ok(chosen);
             }
             self.shared.cluster.request_check();

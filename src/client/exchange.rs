@@ -4,17 +4,17 @@
 //! its own, and boxed, so that the future of an idle or ordinary session stays small.
 
 use super::{
-    abandon, alias, awaits,
+    abandon, again, alias, awaits,
     choose::{Chosen, NoNode, Patience},
     fail_point, fan_out,
     inbound::{self, Inbound, Received, ReplyForm},
-    local, relay,
+    local,
+    relay::{self, Taken},
     session::{End, Session},
     shards, transaction,
 };
 use crate::{
     command::{ErrorReply, Request, rewrite},
-    failover::{Sent, Verdict, after_failure},
     net::{Permit, buffers},
     pool::{CheckOutError, Lease},
     routing::{Route, decide, needs_read_preference, tells_read_preference},
@@ -25,8 +25,10 @@ use crate::{
 
 /// What one attempt at a command came to.
 pub(super) enum Attempt {
-    /// The node's reply, or the first of it.
-    Reply(Lease, Incoming),
+    /// The node's reply, ready to go to the client.
+    Reply(Taken),
+    /// The node's reply, or the first of it, whose client is gone.
+    Late(Lease, Incoming),
     /// No connection could be had; nothing was sent.
     NoConnection(CheckOutError),
     /// The exchange failed.
@@ -35,6 +37,12 @@ pub(super) enum Attempt {
     Gone,
     /// The client is told this.
     Answer(ErrorReply),
+}
+
+impl From<Result<Taken, Failure>> for Attempt {
+    fn from(taken: Result<Taken, Failure>) -> Self {
+        taken.map_or_else(Self::Failed, Self::Reply)
+    }
 }
 
 /// Serves one message. `held` is its room in the byte budget, kept until the command is done.
@@ -64,7 +72,7 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         &inbound.request,
         session.shared.cluster.server_selection_timeout(),
     );
-    let outcome = match route {
+    match route {
         Route::Local(local) => return local::answer(session, local, &inbound).await,
         Route::Refused(reason) => {
             let error = ErrorReply::refused(inbound.request.name(inbound.frame.bytes()), reason);
@@ -72,39 +80,52 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         }
         Route::KillCursors => return Box::pin(fan_out::kill_cursors(session, inbound, patience)).await,
         Route::AllNodes => return Box::pin(fan_out::all_nodes(session, inbound, patience)).await,
-        Route::Cursor(id) => match awaits::pinned(session, &mut inbound.request, id) {
-            Some(node) => attempt(session, &mut inbound, &node, patience).await,
-            None => Box::pin(fan_out::find_cursor(session, &mut inbound, id, patience)).await,
-        },
-        Route::Primary if inbound.request.in_transaction && transaction::is_pinned(session) => {
-            Box::pin(transaction::run(session, &mut inbound, patience)).await
-        }
-        Route::Primary | Route::Read(_) | Route::AnyNode => {
-            match session.choose_now(&route, &inbound.request) {
-                Ok(Some(node)) => match attempt(session, &mut inbound, &node, patience).await {
-                    Attempt::Reply(lease, incoming) => Attempt::Reply(lease, incoming),
-                    failed => Box::pin(repeat(session, &mut inbound, &route, patience, failed)).await,
-                },
-                Ok(None) => Box::pin(choose_and_attempt(session, &mut inbound, &route, patience)).await,
-                Err(error) => Attempt::Answer(error),
-            }
-        }
+        Route::Cursor(_) | Route::Primary | Route::Read(_) | Route::AnyNode => {}
+    }
+    let node = match choose(session, &mut inbound, &route) {
+        Ok(node) => node,
+        Err(error) => return Box::pin(tell(session, Attempt::Answer(error), &inbound, patience)).await,
     };
+    let mut outcome = match &node {
+        Some(node) => attempt(session, &mut inbound, node, &patience).await,
+        None => Box::pin(again::seek(session, &mut inbound, &route, patience)).await,
+    };
+    if let Some(node) = node
+        && again::may_be_due(&outcome, &inbound.request)
+    {
+        outcome = Box::pin(again::repeat(
+            session,
+            &mut inbound,
+            &route,
+            patience,
+            node,
+            outcome,
+        ))
+        .await;
+    }
     match outcome {
-        Attempt::Reply(lease, incoming) => {
+        Attempt::Reply(taken) => {
+            // Nothing is sent again from here on.
             let Inbound {
                 frame,
                 request,
                 reply_to,
             } = inbound;
-            if session.client.has_ended() {
-                return Box::pin(abandon::discard(session, lease, incoming, &frame, &request)).await;
-            }
             buffers::give(frame.into_bytes());
             drop(held);
-            relay::relay(session, lease, incoming, &request, reply_to).await
+            let outgoing = relay::make_ready(session, taken, &request, reply_to)?;
+            relay::send(session, outgoing, &request, reply_to).await
         }
         failed => Box::pin(tell(session, failed, &inbound, patience)).await,
+    }
+}
+
+/// The node that can take the command now: the cursor's own, or one that fits. What must be looked for first has none yet.
+fn choose(session: &Session, inbound: &mut Inbound, route: &Route) -> Result<Option<Chosen>, ErrorReply> {
+    match route {
+        Route::Primary if transaction::is_pinned(session, &inbound.request) => Ok(None),
+        Route::Cursor(id) => Ok(awaits::pinned(session, &mut inbound.request, *id)),
+        _ => session.choose_now(route, &inbound.request),
     }
 }
 
@@ -143,7 +164,7 @@ pub(super) async fn attempt(
     session: &mut Session,
     inbound: &mut Inbound,
     node: &Chosen,
-    patience: Patience,
+    patience: &Patience,
 ) -> Attempt {
     let mut lease = match node
         .pool
@@ -159,7 +180,11 @@ pub(super) async fn attempt(
         return Attempt::Answer(error);
     }
     match relay::ask(session, &mut lease, &mut inbound.frame, &inbound.request).await {
-        Ok(Ok(incoming)) => Attempt::Reply(lease, incoming),
+        Ok(Ok(incoming)) if session.client.has_ended() => Attempt::Late(lease, incoming),
+        Ok(Ok(Incoming::Whole(frame))) => relay::take_whole(lease, frame).into(),
+        Ok(Ok(Incoming::Large(header))) => Box::pin(relay::take_large(session, lease, header, inbound))
+            .await
+            .into(),
         Ok(Err(failure)) => Attempt::Failed(failure),
         Err(_) => {
             session.counters().abandoned.one();
@@ -172,8 +197,9 @@ async fn wait_for_connection(
     session: &mut Session,
     inbound: &mut Inbound,
     node: &Chosen,
-    patience: Patience,
+    patience: &Patience,
 ) -> Result<Lease, Attempt> {
+    let patience = *patience;
     let lease = match session
         .check_out_later(&node.pool, &inbound.request, patience)
         .await
@@ -197,7 +223,7 @@ async fn wait_for_connection(
 }
 
 /// Takes the time that the command was held from its `maxTimeMS`; in a `getMore` that is a wait, and stays.
-fn charge_wait(inbound: &mut Inbound, patience: Patience) {
+pub(super) fn charge_wait(inbound: &mut Inbound, patience: Patience) {
     if let (Some(max), Some(left)) = (inbound.request.max_time, patience.max_time_left()) {
         let millis = (left.as_millis() as u64).max(1);
         rewrite::set_max_time(&mut inbound.frame, &max, millis);
@@ -205,9 +231,13 @@ fn charge_wait(inbound: &mut Inbound, patience: Patience) {
 }
 
 /// Gives the request the form that a node of this kind needs.
-fn prepare(inbound: &mut Inbound, kind: ServerKind, default: &ReadPreference) -> Result<(), ErrorReply> {
+pub(super) fn prepare(
+    inbound: &mut Inbound,
+    kind: ServerKind,
+    default: &ReadPreference,
+) -> Result<(), ErrorReply> {
     let Inbound { frame, request, .. } = inbound;
-    rewrite::demand_one_reply(frame, request);
+    rewrite::demand_reply(frame, request);
     let added = if needs_read_preference(request, frame.bytes(), kind) {
         rewrite::append_read_preference(frame, request, None)
     } else if tells_read_preference(request, frame.bytes(), kind, default) {
@@ -216,65 +246,6 @@ fn prepare(inbound: &mut Inbound, kind: ServerKind, default: &ReadPreference) ->
         Ok(())
     };
     added.map_err(|length| ErrorReply::too_large(length, MAX_MESSAGE_LEN))
-}
-
-/// Waits for a node, and goes on from there.
-pub(super) async fn choose_and_attempt(
-    session: &mut Session,
-    inbound: &mut Inbound,
-    route: &Route,
-    patience: Patience,
-) -> Attempt {
-    let attempted = attempt_later(session, inbound, route, patience).await;
-    repeat(session, inbound, route, patience, attempted).await
-}
-
-async fn attempt_later(
-    session: &mut Session,
-    inbound: &mut Inbound,
-    route: &Route,
-    patience: Patience,
-) -> Attempt {
-    match session.choose_later(route, &inbound.request, patience).await {
-        Ok(node) => {
-            charge_wait(inbound, patience);
-            attempt(session, inbound, &node, patience).await
-        }
-        Err(NoNode::Gone) => Attempt::Gone,
-        Err(NoNode::Answer(error)) => Attempt::Answer(error),
-    }
-}
-
-/// Goes round again for as long as the verdict allows.
-pub(super) async fn repeat(
-    session: &mut Session,
-    inbound: &mut Inbound,
-    route: &Route,
-    patience: Patience,
-    mut attempted: Attempt,
-) -> Attempt {
-    for attempts in 1.. {
-        let sent = match &attempted {
-            // A full pool is waited for once; to wait again elsewhere would only lengthen every queue.
-            Attempt::NoConnection(CheckOutError::Timeout { .. }) => return attempted,
-            Attempt::NoConnection(_) => Sent::NotSent,
-            Attempt::Failed(failure) => failure.sent,
-            Attempt::Reply(..) | Attempt::Gone | Attempt::Answer(_) => return attempted,
-        };
-        session.shared.cluster.request_check();
-        if after_failure(sent, attempts, !patience.is_over()) == Verdict::Fail {
-            break;
-        }
-        session.counters().commands_sent_again.one();
-        if attempts > 1 {
-            // The node is most likely going down: what is known of it changes in a moment.
-            let pause = std::time::Duration::from_millis(20 << attempts.min(5));
-            let mut changes = session.shared.cluster.subscribe();
-            let _ = tokio::time::timeout(pause, changes.changed()).await;
-        }
-        attempted = attempt_later(session, inbound, route, patience).await;
-    }
-    attempted
 }
 
 /// Tells the client what became of a command that has no reply.
@@ -287,7 +258,10 @@ pub(super) async fn tell(
     let request = &inbound.request;
     let counters = session.counters();
     let error = match failed {
-        Attempt::Reply(..) => return Ok(()),
+        Attempt::Reply(taken) => return relay::give(session, taken, request, inbound.reply_to).await,
+        Attempt::Late(lease, incoming) => {
+            return abandon::discard(session, lease, incoming, &inbound.frame, request).await;
+        }
         Attempt::Gone => {
             return if session.client.buffered().is_empty() {
                 Err(End::Client)

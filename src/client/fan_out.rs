@@ -1,4 +1,4 @@
-//! Commands that concern more than one node, and cursors whose node must be found.
+//! Commands that concern more than one node.
 
 use std::{
     collections::HashMap,
@@ -15,16 +15,12 @@ use super::{
     session::{End, Session},
 };
 use crate::{
-    command::{ErrorReply, Reply, state_change},
-    failover::Sent,
+    command::{ErrorReply, state_change},
     pool::Share,
     routing::Route,
-    upstream::Incoming,
     wire::RawDoc,
 };
 
-/// `CursorNotFound`.
-const CURSOR_NOT_FOUND: i32 = 43;
 /// The arrays of a `killCursors` reply, the better outcome first.
 const OUTCOMES: [&str; 4] = [
     "cursorsKilled",
@@ -42,40 +38,6 @@ const PART_TIME: Duration = Duration::from_secs(10);
 /// The largest command that is taken apart. Decoded, a body takes many times its bytes; ten thousand sessions need a
 /// third of this.
 const MAX_DECODED: usize = 1 << 20;
-
-/// Looks for a cursor that this process does not know, because another opened it or it was forgotten: on each
-/// data-bearing node in turn. A node that does not have it says so and has done nothing.
-pub(super) async fn find_cursor(
-    session: &mut Session,
-    inbound: &mut Inbound,
-    cursor: i64,
-    patience: Patience,
-) -> Attempt {
-    session.counters().cursors_looked_up.one();
-    let nodes = session.data_bearing();
-    if nodes.is_empty() {
-        // That nobody has the cursor is known only when somebody was asked.
-        let message = "no data-bearing node can be asked for the cursor";
-        return Attempt::Answer(ErrorReply::unreachable(&inbound.request, message));
-    }
-    let mut unreached = None;
-    for node in nodes {
-        match attempt(session, inbound, &node, patience).await {
-            Attempt::Reply(lease, Incoming::Whole(frame)) => {
-                let reply = relay::body(&frame).and_then(Reply::peek).unwrap_or_default();
-                if reply.code != CURSOR_NOT_FOUND {
-                    return Attempt::Reply(lease, Incoming::Whole(frame));
-                }
-            }
-            failed @ Attempt::NoConnection(_) => unreached = Some(failed),
-            Attempt::Failed(failure) if failure.sent == Sent::NotSent => {
-                unreached = Some(Attempt::Failed(failure))
-            }
-            done => return done,
-        }
-    }
-    unreached.unwrap_or_else(|| Attempt::Answer(ErrorReply::cursor_not_found(cursor)))
-}
 
 /// `killCursors`: each cursor on the node that holds it, those of unknown origin everywhere; the replies become one.
 pub(super) async fn kill_cursors(
@@ -207,7 +169,7 @@ pub(super) async fn all_nodes(
 /// Leaves the command to the primary.
 async fn one_node(session: &mut Session, inbound: Inbound, patience: Patience) -> Result<(), End> {
     match session
-        .choose_later(&Route::Primary, &inbound.request, patience)
+        .choose_later(&Route::Primary, &inbound.request, patience, None)
         .await
     {
         Ok(node) => on_node(session, inbound, node, patience).await,
@@ -223,10 +185,8 @@ async fn on_node(
     node: Chosen,
     patience: Patience,
 ) -> Result<(), End> {
-    match attempt(session, &mut inbound, &node, patience).await {
-        Attempt::Reply(lease, incoming) => {
-            relay::relay(session, lease, incoming, &inbound.request, inbound.reply_to).await
-        }
+    match attempt(session, &mut inbound, &node, &patience).await {
+        Attempt::Reply(taken) => relay::give(session, taken, &inbound.request, inbound.reply_to).await,
         failed => tell(session, failed, &inbound, patience).await,
     }
 }
@@ -329,11 +289,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        client::{
-            inbound::{Received, receive},
-            testing,
-        },
-        shutdown::Shutdown,
+        client::inbound::{Received, receive},
         wire::{Frame, op_msg},
     };
 
@@ -354,18 +310,5 @@ mod tests {
         };
         assert!(decode(&kill(1000)).is_ok());
         assert_eq!(decode(&kill(100_000)).unwrap_err().code(), 10334);
-    }
-
-    #[tokio::test]
-    async fn a_cursor_that_nobody_can_be_asked_for_is_not_said_to_be_gone() {
-        let shutdown = Shutdown::new();
-        let mut session = testing::departed(&shutdown).await;
-        let mut inbound = inbound(&rawdoc! { "getMore": 5_i64, "collection": "tides", "$db": "test" });
-        let patience = Patience::new(&inbound.request, Duration::from_secs(1));
-        let Attempt::Answer(error) = find_cursor(&mut session, &mut inbound, 5, patience).await else {
-            panic!("there is nobody to ask")
-        };
-        assert_ne!(error.code(), CURSOR_NOT_FOUND);
-        shutdown.begin();
     }
 }

@@ -2,12 +2,14 @@
 
 mod abandon;
 mod admission;
+mod again;
 mod alias;
 mod attend;
 mod awaits;
 mod choose;
 mod drivers;
 mod exchange;
+mod exhaust;
 mod fail_point;
 mod fan_out;
 mod hello;
@@ -16,6 +18,7 @@ pub mod listener;
 mod local;
 mod options;
 mod relay;
+mod search;
 mod session;
 mod shards;
 mod shared;

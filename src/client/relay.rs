@@ -10,18 +10,27 @@ use bytes::BytesMut;
 
 use super::{
     attend::{Gone, IfGone, attend},
-    inbound::{ReplyForm, ReplyTo, encode},
+    exhaust,
+    inbound::{Inbound, ReplyForm, ReplyTo, encode},
     session::{End, Session},
-    shards, stream,
+    shards,
+    shared::Shared,
+    stream,
 };
 use crate::{
-    command::{Reply, Request, state_change},
-    net::budget::{SMALL, transfer_time},
+    command::{
+        Reply, Request,
+        state_change::{self, NodeState},
+    },
+    net::{
+        Permit,
+        budget::{SMALL, transfer_time},
+    },
     pool::Lease,
     routing::Pinned,
     topology::Address,
     upstream::{Failure, Incoming, Reason},
-    wire::{Frame, OpCode, RawDoc, WireError, legacy_translate, op_msg},
+    wire::{Frame, Header, OpCode, RawDoc, WireError, legacy_translate, op_msg},
 };
 
 /// How long the reply to a command is awaited whose client is gone.
@@ -56,93 +65,213 @@ pub(super) async fn ask(
     }
 }
 
-/// Passes a reply on. The connection goes back to its pool before the client gets its bytes, except while streaming.
-pub(super) async fn relay(
-    session: &mut Session,
+/// A reply that can go to the client.
+#[derive(Debug)]
+pub(super) struct Taken {
     lease: Lease,
-    incoming: Incoming,
-    request: &Request,
-    reply_to: ReplyTo,
-) -> Result<(), End> {
-    match incoming {
-        Incoming::Whole(frame) => {
-            let node = lease.pool().clone();
-            drop(lease);
-            pass_on(session, frame, node.address(), request, reply_to).await
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Whole(Whole),
+    /// The rest follows while the client already gets the first.
+    Stream(stream::Head),
+}
+
+/// A whole reply that has been judged.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) frame: Frame,
+    pub(super) reply: Reply,
+    /// Its room in the byte budget.
+    pub(super) room: Option<Permit>,
+}
+
+impl Whole {
+    /// Reads what the reply says.
+    pub(super) fn judge(frame: Frame, room: Option<Permit>) -> Result<Self, Failure> {
+        match judge(&frame) {
+            Ok(reply) => Ok(Self { frame, reply, room }),
+            Err(error) => Err(Failure::replied(Reason::Wire(error))),
         }
-        Incoming::Large(header) => Box::pin(relay_large(session, lease, header, request, reply_to)).await,
     }
 }
 
-async fn relay_large(
-    session: &mut Session,
-    mut lease: Lease,
-    header: crate::wire::Header,
-    request: &Request,
-    reply_to: ReplyTo,
-) -> Result<(), End> {
-    if header.length > session.shared.limits.stream_above && reply_to.form == ReplyForm::Msg {
-        match stream::head(&mut lease, &header, request).await {
-            Ok(Some(head)) => return stream::pass_through(session, lease, head, request, reply_to).await,
-            Ok(None) => {}
-            Err(failure) => return broken(session, &failure, request, reply_to).await,
+impl Taken {
+    /// The node that replied.
+    pub(super) fn node(&self) -> &Address {
+        self.lease.pool().address()
+    }
+
+    /// The code of the error that the command failed with; 0 if it did not.
+    pub(super) fn error_code(&self) -> i32 {
+        match &self.content {
+            Content::Whole(whole) if !whole.reply.ok => whole.reply.code,
+            _ => 0,
         }
     }
-    let room = session.shared.replies.acquire(header.length).await;
+
+    /// Makes use of what an error that is not passed on tells of its node.
+    pub(super) fn report_state(&self, session: &Session) {
+        if let Content::Whole(whole) = &self.content
+            && let Some(masked) = masked(&whole.frame)
+        {
+            note_state(session, self.node(), masked.node_state);
+        }
+    }
+}
+
+/// Takes a reply in, as far as that is needed before any of it may go to the client. A large one is a matter of its own
+/// ([`take_large`]), so that the usual one costs the session's future nothing.
+///
+/// # Errors
+/// When it cannot be read; nothing has gone out then.
+pub(super) fn take_whole(lease: Lease, frame: Frame) -> Result<Taken, Failure> {
+    let content = Content::Whole(Whole::judge(frame, None)?);
+    Ok(Taken { lease, content })
+}
+
+/// Takes a reply in, be it large or not.
+///
+/// # Errors
+/// When it breaks off, or cannot be read; nothing has gone out then.
+pub(super) async fn take(
+    session: &Session,
+    lease: Lease,
+    incoming: Incoming,
+    inbound: &Inbound,
+) -> Result<Taken, Failure> {
+    match incoming {
+        Incoming::Whole(frame) => take_whole(lease, frame),
+        Incoming::Large(header) => take_large(session, lease, header, inbound).await,
+    }
+}
+
+/// Takes a large reply in: its head if it can be streamed, else all of it.
+///
+/// # Errors
+/// When it breaks off, or cannot be read; nothing has gone out then.
+pub(super) async fn take_large(
+    session: &Session,
+    mut lease: Lease,
+    header: Header,
+    inbound: &Inbound,
+) -> Result<Taken, Failure> {
+    let may_stream = inbound.reply_to.form == ReplyForm::Msg;
+    if may_stream
+        && header.length > session.shared.limits.stream_above
+        && let Some(head) = stream::head(&mut lease, &header, &inbound.request).await?
+    {
+        let content = Content::Stream(head);
+        return Ok(Taken { lease, content });
+    }
+    let content = Content::Whole(hold(&session.shared, &mut lease, &header).await?);
+    Ok(Taken { lease, content })
+}
+
+/// Holds all of a large reply, within the byte budget.
+pub(super) async fn hold(shared: &Shared, lease: &mut Lease, header: &Header) -> Result<Whole, Failure> {
+    let room = shared.replies.acquire(header.length).await;
     // A node that stops in mid-reply must not keep the room.
     let limit = transfer_time(header.length);
     let late = |_| Err(Failure::replied(Reason::ReplyTimeout(limit)));
-    let rest = tokio::time::timeout(limit, lease.rest(&header)).await;
-    let frame = match rest.unwrap_or_else(late) {
-        Ok(frame) => frame,
-        Err(failure) => return broken(session, &failure, request, reply_to).await,
-    };
-    let node = lease.pool().clone();
-    drop(lease);
-    let passed = pass_on(session, frame, node.address(), request, reply_to).await;
-    drop(room);
-    passed
+    let rest = tokio::time::timeout(limit, lease.rest(header)).await;
+    Whole::judge(rest.unwrap_or_else(late)?, room)
 }
 
-/// Tells the client that the reply broke off before any of it was passed on.
-async fn broken(
-    session: &mut Session,
-    failure: &Failure,
+/// What is left to do for a reply that is passed on.
+pub(super) enum Outgoing {
+    /// Nothing: the client wants none.
+    Nothing,
+    /// These bytes go out, and keep their room in the byte budget until then.
+    Bytes(BytesMut, Option<Permit>),
+    /// More comes from the node, or more than one reply.
+    More(Box<Taken>),
+}
+
+/// Makes a reply ready to go out. The connection goes back to its pool before the client gets the reply's bytes, except
+/// while more of them come.
+///
+/// # Errors
+/// When the reply has no form that the client understands.
+pub(super) fn make_ready(
+    session: &Session,
+    taken: Taken,
     request: &Request,
     reply_to: ReplyTo,
-) -> Result<(), End> {
-    session.counters().commands_failed.one();
-    session.shared.cluster.request_check();
-    let message = format!("the reply broke off: {failure}; the command may have been executed");
-    let error = crate::command::ErrorReply::unreachable(request, message);
-    match encode(&error.to_document(), reply_to)? {
-        Some(reply) => session.answer(reply).await,
-        None => Ok(()),
+) -> Result<Outgoing, End> {
+    match taken {
+        Taken {
+            lease,
+            content: Content::Whole(whole),
+        } if lease.is_clean() || !request.takes_exhaust() => {
+            let node = lease.pool().clone();
+            drop(lease);
+            form(session, whole, node.address(), request, reply_to)
+        }
+        taken => Ok(Outgoing::More(Box::new(taken))),
     }
 }
 
-/// Judges a whole reply, and gives it to the client under the number of its request.
-async fn pass_on(
+/// Sends what [`make_ready`] made: every reply of a node goes out here, but those that are streamed.
+pub(super) async fn send(
     session: &mut Session,
-    mut frame: Frame,
-    node: &Address,
+    outgoing: Outgoing,
     request: &Request,
     reply_to: ReplyTo,
 ) -> Result<(), End> {
-    let reply = match judge(&frame) {
-        Ok(reply) => reply,
-        Err(error) => {
-            let failure = Failure::replied(Reason::Wire(error));
-            return Box::pin(broken(session, &failure, request, reply_to)).await;
-        }
-    };
+    match outgoing {
+        Outgoing::Nothing => Ok(()),
+        Outgoing::Bytes(reply, _room) => session.answer(reply).await,
+        Outgoing::More(taken) => Box::pin(send_more(session, *taken, request, reply_to)).await,
+    }
+}
+
+async fn send_more(
+    session: &mut Session,
+    taken: Taken,
+    request: &Request,
+    reply_to: ReplyTo,
+) -> Result<(), End> {
+    let Taken { lease, content } = taken;
+    match content {
+        Content::Stream(head) => stream::pass_through(session, lease, head, request, reply_to).await,
+        Content::Whole(whole) => exhaust::chain(session, lease, whole, request, reply_to).await,
+    }
+}
+
+/// Passes a reply on.
+pub(super) async fn give(
+    session: &mut Session,
+    taken: Taken,
+    request: &Request,
+    reply_to: ReplyTo,
+) -> Result<(), End> {
+    let outgoing = make_ready(session, taken, request, reply_to)?;
+    send(session, outgoing, request, reply_to).await
+}
+
+/// Gives a whole reply the form that the client wants, under the number of its request, and makes use of what it tells.
+pub(super) fn form(
+    session: &Session,
+    whole: Whole,
+    node: &Address,
+    request: &Request,
+    reply_to: ReplyTo,
+) -> Result<Outgoing, End> {
+    let Whole {
+        mut frame,
+        reply,
+        room,
+    } = whole;
     remember(session, &reply, node, request);
     if reply.has_error {
         session.counters().node_errors.one();
         if let Some(masked) = masked(&frame)
             && !session.reaches_one_member()
         {
-            return Box::pin(answer_masked(session, masked, node, reply_to)).await;
+            return form_masked(session, masked, node, reply_to);
         }
     }
     match reply_to.form {
@@ -150,7 +279,7 @@ async fn pass_on(
             if reply.has_error {
                 tracing::debug!(%node, "an unacknowledged command failed");
             }
-            Ok(())
+            Ok(Outgoing::Nothing)
         }
         ReplyForm::Msg => {
             if request.in_transaction && reply.ok {
@@ -158,39 +287,40 @@ async fn pass_on(
             }
             frame.set_response_to(reply_to.request_id);
             op_msg::refresh_checksum(&mut frame);
-            session.answer(frame.into_bytes()).await
+            Ok(Outgoing::Bytes(frame.into_bytes(), room))
         }
         ReplyForm::Legacy => {
             let mut out = BytesMut::new();
             legacy_translate::op_msg_to_reply(&frame, reply_to.request_id, &mut out)?;
-            session.answer(out).await
+            Ok(Outgoing::Bytes(out, room))
         }
     }
 }
 
-/// Gives the client a reply without its state-change errors, and makes use of what they tell.
-async fn answer_masked(
-    session: &mut Session,
+/// A reply without its state-change errors; makes use of what they tell.
+fn form_masked(
+    session: &Session,
     masked: state_change::Masked,
     node: &Address,
     reply_to: ReplyTo,
-) -> Result<(), End> {
+) -> Result<Outgoing, End> {
     session.counters().state_changes_masked.one();
-    if let Some(state) = masked.node_state {
+    note_state(session, node, masked.node_state);
+    // What came from the wire as BSON always goes back into it.
+    let reply = RawDocumentBuf::try_from(&masked.reply).unwrap_or_default();
+    let reply = encode(&reply, reply_to)?;
+    Ok(reply.map_or(Outgoing::Nothing, |reply| Outgoing::Bytes(reply, None)))
+}
+
+fn note_state(session: &Session, node: &Address, state: Option<NodeState>) {
+    if let Some(state) = state {
         session
             .shared
             .cluster
             .report_state_change(node, state.code, state.topology_version);
     }
-    // What came from the wire as BSON always goes back into it.
-    let reply = RawDocumentBuf::try_from(&masked.reply).unwrap_or_default();
-    match encode(&reply, reply_to)? {
-        Some(reply) => session.answer(reply).await,
-        None => Ok(()),
-    }
 }
 
-/// Reads what the reply says.
 fn judge(frame: &Frame) -> Result<Reply, WireError> {
     if frame.header().op_code != OpCode::Msg {
         return Err(WireError::Unsupported(frame.header().op_code));

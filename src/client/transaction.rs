@@ -8,19 +8,18 @@
 use std::time::{Duration, Instant};
 
 use super::{
+    again,
     choose::Patience,
-    exchange::{Attempt, attempt, choose_and_attempt, repeat},
+    exchange::{Attempt, attempt},
     inbound::Inbound,
-    relay,
     session::Session,
 };
 use crate::{
-    command::{ErrorReply, Reply},
+    command::{ErrorReply, Request},
     failover::Sent,
     pool::CheckOutError,
     routing::{Route, SessionId},
     topology::{Address, ServerKind, TopologyKind},
-    upstream::Incoming,
 };
 
 /// How long a router that cannot be reached just now is waited for: perhaps only its connections broke.
@@ -30,9 +29,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// `NoSuchTransaction`.
 const NO_SUCH_TRANSACTION: i32 = 251;
 
-/// Whether statements of transactions must be pinned.
-pub(super) fn is_pinned(session: &Session) -> bool {
-    session.shared.cluster.load().topology.kind() == TopologyKind::Sharded
+/// Whether this is a statement of a transaction that must go where the others went.
+pub(super) fn is_pinned(session: &Session, request: &Request) -> bool {
+    request.in_transaction && session.shared.cluster.load().topology.kind() == TopologyKind::Sharded
 }
 
 /// Runs a statement of a transaction, or its end.
@@ -49,9 +48,9 @@ pub(super) async fn run(session: &mut Session, inbound: &mut Inbound, patience: 
         }
         None => anywhere(session, inbound, patience).await,
     };
-    if let (Some(id), Attempt::Reply(lease, _)) = (id, &attempted) {
+    if let (Some(id), Attempt::Reply(taken)) = (id, &attempted) {
         // Before the client has the reply, so that its next statement finds it.
-        let router = lease.pool().address().clone();
+        let router = taken.node().clone();
         session.shared.transactions.insert(id, router, Instant::now());
     }
     attempted
@@ -68,7 +67,7 @@ async fn on_router(
     let mut changes = session.shared.cluster.subscribe();
     while let Some(node) = session.node(router) {
         if node.kind == ServerKind::Mongos {
-            match attempt(session, inbound, &node, patience).await {
+            match attempt(session, inbound, &node, &patience).await {
                 // The router is there, and busy.
                 failed @ Attempt::NoConnection(CheckOutError::Timeout { .. }) => return failed,
                 Attempt::NoConnection(_) => {}
@@ -100,13 +99,8 @@ async fn find(session: &mut Session, inbound: &mut Inbound, patience: Patience) 
     }
     let mut unreached = None;
     for router in routers {
-        match attempt(session, inbound, &router, patience).await {
-            Attempt::Reply(lease, Incoming::Whole(frame)) => {
-                let reply = relay::body(&frame).and_then(Reply::peek).unwrap_or_default();
-                if reply.code != NO_SUCH_TRANSACTION {
-                    return Attempt::Reply(lease, Incoming::Whole(frame));
-                }
-            }
+        match attempt(session, inbound, &router, &patience).await {
+            Attempt::Reply(taken) if taken.error_code() == NO_SUCH_TRANSACTION => {}
             failed @ Attempt::NoConnection(_) => unreached = Some(failed),
             Attempt::Failed(failure) if failure.sent == Sent::NotSent => {
                 unreached = Some(Attempt::Failed(failure));
@@ -123,10 +117,10 @@ async fn find(session: &mut Session, inbound: &mut Inbound, patience: Patience) 
 async fn anywhere(session: &mut Session, inbound: &mut Inbound, patience: Patience) -> Attempt {
     match session.choose_now(&Route::Primary, &inbound.request) {
         Ok(Some(node)) => {
-            let attempted = attempt(session, inbound, &node, patience).await;
-            repeat(session, inbound, &Route::Primary, patience, attempted).await
+            let attempted = attempt(session, inbound, &node, &patience).await;
+            again::repeat(session, inbound, &Route::Primary, patience, node, attempted).await
         }
-        Ok(None) => choose_and_attempt(session, inbound, &Route::Primary, patience).await,
+        Ok(None) => again::wait(session, inbound, &Route::Primary, patience).await,
         Err(error) => Attempt::Answer(error),
     }
 }

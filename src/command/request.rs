@@ -4,7 +4,10 @@ use super::{
     error_reply::ErrorReply,
     table::{self, Class, Row},
 };
-use crate::wire::{Element, RawDoc, op_msg::Layout};
+use crate::wire::{
+    Element, RawDoc,
+    op_msg::{EXHAUST_ALLOWED, Layout, MORE_TO_COME},
+};
 
 /// A place in the message, by offset and length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,6 +234,26 @@ impl Request {
         !self.writes && !self.in_transaction && matches!(self.class(), Class::Read | Class::GetMore)
     }
 
+    /// Whether it may be sent again though a node may have executed it: the read operations of the Retryable Reads
+    /// specification. A `getMore` is none of them: its documents might be lost.
+    #[must_use]
+    pub fn is_retryable_read(&self) -> bool {
+        let name = self.row.map_or("", |row| row.name);
+        let is_read = matches!(
+            name,
+            "find" | "aggregate" | "distinct" | "count" | "listDatabases" | "listCollections" | "listIndexes"
+        );
+        is_read && !self.writes && !self.in_transaction
+    }
+
+    /// Whether the client takes several replies to this one request, and servers may send them (OP_MSG specification,
+    /// `exhaustAllowed`). They stream `getMore`s, and `hello`, which is answered by the proxy.
+    #[must_use]
+    pub fn takes_exhaust(&self) -> bool {
+        self.layout.flags & (EXHAUST_ALLOWED | MORE_TO_COME) == EXHAUST_ALLOWED
+            && self.class() == Class::GetMore
+    }
+
     /// Whether `maxTimeMS` is a deadline; in a `getMore` it is how long to wait for new documents.
     #[must_use]
     pub fn deadline_millis(&self) -> Option<u64> {
@@ -365,6 +388,53 @@ mod tests {
         ];
         for (body, awaits) in table {
             assert_eq!(peek(&body).unwrap().awaits, awaits, "{body}");
+        }
+    }
+
+    #[test]
+    fn reads_that_may_go_again_are_told_from_all_else() {
+        let table = [
+            (doc! {"find": "c", "$db": "d"}, true),
+            (
+                doc! {"aggregate": "c", "pipeline": [{"$match": {}}], "$db": "d"},
+                true,
+            ),
+            (
+                doc! {"aggregate": "c", "pipeline": [{"$out": "x"}], "$db": "d"},
+                false,
+            ),
+            (doc! {"distinct": "c", "$db": "d"}, true),
+            (doc! {"count": "c", "$db": "d"}, true),
+            (doc! {"listDatabases": 1, "$db": "admin"}, true),
+            (doc! {"listCollections": 1, "$db": "d"}, true),
+            (doc! {"listIndexes": "c", "$db": "d"}, true),
+            (
+                doc! {"find": "c", "autocommit": false, "txnNumber": 1i64, "$db": "d"},
+                false,
+            ),
+            (doc! {"getMore": 5i64, "collection": "c", "$db": "d"}, false),
+            (doc! {"insert": "c", "$db": "d"}, false),
+            (doc! {"findAndModify": "c", "$db": "d"}, false),
+            (doc! {"fromTheFuture": "c", "$db": "d"}, false),
+        ];
+        for (body, may) in table {
+            assert_eq!(peek(&body).unwrap().is_retryable_read(), may, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_a_get_more_may_be_answered_by_a_stream_of_replies() {
+        let more = doc! {"getMore": 5i64, "collection": "c", "$db": "d"};
+        let table = [
+            (more.clone(), EXHAUST_ALLOWED, true),
+            (more.clone(), EXHAUST_ALLOWED | MORE_TO_COME, false),
+            (more, 0, false),
+            (doc! {"find": "c", "$db": "d"}, EXHAUST_ALLOWED, false),
+        ];
+        for (body, flags, may) in table {
+            let mut request = peek(&body).unwrap();
+            request.layout.flags = flags;
+            assert_eq!(request.takes_exhaust(), may, "{body} {flags:#x}");
         }
     }
 

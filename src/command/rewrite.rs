@@ -101,9 +101,12 @@ pub fn set_max_time(frame: &mut Frame, max: &MaxTime, millis: u64) {
     }
 }
 
-/// Clears flag bits, so that exactly one reply comes: with `moreToCome` a node sends none, and a node that stepped down
+/// Clears flag bits, so that exactly one reply comes unless a stream of them was asked for and may come: with `moreToCome` a node sends none, and a node that stepped down
 /// drops the write without a word; with `exhaustAllowed` it may send many.
-pub fn demand_one_reply(frame: &mut Frame, request: &mut Request) {
+pub fn demand_reply(frame: &mut Frame, request: &mut Request) {
+    if request.takes_exhaust() {
+        return;
+    }
     let flags = request.layout.flags & !(op_msg::MORE_TO_COME | op_msg::EXHAUST_ALLOWED);
     if flags != request.layout.flags {
         request.layout.flags = flags;
@@ -216,7 +219,7 @@ mod tests {
         let flags = op_msg::MORE_TO_COME | op_msg::EXHAUST_ALLOWED | 1 << 20;
         op_msg::set_flags(&mut frame, flags);
         request.layout.flags = flags;
-        demand_one_reply(&mut frame, &mut request);
+        demand_reply(&mut frame, &mut request);
         assert_eq!(op_msg::peek_flags(frame.bytes()).unwrap(), 1 << 20);
         assert_eq!(request.layout.flags, 1 << 20);
     }

@@ -4,4 +4,4 @@
 
 pub mod verdict;
 
-pub use verdict::{Sent, Verdict, after_failure};
+pub use verdict::{Attempts, Sent, Verdict, after_error, after_failure, is_transient};

@@ -59,6 +59,7 @@ counters! {
     commands_overloaded, "Commands answered with an error by the proxy because no connection became free in time";
     awaits_unserved, "getMores of awaiting cursors answered with an empty batch because no connection became free in time";
     commands_sent_again, "Commands sent again after a failure that proves that they were not executed";
+    reads_sent_again, "Reads sent again after a failure or a transient error, though they may have been executed";
     node_errors, "Replies of nodes that carry an error";
     state_changes_masked, "Replies of nodes whose state-change error was replaced by HostUnreachable";
     selection_waits, "Commands that had to wait for a node that fits";
@@ -68,6 +69,7 @@ counters! {
     cursors_looked_up, "Cursors of unknown origin that were looked for on the nodes";
     transactions_lost, "Statements of transactions that failed because the mongos that ran the transaction was gone";
     legacy_commands, "Commands received by OP_QUERY";
+    exhaust_chains, "Requests answered by a chain of replies, as exhaust cursors ask for";
     streams, "Replies passed on while they arrived, because of their size";
     streams_broken, "Replies that broke off after their first part had been passed on";
     received_bytes, "Bytes of requests received from clients";

@@ -17,7 +17,7 @@ use crate::{
     shutdown::Shutdown,
     topology::{
         Address, Change, Criteria, Event, Presented, SelectionError, SelectionOptions, ServerDescription,
-        ServerKind, Topology, TopologyOptions, TopologyVersion, select,
+        ServerKind, Topology, TopologyOptions, TopologyVersion, select, select_excluding,
     },
 };
 
@@ -55,11 +55,38 @@ impl<R: NodeResource> Snapshot<R> {
         criteria: &Criteria<'_>,
         options: &SelectionOptions,
     ) -> Result<Option<(&Arc<R>, ServerKind)>, SelectionError> {
-        let load = |index: usize| self.nodes.get(index).map_or(usize::MAX, |node| node.load());
-        let random = |bound: usize| fastrand::usize(..bound);
-        let index = select(&self.topology, criteria, options, load, random)?;
-        Ok(index.and_then(|index| Some((self.nodes.get(index)?, self.topology.servers().get(index)?.kind))))
+        let index = select(&self.topology, criteria, options, self.load(), random)?;
+        Ok(self.found(index))
     }
+
+    /// As [`Snapshot::select`], but `avoid` is taken only if no other node fits.
+    ///
+    /// # Errors
+    /// If waiting cannot help.
+    pub fn select_avoiding(
+        &self,
+        criteria: &Criteria<'_>,
+        options: &SelectionOptions,
+        avoid: &Address,
+    ) -> Result<Option<(&Arc<R>, ServerKind)>, SelectionError> {
+        let failed = self.topology.index_of(avoid);
+        let exclude = |index| Some(index) == failed;
+        let index = select_excluding(&self.topology, criteria, options, exclude, self.load(), random)?;
+        Ok(self.found(index))
+    }
+
+    fn load(&self) -> impl Fn(usize) -> usize {
+        |index| self.nodes.get(index).map_or(usize::MAX, |node| node.load())
+    }
+
+    fn found(&self, index: Option<usize>) -> Option<(&Arc<R>, ServerKind)> {
+        let index = index?;
+        Some((self.nodes.get(index)?, self.topology.servers().get(index)?.kind))
+    }
+}
+
+fn random(bound: usize) -> usize {
+    fastrand::usize(..bound)
 }
 
 /// The published cluster.

@@ -1,0 +1,204 @@
+//! Going round again: waiting for a node, and sending a command again where the verdict allows it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    choose::{Chosen, NoNode, Patience},
+    exchange::{Attempt, attempt, charge_wait},
+    inbound::Inbound,
+    relay::Taken,
+    search,
+    session::Session,
+    transaction,
+};
+use crate::{
+    command::Request,
+    failover::{Attempts, Sent, Verdict, after_error, after_failure, is_transient},
+    pool::{CheckOutError, Pool},
+    routing::Route,
+};
+
+/// Whether the verdict must be asked about what an attempt came to.
+pub(super) fn may_be_due(attempted: &Attempt, request: &Request) -> bool {
+    match attempted {
+        // Nearly every reply is decided by the first comparison.
+        Attempt::Reply(taken) => {
+            taken.error_code() != 0 && is_transient(taken.error_code()) && request.is_retryable_read()
+        }
+        Attempt::NoConnection(_) | Attempt::Failed(_) => true,
+        Attempt::Late(..) | Attempt::Gone | Attempt::Answer(_) => false,
+    }
+}
+
+/// Waits for a node, or looks for the one that has the cursor, and goes on from there.
+pub(super) async fn seek(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    route: &Route,
+    patience: Patience,
+) -> Attempt {
+    match route {
+        Route::Cursor(id) => search::find_cursor(session, inbound, *id, patience).await,
+        Route::Primary if transaction::is_pinned(session, &inbound.request) => {
+            transaction::run(session, inbound, patience).await
+        }
+        _ => wait(session, inbound, route, patience).await,
+    }
+}
+
+/// Waits for a node that fits, and goes on from there.
+pub(super) async fn wait(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    route: &Route,
+    patience: Patience,
+) -> Attempt {
+    let mut rounds = Rounds::new(inbound, patience, None);
+    let attempted = rounds.attempt(session, inbound, route).await;
+    rounds.run(session, inbound, route, attempted).await
+}
+
+/// Goes round again for as long as the verdict allows, after an attempt on `node`.
+pub(super) async fn repeat(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    route: &Route,
+    patience: Patience,
+    node: Chosen,
+    attempted: Attempt,
+) -> Attempt {
+    if let Route::Cursor(_) = route {
+        return on_the_same(session, inbound, &node, patience, attempted).await;
+    }
+    let rounds = Rounds::new(inbound, patience, Some(node.pool));
+    rounds.run(session, inbound, route, attempted).await
+}
+
+/// Sends the `getMore` of a pinned cursor again on its node, where alone it can go, if its connection broke before the node
+/// got it. A node to which none can be made has lost its cursors, or is out of reach: the client is told.
+async fn on_the_same(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    node: &Chosen,
+    patience: Patience,
+    mut attempted: Attempt,
+) -> Attempt {
+    let mut rounds = Rounds::new(inbound, patience, None);
+    while matches!(&attempted, Attempt::Failed(failure) if failure.sent == Sent::NotSent)
+        && rounds.judge(session, &attempted) == Verdict::Again
+    {
+        rounds.pause(session).await;
+        attempted = attempt(session, inbound, node, &patience).await;
+    }
+    attempted
+}
+
+/// The rounds of one command.
+struct Rounds {
+    patience: Patience,
+    so_far: Attempts,
+    /// The node that had it last: another one is better, if one fits.
+    last: Option<Arc<Pool>>,
+}
+
+impl Rounds {
+    fn new(inbound: &Inbound, patience: Patience, last: Option<Arc<Pool>>) -> Self {
+        Self {
+            patience,
+            so_far: Attempts {
+                is_read: inbound.request.is_retryable_read(),
+                not_sent: 0,
+                reached: 0,
+                time_left: true,
+            },
+            last,
+        }
+    }
+
+    async fn run(
+        mut self,
+        session: &mut Session,
+        inbound: &mut Inbound,
+        route: &Route,
+        mut attempted: Attempt,
+    ) -> Attempt {
+        while self.judge(session, &attempted) == Verdict::Again {
+            // A reply that is not used gives its connection back before another is asked for.
+            drop(attempted);
+            self.pause(session).await;
+            attempted = self.attempt(session, inbound, route).await;
+        }
+        attempted
+    }
+
+    async fn attempt(&mut self, session: &mut Session, inbound: &mut Inbound, route: &Route) -> Attempt {
+        let avoid = self.last.as_ref().map(|pool| pool.address());
+        match session
+            .choose_later(route, &inbound.request, self.patience, avoid)
+            .await
+        {
+            Ok(node) => {
+                charge_wait(inbound, self.patience);
+                let attempted = attempt(session, inbound, &node, &self.patience).await;
+                self.last = Some(node.pool);
+                attempted
+            }
+            Err(NoNode::Gone) => Attempt::Gone,
+            Err(NoNode::Answer(error)) => Attempt::Answer(error),
+        }
+    }
+
+    /// What to do after this attempt; counts it.
+    fn judge(&mut self, session: &Session, attempted: &Attempt) -> Verdict {
+        let sent = match attempted {
+            // A full pool is waited for once; to wait again elsewhere would only lengthen every queue.
+            Attempt::NoConnection(CheckOutError::Timeout { .. }) => return Verdict::Fail,
+            Attempt::NoConnection(_) => Sent::NotSent,
+            Attempt::Failed(failure) => failure.sent,
+            Attempt::Reply(taken) => return self.judge_reply(session, taken),
+            Attempt::Late(..) | Attempt::Gone | Attempt::Answer(_) => return Verdict::Fail,
+        };
+        session.shared.cluster.request_check();
+        if sent == Sent::NotSent {
+            self.so_far.not_sent += 1;
+            self.so_far.time_left = !self.patience.is_over();
+        } else {
+            self.reached();
+        }
+        let verdict = after_failure(sent, self.so_far);
+        match (verdict, sent) {
+            (Verdict::Fail, _) => {}
+            (Verdict::Again, Sent::NotSent) => session.counters().commands_sent_again.one(),
+            (Verdict::Again, _) => session.counters().reads_sent_again.one(),
+        }
+        verdict
+    }
+
+    fn judge_reply(&mut self, session: &Session, taken: &Taken) -> Verdict {
+        self.reached();
+        let verdict = after_error(taken.error_code(), self.so_far);
+        if verdict == Verdict::Again {
+            session.counters().node_errors.one();
+            session.counters().reads_sent_again.one();
+            taken.report_state(session);
+        }
+        verdict
+    }
+
+    /// A node had the command: what is left of the command's own time counts, and a node is waited for anew.
+    fn reached(&mut self) {
+        self.so_far.reached += 1;
+        self.so_far.time_left = self.patience.max_time_left() != Some(Duration::ZERO);
+        self.patience = self.patience.renewed();
+    }
+
+    /// From the second time on, the nodes are most likely going down: what is known of them changes in a moment.
+    async fn pause(&self, session: &Session) {
+        let attempts = self.so_far.not_sent + self.so_far.reached;
+        if attempts > 1 {
+            let pause = Duration::from_millis(20 << attempts.min(5));
+            let mut changes = session.shared.cluster.subscribe();
+            let _ = tokio::time::timeout(pause, changes.changed()).await;
+        }
+    }
+}
