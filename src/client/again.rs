@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{
     choose::{Chosen, NoNode, Patience},
     exchange::{Attempt, attempt, charge_wait},
@@ -17,6 +19,9 @@ use crate::{
     pool::{CheckOutError, Pool},
     routing::Route,
 };
+
+/// How long a cursor's node is waited for that cannot be reached just now: perhaps only its connections broke.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Whether the verdict must be asked about what an attempt came to.
 pub(super) fn may_be_due(attempted: &Attempt, request: &Request) -> bool {
@@ -74,8 +79,8 @@ pub(super) async fn repeat(
     rounds.run(session, inbound, route, attempted).await
 }
 
-/// Sends the `getMore` of a pinned cursor again on its node, where alone it can go, if its connection broke before the node
-/// got it. A node to which none can be made has lost its cursors, or is out of reach: the client is told.
+/// Sends the `getMore` of a pinned cursor again on its node, where alone it can go, if the node cannot have got it. A node to
+/// which no connection can be made for a while has lost its cursors, or is out of reach: the client is told.
 async fn on_the_same(
     session: &mut Session,
     inbound: &mut Inbound,
@@ -84,9 +89,13 @@ async fn on_the_same(
     mut attempted: Attempt,
 ) -> Attempt {
     let mut rounds = Rounds::new(inbound, patience, None);
-    while matches!(&attempted, Attempt::Failed(failure) if failure.sent == Sent::NotSent)
-        && rounds.judge(session, &attempted) == Verdict::Again
-    {
+    let spent = match &attempted {
+        Attempt::Failed(_) => Duration::ZERO,
+        // To wait for a connection once more takes as long again.
+        _ => patience.spent(),
+    };
+    let until = Instant::now() + GRACE.saturating_sub(spent);
+    while Instant::now() < until && rounds.judge(session, &attempted) == Verdict::Again {
         rounds.pause(session).await;
         attempted = attempt(session, inbound, node, &patience).await;
     }
@@ -175,6 +184,10 @@ impl Rounds {
     }
 
     fn judge_reply(&mut self, session: &Session, taken: &Taken) -> Verdict {
+        if session.reaches_one_member() {
+            // There is no other, and its state is the client's to know.
+            return Verdict::Fail;
+        }
         self.reached();
         let verdict = after_error(taken.error_code(), self.so_far);
         if verdict == Verdict::Again {

@@ -16,7 +16,9 @@ use crate::{
 
 /// The share of the pool that a command draws on.
 pub(super) fn share(request: &Request) -> Share {
-    if request.awaits && request.cursor_id.is_some() {
+    // A chain of replies lasts for as long as its client reads.
+    let lasts = request.awaits || request.takes_exhaust();
+    if lasts && request.cursor_id.is_some() {
         Share::Awaiting
     } else {
         // Opening an awaiting cursor takes no longer than opening another.

@@ -12,9 +12,10 @@ use std::{
 };
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 
 use super::{
-    attend::{IfGone, attend},
+    attend::{Gone, IfGone, attend},
     awaits,
     choose::{Chosen, Patience},
     exchange::{Attempt, prepare},
@@ -24,9 +25,10 @@ use super::{
 };
 use crate::{
     command::{ErrorReply, Reply},
+    failover::Sent,
     net::budget::SMALL,
-    pool::{Lease, Share},
-    topology::ServerKind,
+    pool::{CheckOutError, Lease, Share},
+    topology::{Address, ServerKind},
     upstream::Incoming,
     wire::Frame,
 };
@@ -35,18 +37,29 @@ use crate::{
 const CURSOR_NOT_FOUND: i32 = 43;
 /// How long one node is waited for before the next is asked too.
 const HEAD_START: Duration = Duration::from_millis(500);
+/// How long nodes are waited for that cannot be asked just now: most are back in a moment.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What one node said.
 enum Answer {
     /// It has the cursor, or has another objection.
     Has(Lease, Incoming),
     /// It does not know the cursor.
-    HasNot,
+    HasNot(Address),
     /// Nobody knows.
     Unknown(Attempt),
 }
 
 type Question = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What is known when no node that was asked said that it has the cursor.
+#[derive(Default)]
+struct Denied {
+    /// These do not have it.
+    by: Vec<Address>,
+    /// An attempt on a node that did not say.
+    unanswered: Option<Attempt>,
+}
 
 /// Finds the node that has the cursor, and its reply.
 pub(super) async fn find_cursor(
@@ -56,66 +69,123 @@ pub(super) async fn find_cursor(
     patience: Patience,
 ) -> Attempt {
     session.counters().cursors_looked_up.one();
-    let nodes = session.data_bearing();
-    let Some(first) = nodes.first() else {
-        // That nobody has the cursor is known only when somebody was asked.
-        let message = "no data-bearing node can be asked for the cursor";
-        return Attempt::Answer(ErrorReply::unreachable(&inbound.request, message));
-    };
-    if let Err(error) = prepare(inbound, first.kind, &session.listener.read_preference) {
-        return Attempt::Answer(error);
-    }
-    let share = awaits::share(&inbound.request);
-    let core = session.core;
-    let ask = |node| -> Question { Box::pin(ask(node, core, share, copy(&inbound.frame), patience)) };
-    let found = pin!(search(nodes.into_iter().map(ask)));
-    match attend(&mut session.client, IfGone::Stop, found).await {
-        Ok(Answer::Has(lease, incoming)) => relay::take(session, lease, incoming, inbound).await.into(),
-        Ok(Answer::HasNot) => Attempt::Answer(nowhere(session, inbound, cursor)),
-        Ok(Answer::Unknown(failed)) => failed,
-        Err(_) => {
-            session.counters().abandoned.one();
-            Attempt::Gone
+    let deadline = patience.deadline().min(Instant::now() + GRACE);
+    let mut changes = session.shared.cluster.subscribe();
+    let mut denied = Denied::default();
+    loop {
+        let mut nodes = session.data_bearing();
+        nodes.retain(|node| !denied.by.contains(node.pool.address()));
+        let found = ask_all(session, inbound, nodes, &mut denied, patience).await;
+        if let Some(found) = found {
+            return found;
+        }
+        let missing = missing(session, &denied);
+        let may_help = denied
+            .unanswered
+            .as_ref()
+            .map_or(!missing.is_empty(), cannot_have_run);
+        if !may_help {
+            return denied
+                .unanswered
+                .unwrap_or_else(|| Attempt::Answer(ErrorReply::cursor_not_found(cursor)));
+        }
+        session.shared.cluster.request_check();
+        let changed = tokio::time::timeout_at(deadline, changes.changed());
+        match attend(&mut session.client, IfGone::Stop, pin!(changed)).await {
+            Ok(Ok(Ok(()))) => denied.unanswered = None,
+            Ok(_) => {
+                return denied
+                    .unanswered
+                    .unwrap_or_else(|| out_of_reach(inbound, cursor, &missing));
+            }
+            Err(Gone) => return Attempt::Gone,
         }
     }
 }
 
-/// Every node that could be asked says no: the cursor is gone, unless one is out of reach that may have it.
-fn nowhere(session: &Session, inbound: &Inbound, cursor: i64) -> ErrorReply {
+/// Asks these nodes. `None` if none of them said that it has the cursor.
+async fn ask_all(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    nodes: Vec<Chosen>,
+    denied: &mut Denied,
+    patience: Patience,
+) -> Option<Attempt> {
+    let first = nodes.first()?;
+    if let Err(error) = prepare(inbound, first.kind, &session.listener.read_preference) {
+        return Some(Attempt::Answer(error));
+    }
+    let share = awaits::share(&inbound.request);
+    let core = session.core;
+    let ask = |node| -> Question { Box::pin(ask(node, core, share, copy(&inbound.frame), patience)) };
+    let found = pin!(search(nodes.into_iter().map(ask), denied));
+    match attend(&mut session.client, IfGone::Stop, found).await {
+        Ok(found) => {
+            let (lease, incoming) = found?;
+            Some(relay::take(session, lease, incoming, inbound).await.into())
+        }
+        Err(Gone) => {
+            session.counters().abandoned.one();
+            Some(Attempt::Gone)
+        }
+    }
+}
+
+/// The nodes that may have the cursor and cannot be asked now.
+fn missing(session: &Session, denied: &Denied) -> Vec<Address> {
     let snapshot = session.shared.cluster.load();
     let servers = snapshot.topology.servers().iter();
-    let unknown: Vec<_> = servers
-        .filter(|server| server.kind == ServerKind::Unknown)
-        .map(|server| server.address.to_string())
-        .collect();
-    if unknown.is_empty() {
-        return ErrorReply::cursor_not_found(cursor);
+    servers
+        .filter(|server| server.kind == ServerKind::Unknown && !denied.by.contains(&server.address))
+        .map(|server| server.address.clone())
+        .collect()
+}
+
+/// Whether the node cannot have done anything, so that it may be asked again. One that is busy is not.
+fn cannot_have_run(attempted: &Attempt) -> bool {
+    match attempted {
+        Attempt::NoConnection(error) => !matches!(error, CheckOutError::Timeout { .. }),
+        Attempt::Failed(failure) => failure.sent == Sent::NotSent,
+        _ => false,
     }
+}
+
+/// Every node that could be asked says no, but one is out of reach that may have it.
+fn out_of_reach(inbound: &Inbound, cursor: i64, missing: &[Address]) -> Attempt {
+    let missing: Vec<_> = missing.iter().map(Address::to_string).collect();
     let message = format!(
         "cursor id {cursor} is on no node that can be reached; it may be on {}",
-        unknown.join(", ")
+        missing.join(", ")
     );
-    ErrorReply::unreachable(&inbound.request, message)
+    Attempt::Answer(ErrorReply::unreachable(&inbound.request, message))
 }
 
 /// Asks one after another, each once those before had their head start. The first that has the cursor ends it.
-async fn search(questions: impl Iterator<Item = Question>) -> Answer {
+async fn search(questions: impl Iterator<Item = Question>, denied: &mut Denied) -> Option<(Lease, Incoming)> {
     let mut questions = questions.peekable();
-    let (mut open, mut outcome) = (Vec::new(), Answer::HasNot);
+    let mut open = Vec::new();
     loop {
         open.extend(questions.next());
         if open.is_empty() {
-            return outcome;
+            return None;
         }
         let answer = match questions.peek() {
             Some(_) => tokio::time::timeout(HEAD_START, first(&mut open)).await.ok(),
             None => Some(first(&mut open).await),
         };
         match answer {
-            Some(found @ Answer::Has(..)) => return found,
-            Some(unknown @ Answer::Unknown(_)) => outcome = unknown,
-            Some(Answer::HasNot) | None => {}
+            Some(Answer::Has(lease, incoming)) => return Some((lease, incoming)),
+            Some(Answer::HasNot(address)) => denied.by.push(address),
+            Some(Answer::Unknown(attempt)) => note(&mut denied.unanswered, attempt),
+            None => {}
         }
+    }
+}
+
+/// Keeps the worse of two: what may have run counts for more than what cannot have.
+fn note(unanswered: &mut Option<Attempt>, attempt: Attempt) {
+    if unanswered.as_ref().is_none_or(cannot_have_run) {
+        *unanswered = Some(attempt);
     }
 }
 
@@ -134,8 +204,9 @@ async fn first(open: &mut Vec<Question>) -> Answer {
 }
 
 async fn ask(node: Chosen, core: usize, share: Share, frame: Option<Frame>, patience: Patience) -> Answer {
+    let has_not = || Answer::HasNot(node.pool.address().clone());
     let Some(mut frame) = frame else {
-        return Answer::HasNot;
+        return has_not();
     };
     let mut lease = match node.pool.try_check_out(core, share) {
         Some(lease) => lease,
@@ -148,7 +219,7 @@ async fn ask(node: Chosen, core: usize, share: Share, frame: Option<Frame>, pati
         return Answer::Unknown(Attempt::Failed(failure));
     }
     match lease.reply(SMALL).await {
-        Ok(Incoming::Whole(frame)) if code(&frame) == CURSOR_NOT_FOUND => Answer::HasNot,
+        Ok(Incoming::Whole(frame)) if code(&frame) == CURSOR_NOT_FOUND => has_not(),
         Ok(incoming) => Answer::Has(lease, incoming),
         Err(failure) => Answer::Unknown(Attempt::Failed(failure)),
     }
@@ -198,14 +269,23 @@ mod tests {
     #[tokio::test]
     async fn a_cursor_that_nobody_can_be_asked_for_is_not_said_to_be_gone() {
         let shutdown = Shutdown::new();
-        let mut session = testing::departed(&shutdown).await;
+        let (mut session, _client) = testing::unreachable_node(&shutdown).await;
         let mut inbound = inbound();
-        let patience = Patience::new(&inbound.request, Duration::from_secs(1));
+        let patience = Patience::new(&inbound.request, Duration::from_millis(300));
+        let asked = Instant::now();
         let Attempt::Answer(error) = find_cursor(&mut session, &mut inbound, 5, patience).await else {
             panic!("there is nobody to ask")
         };
         assert_ne!(error.code(), CURSOR_NOT_FOUND);
+        assert!(
+            asked.elapsed() >= Duration::from_millis(300),
+            "it might have come back"
+        );
         shutdown.begin();
+    }
+
+    fn has_not() -> Answer {
+        Answer::HasNot("tides.example:27017".parse().unwrap())
     }
 
     fn after(millis: u64, answer: Answer) -> Question {
@@ -219,6 +299,10 @@ mod tests {
         Answer::Unknown(Attempt::Failed(Failure::maybe_sent(Reason::Closed)))
     }
 
+    fn unsent() -> Answer {
+        Answer::Unknown(Attempt::Failed(Failure::not_sent(Reason::Closed)))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_node_that_hangs_does_not_keep_the_others_from_being_asked() {
         let asked = Arc::new(AtomicUsize::new(0));
@@ -226,23 +310,31 @@ mod tests {
             let asked = Arc::clone(&asked);
             Box::pin(async move {
                 asked.fetch_add(1, Relaxed);
-                after(millis, Answer::HasNot).await
+                after(millis, has_not()).await
             })
         });
-        let searched = tokio::time::timeout(Duration::from_secs(3), search(questions.into_iter()));
+        let mut denied = Denied::default();
+        let searched = search(questions.into_iter(), &mut denied);
+        let searched = tokio::time::timeout(Duration::from_secs(3), searched);
         assert!(searched.await.is_err(), "the one that hangs may have the cursor");
         assert_eq!(asked.load(Relaxed), 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn that_nobody_has_it_is_said_only_when_all_said_so() {
-        let all = vec![
-            after(1, Answer::HasNot),
-            after(2000, Answer::HasNot),
-            after(1, Answer::HasNot),
+    async fn what_nodes_deny_is_told_from_what_they_did_not_say() {
+        let table = [
+            (vec![has_not(), has_not(), has_not()], 3, None),
+            (vec![unsent(), has_not()], 1, Some(true)),
+            // Whether this one has moved the cursor on is unknown, whatever else failed.
+            (vec![lost(), unsent(), has_not()], 1, Some(false)),
+            (vec![unsent(), lost()], 0, Some(false)),
         ];
-        assert!(matches!(search(all.into_iter()).await, Answer::HasNot));
-        let some = vec![after(1, lost()), after(1, Answer::HasNot)];
-        assert!(matches!(search(some.into_iter()).await, Answer::Unknown(_)));
+        for (answers, by, may_ask_again) in table {
+            let mut denied = Denied::default();
+            let questions = answers.into_iter().map(|answer| after(1, answer));
+            assert!(search(questions, &mut denied).await.is_none());
+            assert_eq!(denied.by.len(), by);
+            assert_eq!(denied.unanswered.as_ref().map(cannot_have_run), may_ask_again);
+        }
     }
 }

@@ -18,14 +18,13 @@ use crate::{
     support::{
         Client, Proxy,
         client::{eventually, number},
-        raw::{MORE_TO_COME, Raw, body_section, msg},
+        raw::{EXHAUST_ALLOWED, MORE_TO_COME, Raw, body_section, msg},
         run_python, shared_set, start_set,
     },
     topology::{restless_set, with_heartbeat},
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
-const EXHAUST_ALLOWED: u32 = 1 << 16;
 
 /// A proxy with one listener of each kind.
 struct Fixture {

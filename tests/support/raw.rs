@@ -20,6 +20,7 @@ pub(crate) const OP_MSG: i32 = 2013;
 
 pub(crate) const CHECKSUM_PRESENT: u32 = 1;
 pub(crate) const MORE_TO_COME: u32 = 1 << 1;
+pub(crate) const EXHAUST_ALLOWED: u32 = 1 << 16;
 
 /// Longer than any answer takes on a busy machine; what takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(60);
