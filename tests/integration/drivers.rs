@@ -52,6 +52,7 @@ enum Driver {
     PymongoAsync,
     Motor,
     Rust,
+    Go,
 }
 
 macro_rules! drivers {
@@ -91,6 +92,12 @@ drivers![
         over_two_proxies: TwoProxies,
         over_two_proxies_load_balanced: LoadBalanced,
     ],
+    go: Go [
+        as_mongos: Mongos,
+        as_replica_set: ReplicaSet,
+        over_two_proxies: TwoProxies,
+        over_two_proxies_load_balanced: LoadBalanced,
+    ],
 ];
 
 impl Driver {
@@ -102,12 +109,13 @@ impl Driver {
             Self::PymongoAsync => python(clients.join("python/driver.py"), "pymongo"),
             Self::Motor => python(clients.join("python/driver.py"), "motor"),
             Self::Rust => Command::new(support::rust_client()),
+            Self::Go => Command::new(support::go_client()),
         }
     }
 
     /// The outcomes of the direct run, which is made once.
     fn direct(self) -> &'static [Value] {
-        static DIRECT: [OnceLock<Vec<Value>>; 5] = [const { OnceLock::new() }; 5];
+        static DIRECT: [OnceLock<Vec<Value>>; 6] = [const { OnceLock::new() }; 6];
         DIRECT[self as usize].get_or_init(|| {
             let primary = shared_primary();
             let single = format!("mongodb://{primary}/?directConnection=true");

@@ -1,4 +1,4 @@
-//! The pinned Python, Node and Rust environments, made once below `target/test-env`.
+//! The Python, Node, Rust and Go environments, pinned where it is ours to choose, made once below `target/test-env`.
 //!
 //! Invariant: an environment is used only if its marker file exists, which is written last, and is made under a lock
 //! that all test processes share. Its folder's name holds a digest of what it is made from.
@@ -76,6 +76,39 @@ pub(crate) fn rust_client() -> &'static Path {
             "building the program of the Rust driver (prerequisites: a C compiler, and cargo with access to its registry)",
         );
         folder.join("debug/tidegate-test-client")
+    })
+}
+
+/// The program of the official Go driver, built with Debian's packages of the compiler and the driver: the newest that the
+/// package registries of a build machine have.
+pub(crate) fn go_client() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        const LIBRARIES: &str = "/usr/share/gocode";
+        const INSTALL: &str = "Debian: apt-get install golang-go golang-mongodb-mongo-driver-dev";
+        let driver = Path::new(LIBRARIES).join("src/go.mongodb.org/mongo-driver");
+        assert!(
+            driver.exists(),
+            "the tests need the Go driver in {LIBRARIES} ({INSTALL})"
+        );
+        let home = home();
+        let program = home.join("go-client/driver");
+        fs::create_dir_all(&home).unwrap();
+        let lock = File::create(home.join("go-client.lock")).unwrap();
+        lock.lock().unwrap();
+        step(
+            Command::new("go")
+                .args(["build", "-o"])
+                .arg(&program)
+                .arg(".")
+                .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/go"))
+                .env("GO111MODULE", "off")
+                .env("GOPATH", LIBRARIES)
+                .env("GOFLAGS", "")
+                .env("GOCACHE", home.join("go-cache")),
+            &format!("building the program of the Go driver ({INSTALL})"),
+        );
+        program
     })
 }
 

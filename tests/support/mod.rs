@@ -15,7 +15,7 @@ mod set;
 
 pub(crate) use balancer::Balancer;
 pub(crate) use client::Client;
-pub(crate) use environment::{mongosh, node_modules, python, rust_client};
+pub(crate) use environment::{go_client, mongosh, node_modules, python, rust_client};
 pub(crate) use proxy::{Proxy, http_get};
 pub(crate) use run::{Output, run, run_mongosh, run_python};
 pub(crate) use set::{shared_proxy, shared_set, start_set};
