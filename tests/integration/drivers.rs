@@ -78,7 +78,7 @@ drivers![
         over_two_proxies: TwoProxies,
         over_two_proxies_load_balanced: LoadBalanced,
     ],
-    mongoose: Mongoose [as_mongos: Mongos],
+    mongoose: Mongoose [as_mongos: Mongos, as_replica_set: ReplicaSet],
     pymongo_async: PymongoAsync [
         as_mongos: Mongos,
         as_replica_set: ReplicaSet,

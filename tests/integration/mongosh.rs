@@ -16,8 +16,17 @@ fn everyday_commands_have_the_same_outcome() {
 
 #[test]
 fn what_people_type_line_by_line_has_the_same_outcome() {
-    let lines = same_outcome("commands.js", shared_set(), shared_proxy());
-    assert!(lines >= 50, "{lines} lines");
+    let direct = steps("commands.js", &shared_set().uri(), "mongosh_lines_direct");
+    assert!(direct.len() >= 50, "{} lines", direct.len());
+    equal(
+        &direct,
+        &steps("commands.js", &shared_proxy().uri(), "mongosh_lines_proxy"),
+    );
+    // And where the connection string names the set.
+    let listener = "presents_as = 'replica_set'\nsecondary_address = '127.0.0.1:0'";
+    let proxy = Proxy::start_with(&shared_set().uri(), "", listener, "");
+    let uri = format!("{}?replicaSet={}", proxy.uri(), shared_set().options().set_name);
+    equal(&direct, &steps("commands.js", &uri, "mongosh_lines_alias"));
 }
 
 #[test]
@@ -49,11 +58,13 @@ fn a_shell_goes_on_after_it_stepped_the_primary_down() {
     steps("stepdown.js", &proxy.uri(), "mongosh_stepdown");
 }
 
-/// How many steps had the same outcome.
-fn same_outcome(script: &str, set: &ReplicaSet, proxy: &Proxy) -> usize {
+fn same_outcome(script: &str, set: &ReplicaSet, proxy: &Proxy) {
     let direct = steps(script, &set.uri(), "mongosh_direct");
-    let proxied = steps(script, &proxy.uri(), "mongosh_proxy");
-    for (direct, proxied) in direct.iter().zip(&proxied) {
+    equal(&direct, &steps(script, &proxy.uri(), "mongosh_proxy"));
+}
+
+fn equal(direct: &[Value], proxied: &[Value]) {
+    for (direct, proxied) in direct.iter().zip(proxied) {
         let step = &direct["step"];
         assert_eq!(
             direct, proxied,
@@ -61,7 +72,6 @@ fn same_outcome(script: &str, set: &ReplicaSet, proxy: &Proxy) -> usize {
         );
     }
     assert_eq!(direct.len(), proxied.len());
-    direct.len()
 }
 
 /// What a script tells of its steps. Its last line must tell as many, and no failure.
