@@ -49,6 +49,31 @@ pub enum WireError {
         /// The CRC-32C of its bytes.
         computed: u32,
     },
+    /// An OP_COMPRESSED names a compressor that does not exist.
+    #[error("OP_COMPRESSED has the unknown compressor {0}")]
+    UnknownCompressor(u8),
+    /// An OP_COMPRESSED by a compressor that is not offered in this place.
+    #[error("messages compressed by {} are not taken here", .0.name())]
+    UnwantedCompressor(super::Compressor),
+    /// An OP_COMPRESSED within another.
+    #[error("OP_COMPRESSED within OP_COMPRESSED")]
+    NestedCompression,
+    /// An OP_COMPRESSED announces a size that no message of its length can have.
+    #[error("OP_COMPRESSED announces {size} bytes, where at most {max} are possible")]
+    Announced {
+        /// The announced size of the payload.
+        size: i32,
+        /// The most that the limit on messages and the compressed bytes allow.
+        max: usize,
+    },
+    /// An OP_COMPRESSED whose payload is damaged, or does not have the announced size.
+    #[error("OP_COMPRESSED by {} does not inflate to the announced {announced} bytes", .compressor.name())]
+    Inflate {
+        /// The compressor that it names.
+        compressor: super::Compressor,
+        /// The announced size of the payload.
+        announced: usize,
+    },
     /// A BSON document with a wrong length, type or terminator.
     #[error("invalid BSON: {0}")]
     Bson(&'static str),

@@ -5,14 +5,17 @@
 //! them there.
 
 pub mod codec;
+pub mod compressor;
 pub mod error;
 pub mod header;
 pub mod legacy;
 pub mod legacy_translate;
+pub mod op_compressed;
 pub mod op_msg;
 pub mod raw_doc;
 
 pub use codec::{Frame, FrameDecoder};
+pub use compressor::Compressor;
 pub use error::WireError;
 pub use header::{HEADER_LEN, Header, MAX_MESSAGE_LEN, OpCode};
 pub use raw_doc::{Element, RawDoc};
