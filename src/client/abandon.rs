@@ -33,7 +33,7 @@ pub(super) async fn discard(
     session.counters().drained.one();
     let reply = match incoming {
         Incoming::Whole(reply) => reply,
-        Incoming::Large(header) if header.length <= DRAIN_BYTES => {
+        Incoming::Large(header) if lease.room_for(&header) <= DRAIN_BYTES => {
             match tokio::time::timeout(KILL_TIME, lease.rest(&header)).await {
                 Ok(Ok(reply)) => reply,
                 _ => return Ok(()),

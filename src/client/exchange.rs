@@ -6,7 +6,7 @@
 use super::{
     abandon, again, alias, awaits,
     choose::{Chosen, NoNode, Patience},
-    fail_point, fan_out,
+    compression, fail_point, fan_out,
     inbound::{self, Inbound, Received, ReplyForm},
     local,
     relay::{self, Taken},
@@ -20,7 +20,7 @@ use crate::{
     routing::{Route, decide, needs_read_preference, tells_read_preference},
     topology::{ReadPreference, ServerKind},
     upstream::{Failure, Incoming},
-    wire::{Frame, MAX_MESSAGE_LEN},
+    wire::{Frame, MAX_MESSAGE_LEN, OpCode},
 };
 
 /// What one attempt at a command came to.
@@ -47,7 +47,11 @@ impl From<Result<Taken, Failure>> for Attempt {
 
 /// Serves one message. `held` is its room in the byte budget, kept until the command is done.
 pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<Permit>) -> Result<(), End> {
-    let mut inbound = match inbound::receive(frame)? {
+    let (frame, held, compressor) = match frame.header().op_code {
+        OpCode::Compressed => Box::pin(compression::inflate(session, frame, held)).await?,
+        _ => (frame, held, None),
+    };
+    let mut inbound = match inbound::receive(frame, compressor)? {
         Received::Command(inbound) => inbound,
         Received::Answer(reply) => return session.answer(reply).await,
         Received::Nothing => return Ok(()),

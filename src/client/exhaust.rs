@@ -64,7 +64,7 @@ pub(super) async fn chain(
         let outgoing = relay::form(session, whole, lease.pool().address(), request, reply_to)?;
         relay::send(session, outgoing, request, reply_to).await?;
         reply_to.request_id = id;
-        whole = match next(session, &mut lease).await {
+        whole = match next(session, &mut lease, reply_to).await {
             Ok(next) => next,
             Err(cut) => {
                 drop(lease);
@@ -75,7 +75,7 @@ pub(super) async fn chain(
 }
 
 /// Waits for the next reply.
-async fn next(session: &mut Session, lease: &mut Lease) -> Result<Whole, Cut> {
+async fn next(session: &mut Session, lease: &mut Lease, reply_to: ReplyTo) -> Result<Whole, Cut> {
     if session.client.has_ended() {
         return Err(Cut::Gone);
     }
@@ -83,7 +83,7 @@ async fn next(session: &mut Session, lease: &mut Lease) -> Result<Whole, Cut> {
     let arriving = async {
         match lease.reply(SMALL).await? {
             Incoming::Whole(frame) => Whole::judge(frame, None),
-            Incoming::Large(header) => relay::hold(&shared, lease, &header).await,
+            Incoming::Large(header) => relay::hold(&shared, lease, &header, reply_to).await,
         }
     };
     let arriving = pin!(arriving);

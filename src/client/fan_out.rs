@@ -296,7 +296,7 @@ mod tests {
     fn inbound(body: &RawDocument) -> Inbound {
         let mut message = BytesMut::new();
         op_msg::encode(RawDoc::prefix(body.as_bytes()).unwrap(), 1, 0, 0, &mut message);
-        match receive(Frame::new(message).unwrap()).unwrap() {
+        match receive(Frame::new(message).unwrap(), None).unwrap() {
             Received::Command(inbound) => inbound,
             other => panic!("{other:?}"),
         }

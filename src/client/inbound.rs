@@ -3,11 +3,11 @@
 use bson::RawDocument;
 use bytes::BytesMut;
 
-use super::session::End;
+use super::{compression, session::End};
 use crate::{
-    command::{ErrorReply, Request},
+    command::{ErrorReply, Request, may_be_compressed},
     net::buffers,
-    wire::{Frame, OpCode, RawDoc, WireError, legacy, legacy_translate, op_msg},
+    wire::{Compressor, Frame, OpCode, RawDoc, WireError, legacy, legacy_translate, op_msg},
 };
 
 /// How the client wants its reply.
@@ -29,6 +29,8 @@ pub(super) struct ReplyTo {
     pub(super) form: ReplyForm,
     /// Whether the request had a checksum: then its reply has one too, as a `mongod`'s has.
     pub(super) checksum: bool,
+    /// The compressor of the request, if its reply may be compressed.
+    pub(super) compressor: Option<Compressor>,
 }
 
 /// A request that can be routed.
@@ -51,11 +53,11 @@ pub(super) enum Received {
     Nothing,
 }
 
-/// Takes a whole message in.
+/// Takes a whole message in, which may have come by a compressor.
 ///
 /// # Errors
 /// When it breaks the protocol in a way that has no answer, or its opcode is not served.
-pub(super) fn receive(frame: Frame) -> Result<Received, End> {
+pub(super) fn receive(frame: Frame, compressor: Option<Compressor>) -> Result<Received, End> {
     let request_id = frame.header().request_id;
     match frame.header().op_code {
         OpCode::Msg => {
@@ -70,6 +72,7 @@ pub(super) fn receive(frame: Frame) -> Result<Received, End> {
                 request_id,
                 form,
                 checksum,
+                compressor,
             };
             peek(frame, reply_to)
         }
@@ -78,6 +81,7 @@ pub(super) fn receive(frame: Frame) -> Result<Received, End> {
                 request_id,
                 form: ReplyForm::Legacy,
                 checksum: false,
+                compressor,
             };
             receive_query(&frame, reply_to)
         }
@@ -106,7 +110,7 @@ fn receive_query(frame: &Frame, reply_to: ReplyTo) -> Result<Received, End> {
     }
 }
 
-fn peek(frame: Frame, reply_to: ReplyTo) -> Result<Received, End> {
+fn peek(frame: Frame, mut reply_to: ReplyTo) -> Result<Received, End> {
     let layout = match op_msg::Layout::parse(frame.bytes()) {
         Ok(layout) => layout,
         Err(error) if error.is_answerable() => {
@@ -115,11 +119,16 @@ fn peek(frame: Frame, reply_to: ReplyTo) -> Result<Received, End> {
         Err(error) => return Err(End::Protocol(error)),
     };
     match Request::peek(frame.bytes(), layout) {
-        Ok(request) => Ok(Received::Command(Inbound {
-            frame,
-            request,
-            reply_to,
-        })),
+        Ok(request) => {
+            reply_to.compressor = reply_to
+                .compressor
+                .filter(|_| may_be_compressed(request.name(frame.bytes())));
+            Ok(Received::Command(Inbound {
+                frame,
+                request,
+                reply_to,
+            }))
+        }
         Err(error) => answer_error(&error, reply_to),
     }
 }
@@ -162,5 +171,8 @@ pub(super) fn encode(document: &RawDocument, reply_to: ReplyTo) -> Result<Option
         }
         ReplyForm::None => return Ok(None),
     }
-    Ok(Some(out))
+    Ok(Some(match reply_to.compressor {
+        None => out,
+        Some(compressor) => compression::deflated_small(out, compressor),
+    }))
 }

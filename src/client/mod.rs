@@ -7,6 +7,7 @@ mod alias;
 mod attend;
 mod awaits;
 mod choose;
+mod compression;
 mod drivers;
 mod exchange;
 mod exhaust;

@@ -6,7 +6,10 @@ use std::{
     path::PathBuf,
 };
 
-use crate::topology::{Address, ReadPreference};
+use crate::{
+    topology::{Address, ReadPreference},
+    wire::Compressor,
+};
 
 /// The access mode of a Unix domain socket unless told otherwise: its owner's alone.
 pub const UNIX_MODE: u32 = 0o600;
@@ -136,6 +139,9 @@ pub struct ListenerOptions {
     pub read_preference: ReadPreference,
     /// Clients may set the fail point `failCommand`, which is then played here.
     pub fail_points: bool,
+    /// The compressors by which messages are taken, and which `hello` agrees on, the preferred one first; `None` stands for all,
+    /// in the order in which the client prefers them.
+    pub compressors: Option<Vec<Compressor>>,
 }
 
 impl ListenerOptions {
@@ -151,7 +157,17 @@ impl ListenerOptions {
             reach: Reach::default(),
             read_preference: ReadPreference::default(),
             fail_points: false,
+            compressors: None,
         }
+    }
+
+    /// Whether messages are taken by `compressor`.
+    #[must_use]
+    pub fn takes(&self, compressor: Compressor) -> bool {
+        self.compressors
+            .as_deref()
+            .unwrap_or(&Compressor::NEGOTIABLE)
+            .contains(&compressor)
     }
 
     /// The alias for secondaries that is bound beside this listener, if it has one.

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use super::{
     attend::{Gone, IfGone, attend},
-    exhaust,
+    compression, exhaust,
     inbound::{Inbound, ReplyForm, ReplyTo, encode},
     session::{End, Session},
     shards,
@@ -158,7 +158,9 @@ pub(super) async fn take_large(
     header: Header,
     inbound: &Inbound,
 ) -> Result<Taken, Failure> {
-    let may_stream = inbound.reply_to.form == ReplyForm::Msg;
+    let reply_to = inbound.reply_to;
+    // What a client wants compressed is held whole: it asked for few bytes, not for early ones.
+    let may_stream = reply_to.form == ReplyForm::Msg && reply_to.compressor.is_none();
     if may_stream
         && header.length > session.shared.limits.stream_above
         && let Some(head) = stream::head(&mut lease, &header, &inbound.request).await?
@@ -166,13 +168,19 @@ pub(super) async fn take_large(
         let content = Content::Stream(head);
         return Ok(Taken { lease, content });
     }
-    let content = Content::Whole(hold(&session.shared, &mut lease, &header).await?);
+    let content = Content::Whole(hold(&session.shared, &mut lease, &header, reply_to).await?);
     Ok(Taken { lease, content })
 }
 
 /// Holds all of a large reply, within the byte budget.
-pub(super) async fn hold(shared: &Shared, lease: &mut Lease, header: &Header) -> Result<Whole, Failure> {
-    let room = shared.replies.acquire(header.length).await;
+pub(super) async fn hold(
+    shared: &Shared,
+    lease: &mut Lease,
+    header: &Header,
+    reply_to: ReplyTo,
+) -> Result<Whole, Failure> {
+    let room = compression::reply_room(lease, header, reply_to.compressor);
+    let room = shared.replies.acquire(room).await;
     // A node that stops in mid-reply must not keep the room.
     let limit = transfer_time(header.length);
     let late = |_| Err(Failure::replied(Reason::ReplyTimeout(limit)));
@@ -223,7 +231,7 @@ pub(super) async fn send(
 ) -> Result<(), End> {
     match outgoing {
         Outgoing::Nothing => Ok(()),
-        Outgoing::Bytes(reply, _room) => session.answer(reply).await,
+        Outgoing::Bytes(reply, _room) => compression::answer(session, reply, reply_to.compressor).await,
         Outgoing::More(taken) => Box::pin(send_more(session, *taken, request, reply_to)).await,
     }
 }

@@ -260,7 +260,7 @@ mod tests {
         let body = rawdoc! { "getMore": 5_i64, "collection": "tides", "$db": "test" };
         let mut message = BytesMut::new();
         op_msg::encode(RawDoc::prefix(body.as_bytes()).unwrap(), 1, 0, 0, &mut message);
-        match receive(Frame::new(message).unwrap()).unwrap() {
+        match receive(Frame::new(message).unwrap(), None).unwrap() {
             Received::Command(inbound) => inbound,
             other => panic!("{other:?}"),
         }

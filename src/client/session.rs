@@ -17,12 +17,14 @@ use std::{
 
 use tokio::time::{Instant, Sleep};
 
-use super::{ListenerOptions, drivers::Described, exchange::exchange, options::Peer, shared::Shared};
+use super::{
+    ListenerOptions, compression, drivers::Described, exchange::exchange, options::Peer, shared::Shared,
+};
 use crate::{
     net::{Permit, Socket, budget, buffers},
     shutdown::Shutdown,
     telemetry::Counters,
-    wire::{Frame, HEADER_LEN, WireError},
+    wire::{Frame, HEADER_LEN, WireError, op_compressed},
 };
 
 /// Why a session ended.
@@ -73,6 +75,8 @@ pub(super) struct Session {
     pub(super) load_balanced: bool,
     /// How the client has described itself.
     pub(super) driver: Option<Box<Described>>,
+    /// Those that `hello` agreed on.
+    pub(super) compressors: compression::Compressors,
     /// When the first whole message is due; `None` once it has come.
     greet_by: Option<Instant>,
     idle: Option<Pin<Box<Sleep>>>,
@@ -98,6 +102,7 @@ impl Session {
             app_name: None,
             load_balanced: false,
             driver: None,
+            compressors: compression::Compressors::default(),
             greet_by,
             idle: None,
         }
@@ -227,7 +232,8 @@ impl Session {
         self.fill_in_time(header.length.min(budget::SMALL), started)
             .await?;
         let queued = Instant::now();
-        let permit = self.shared.requests.acquire(header.length).await;
+        let room = compression::request_room(self, &header, self.client.buffered())?;
+        let permit = self.shared.requests.acquire(room).await;
         // What the client had to wait for room is not its fault.
         self.greet_by = self.greet_by.map(|deadline| deadline + queued.elapsed());
         self.fill_in_time(header.length, Instant::now()).await?;
@@ -266,6 +272,9 @@ impl Session {
             return Ok(());
         }
         self.counters().sent_bytes.add(reply.len() as u64);
+        if let Some(inflated) = op_compressed::inflated_len(&reply) {
+            compression::count(self.counters(), &reply, inflated);
+        }
         let written = self.client.write_now(&reply)?;
         if written < reply.len() {
             return Box::pin(self.answer_slowly(reply, written)).await;

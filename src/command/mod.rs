@@ -14,4 +14,4 @@ pub mod table;
 pub use error_reply::ErrorReply;
 pub use reply::Reply;
 pub use request::Request;
-pub use table::{Class, Local, Row, Sharding};
+pub use table::{Class, Local, Row, Sharding, may_be_compressed};

@@ -251,6 +251,28 @@ pub fn find(name: &[u8]) -> Option<&'static Row> {
         .map(|at| &TABLE[at])
 }
 
+/// Whether a command and its reply may be compressed: not those that carry secrets, nor the handshake (OP_COMPRESSED
+/// specification, "Messages not allowed to be compressed").
+#[must_use]
+pub fn may_be_compressed(name: &[u8]) -> bool {
+    !matches!(
+        name,
+        b"hello"
+            | b"isMaster"
+            | b"ismaster"
+            | b"saslStart"
+            | b"saslContinue"
+            | b"getnonce"
+            | b"authenticate"
+            | b"createUser"
+            | b"updateUser"
+            | b"copydbSaslStart"
+            | b"copydbsaslstart"
+            | b"copydbgetnonce"
+            | b"copydb"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,6 +296,23 @@ mod tests {
         }
         for name in ["Find", "FIND", "", "zzz", "a", "findX"] {
             assert_eq!(find(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn secrets_and_handshakes_are_never_compressed() {
+        for name in [
+            "hello",
+            "isMaster",
+            "ismaster",
+            "saslStart",
+            "createUser",
+            "authenticate",
+        ] {
+            assert!(!may_be_compressed(name.as_bytes()), "{name}");
+        }
+        for name in ["find", "insert", "ping", "", "helloX", "getMore"] {
+            assert!(may_be_compressed(name.as_bytes()), "{name}");
         }
     }
 

@@ -208,7 +208,12 @@ fn set(table: &mut Table, target: Target, is_argument: bool, value: String, plac
         }
     }
     let Some(inner) = target.inner else {
-        table.insert(target.key.to_owned(), node(value, '{', place));
+        let open = if schema::LISTS.contains(&target.key) {
+            '['
+        } else {
+            '{'
+        };
+        table.insert(target.key.to_owned(), node(value, open, place));
         return;
     };
     let whole = table.entry(target.key.to_owned()).or_insert_with(|| Node {
@@ -225,7 +230,7 @@ fn set(table: &mut Table, target: Target, is_argument: bool, value: String, plac
     }
 }
 
-/// The value as a string, or as TOML where it begins with `open`, as only tables and lists of tags do.
+/// The value as a string, or as TOML where it begins with `open`, as only tables and lists do.
 fn node(value: String, open: char, place: Place) -> Node {
     if value.trim_start().starts_with(open)
         && let Some(node) = tree::parse_value(value.trim(), &place)

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     check,
+    compressors::compressors,
     mistake::{Place, Report},
     read_preference::{ReadPreferenceParts, mode_named},
     reader::Section,
@@ -84,6 +85,7 @@ fn listener(
     let secondary = secondary_alias(section);
     let read_preference = listener_read_preference(section, heartbeat).unwrap_or_else(|| fallback.clone());
     let fail_points = section.choice("fail_points", SWITCH, false);
+    let compressors = compressors(section, "compressors");
     if !section.are_sound(&["address"]) {
         return None;
     }
@@ -95,6 +97,7 @@ fn listener(
         reach: node.map_or(Reach::Cluster, Reach::Node),
         read_preference,
         fail_points,
+        compressors,
         ..ListenerOptions::at(address)
     };
     check::listener(section, &options);

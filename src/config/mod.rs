@@ -9,6 +9,7 @@
 //! `Debug` output, warning or mistake.
 
 mod check;
+mod compressors;
 mod environment;
 mod listeners;
 mod mistake;

@@ -143,6 +143,8 @@ fn upstream_options(connection: &Connection) -> upstream::Options {
             .server_selection_timeout
             .unwrap_or(default.server_selection_timeout),
         local_threshold: options.local_threshold.unwrap_or(default.local_threshold),
+        compressors: options.compressors.unwrap_or(default.compressors),
+        zlib_level: options.zlib_level.unwrap_or(default.zlib_level),
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "node",
             "read_preference",
             "fail_points",
+            "compressors",
         ],
     },
     Section {
@@ -70,6 +71,9 @@ pub(super) const SECTIONS: &[Section] = &[
 
 /// The keys of a `read_preference` that is written as a table.
 pub(super) const READ_PREFERENCE_KEYS: &[&str] = &["mode", "tags", "max_staleness"];
+
+/// The keys whose values are lists.
+pub(super) const LISTS: &[&str] = &["compressors"];
 
 /// A secret setting may be given in a file of its own instead, named by a second setting; each pair is
 /// (section, setting, the setting that names its file). The one given last replaces the other.

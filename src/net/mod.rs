@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod buffers;
+pub mod compression;
 pub mod socket;
 mod stream;
 

@@ -70,6 +70,12 @@ counters! {
     transactions_lost, "Statements of transactions that failed because the mongos that ran the transaction was gone";
     legacy_commands, "Commands received by OP_QUERY";
     exhaust_chains, "Requests answered by a chain of replies, as exhaust cursors ask for";
+    compressed_requests, "Requests that clients sent compressed";
+    compressed_request_bytes, "Bytes of the requests that clients sent compressed, as they came";
+    inflated_request_bytes, "Bytes of the requests that clients sent compressed, once inflated";
+    compressed_replies, "Replies sent to clients compressed";
+    compressed_reply_bytes, "Bytes of the replies sent to clients compressed, as they went";
+    inflated_reply_bytes, "Bytes of the replies sent to clients compressed, before that";
     streams, "Replies passed on while they arrived, because of their size";
     streams_broken, "Replies that broke off after their first part had been passed on";
     received_bytes, "Bytes of requests received from clients";

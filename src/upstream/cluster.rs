@@ -100,6 +100,7 @@ pub struct Cluster<R> {
     reports: mpsc::Sender<Observation>,
     selection: SelectionOptions,
     server_selection_timeout: Duration,
+    compresses: bool,
 }
 
 impl<R: NodeResource> Cluster<R> {
@@ -139,6 +140,7 @@ impl<R: NodeResource> Cluster<R> {
                 heartbeat: options.heartbeat,
             },
             server_selection_timeout: options.server_selection_timeout,
+            compresses: !options.compressors.is_empty(),
         });
         let (records, srv_hosts) = mpsc::channel(1);
         if let Some(srv) = options.srv.clone() {
@@ -194,6 +196,12 @@ impl<R: NodeResource> Cluster<R> {
     #[must_use]
     pub fn selection(&self) -> &SelectionOptions {
         &self.selection
+    }
+
+    /// Whether requests may go to the nodes compressed.
+    #[must_use]
+    pub fn compresses(&self) -> bool {
+        self.compresses
     }
 
     /// How long a command may wait for a node.

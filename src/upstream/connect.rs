@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{RawDocumentBuf, doc, rawdoc};
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, doc, raw::cstr, rawdoc};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
@@ -15,7 +15,7 @@ use super::{
     connection::Connection,
     failure::{Failure, Reason},
 };
-use crate::topology::Address;
+use crate::{topology::Address, wire::Compressor};
 
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`).
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,11 +58,17 @@ pub async fn connect(address: &Address, options: &Options) -> Result<Opened, Fai
         .map_err(timeout)?;
     let reply = reply.map_err(|failure| Failure::not_sent(failure.reason))?;
     match reply.get("ok") {
-        Ok(Some(ok)) if ok.as_f64() == Some(1.0) || ok.as_i32() == Some(1) => Ok(Opened {
-            connection,
-            hello: reply,
-            round_trip: asked.elapsed(),
-        }),
+        Ok(Some(ok)) if ok.as_f64() == Some(1.0) || ok.as_i32() == Some(1) => {
+            let round_trip = asked.elapsed();
+            if let Some(compressor) = agreed(options, &reply) {
+                connection.compress(compressor, options.zlib_level);
+            }
+            Ok(Opened {
+                connection,
+                hello: reply,
+                round_trip,
+            })
+        }
         _ => {
             let message = reply.get_str("errmsg").unwrap_or("no reason given").to_owned();
             Err(Failure::not_sent(Reason::Handshake(message)))
@@ -100,7 +106,7 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
 }
 
 fn handshake_document(options: &Options) -> RawDocumentBuf {
-    rawdoc! {
+    let mut hello = rawdoc! {
         "isMaster": 1,
         "helloOk": true,
         "client": {
@@ -108,8 +114,24 @@ fn handshake_document(options: &Options) -> RawDocumentBuf {
             "driver": { "name": "tidegate", "version": env!("CARGO_PKG_VERSION") },
             "os": { "type": std::env::consts::OS, "architecture": std::env::consts::ARCH },
         },
-        "$db": "admin",
+    };
+    if !options.compressors.is_empty() {
+        let names: RawArrayBuf = options.compressors.iter().map(|by| by.name()).collect();
+        hello.append(cstr!("compression"), names);
     }
+    hello.append(cstr!("$db"), "admin");
+    hello
+}
+
+/// The compressor for requests: the first of ours that the node takes, too (OP_COMPRESSED specification).
+fn agreed(options: &Options, hello: &RawDocument) -> Option<Compressor> {
+    let taken = hello.get_array("compression").ok()?;
+    let takes = |by: &Compressor| {
+        taken
+            .into_iter()
+            .any(|name| name.is_ok_and(|name| name.as_str() == Some(by.name())))
+    };
+    options.compressors.iter().copied().find(takes)
 }
 
 /// The `hello` of a later check; with `topology_version` the node answers when its state changes, or after `wait`.

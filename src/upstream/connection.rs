@@ -15,8 +15,13 @@ use super::{
     interrupt::{Interrupter, Interruptible},
 };
 use crate::{
-    net::Socket,
-    wire::{Frame, Header, OpCode, RawDoc, legacy, op_msg},
+    command::may_be_compressed,
+    net::{Socket, compression},
+    wire::{
+        Compressor, Frame, Header, OpCode, RawDoc, legacy,
+        op_compressed::{ENVELOPE_LEN, Envelope},
+        op_msg,
+    },
 };
 
 /// A connection that has been opened; see [`super::connect()`] for the handshake.
@@ -28,6 +33,8 @@ pub struct Connection {
     last_request_id: i32,
     /// The id that the next reply must name; `None` between exchanges.
     awaiting: Option<i32>,
+    /// How requests are compressed, and the level for zlib.
+    compression: Option<(Compressor, i8)>,
 }
 
 /// What has arrived of a reply.
@@ -51,7 +58,13 @@ impl Connection {
             opened: Instant::now(),
             last_request_id: 0,
             awaiting: None,
+            compression: None,
         })
+    }
+
+    /// Compresses the requests that follow, as the handshake agreed on.
+    pub(super) fn compress(&mut self, compressor: Compressor, zlib_level: i8) {
+        self.compression = Some((compressor, zlib_level));
     }
 
     /// A way to end this connection from outside.
@@ -78,7 +91,8 @@ impl Connection {
         self.awaiting.is_some() || self.socket.is_stale()
     }
 
-    /// Sends `request` under a number of this connection's own, so that a reply to anything else is recognised.
+    /// Sends `request` under a number of this connection's own, so that a reply to anything else is recognised; compressed, if that
+    /// was agreed on. `request` stays as it is, to be sent again; a cancelled call may leave it empty.
     ///
     /// # Errors
     /// Always [`crate::failover::Sent::NotSent`]: a node runs nothing before it has the whole message.
@@ -87,8 +101,26 @@ impl Connection {
         self.awaiting = Some(self.last_request_id);
         request.set_request_id(self.last_request_id);
         op_msg::refresh_checksum(request);
-        let written = self.socket.write_all(request.bytes()).await;
+        let written = match self.compression {
+            None => self.socket.write_all(request.bytes()).await,
+            Some(by) => Box::pin(self.write_compressed(request, by)).await,
+        };
         written.map_err(|error| Failure::not_sent(Reason::Io(error)))
+    }
+
+    async fn write_compressed(
+        &mut self,
+        request: &mut Frame,
+        (compressor, zlib_level): (Compressor, i8),
+    ) -> io::Result<()> {
+        if !command_name(request).is_some_and(may_be_compressed) {
+            return self.socket.write_all(request.bytes()).await;
+        }
+        let (message, deflated) = compression::deflate(request.take(), compressor, zlib_level).await?;
+        // It is the message that was taken, so it is a frame still.
+        *request = Frame::new(message).map_err(io::Error::other)?;
+        let bytes = deflated.as_deref().unwrap_or(request.bytes());
+        self.socket.write_all(bytes).await
     }
 
     /// Waits for the reply, and for all of it if it has at most `hold` bytes.
@@ -107,7 +139,11 @@ impl Connection {
             }
         };
         self.check(&header)?;
-        if header.length > hold {
+        let room = match header.op_code {
+            OpCode::Compressed => Box::pin(self.envelope(&header)).await?,
+            _ => header.length,
+        };
+        if room > hold {
             Ok(Incoming::Large(header))
         } else {
             self.rest(&header).await.map(Incoming::Whole)
@@ -121,13 +157,35 @@ impl Connection {
     pub async fn rest(&mut self, header: &Header) -> Result<Frame, Failure> {
         self.socket.fill_to(header.length).await.map_err(read_failure)?;
         match self.socket.take_frame() {
-            Ok(Some(frame)) => {
+            Ok(Some(mut frame)) => {
+                if header.op_code == OpCode::Compressed {
+                    frame = Box::pin(inflate(frame)).await?;
+                }
                 self.taken(&frame);
                 Ok(frame)
             }
             Ok(None) => Err(Failure::replied(Reason::Closed)),
             Err(error) => Err(Failure::replied(Reason::Wire(error))),
         }
+    }
+
+    /// The bytes that a reply takes whose header is known, in all its forms.
+    #[must_use]
+    pub fn room_for(&self, header: &Header) -> usize {
+        let inside = match header.op_code {
+            OpCode::Compressed => Envelope::peek(self.socket.buffered(), header).ok(),
+            _ => None,
+        };
+        header.length + inside.map_or(0, |envelope| envelope.inside.length)
+    }
+
+    /// Waits until the beginning of a compressed reply says how much room it takes.
+    async fn envelope(&mut self, header: &Header) -> Result<usize, Failure> {
+        let length = ENVELOPE_LEN.min(header.length);
+        self.socket.fill_to(length).await.map_err(read_failure)?;
+        Envelope::peek(self.socket.buffered(), header)
+            .map_err(|error| Failure::replied(Reason::Wire(error)))?;
+        Ok(self.room_for(header))
     }
 
     /// The socket, to read a reply in parts. The reader calls [`Connection::finish`] behind its last byte.
@@ -195,6 +253,20 @@ impl Connection {
         };
         reply_body(&frame).map_err(|error| Failure::replied(Reason::Wire(error)))
     }
+}
+
+async fn inflate(frame: Frame) -> Result<Frame, Failure> {
+    let inflated = compression::inflate(frame).await;
+    inflated
+        .map(|(frame, _)| frame)
+        .map_err(|error| Failure::replied(Reason::Wire(error)))
+}
+
+/// The first name in the body of an OP_MSG.
+fn command_name(request: &Frame) -> Option<&[u8]> {
+    let layout = op_msg::Layout::parse(request.bytes()).ok()?;
+    let first = layout.body(request.bytes()).ok()?.iter().next()?.ok()?;
+    Some(first.key)
 }
 
 /// The document of a whole reply, of either opcode.

@@ -20,7 +20,10 @@ pub use srv::{Seedlist, SrvError, SrvOptions};
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::topology::Address;
+use crate::{
+    topology::Address,
+    wire::{Compressor, op_compressed::DEFAULT_LEVEL},
+};
 
 /// How the cluster is reached and watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +48,10 @@ pub struct Options {
     pub server_selection_timeout: Duration,
     /// `localThresholdMS`: the width of the latency window.
     pub local_threshold: Duration,
+    /// `compressors`: offered to the nodes, the preferred one first.
+    pub compressors: Vec<Compressor>,
+    /// `zlibCompressionLevel`: -1 for the default, or 0 to 9.
+    pub zlib_level: i8,
 }
 
 impl Default for Options {
@@ -60,6 +67,8 @@ impl Default for Options {
             heartbeat: Duration::from_secs(10),
             server_selection_timeout: Duration::from_secs(30),
             local_threshold: Duration::from_millis(15),
+            compressors: Vec::new(),
+            zlib_level: DEFAULT_LEVEL,
         }
     }
 }

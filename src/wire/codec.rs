@@ -53,6 +53,14 @@ impl Frame {
         self.bytes
     }
 
+    /// Takes the buffer out, and leaves an empty message of the same opcode and numbers behind.
+    #[must_use]
+    pub fn take(&mut self) -> BytesMut {
+        self.header.length = HEADER_LEN;
+        let empty = BytesMut::from(&self.header.to_bytes()[..]);
+        std::mem::replace(&mut self.bytes, empty)
+    }
+
     /// Renumbers the message.
     pub fn set_request_id(&mut self, id: i32) {
         self.header.request_id = id;
@@ -164,6 +172,15 @@ mod tests {
                 prop_assert_eq!(frame.bytes().len() + buffer.len(), bytes.len());
             }
         }
+    }
+
+    #[test]
+    fn what_a_taken_frame_leaves_is_a_frame() {
+        let mut frame = Frame::new(BytesMut::from(&message(b"abcd", 7)[..])).unwrap();
+        assert_eq!(frame.take(), message(b"abcd", 7));
+        frame.set_request_id(8);
+        assert_eq!(frame.payload(), b"");
+        assert_eq!(Frame::new(frame.into_bytes()).unwrap().header().request_id, 8);
     }
 
     #[test]

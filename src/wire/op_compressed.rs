@@ -11,6 +11,9 @@ use super::{Compressor, Frame, HEADER_LEN, Header, MAX_MESSAGE_LEN, OpCode, Wire
 /// Bytes before the compressed payload.
 pub const ENVELOPE_LEN: usize = HEADER_LEN + 4 + 4 + 1;
 
+/// The zlib level that stands for the library's own choice.
+pub const DEFAULT_LEVEL: i8 = -1;
+
 /// What an OP_COMPRESSED says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Envelope {
@@ -91,6 +94,15 @@ pub fn deflate(message: &[u8], compressor: Compressor, zlib_level: i8) -> Option
     fields[4..8].copy_from_slice(&(payload.len() as i32).to_le_bytes());
     fields[8] = compressor as u8;
     Some(out)
+}
+
+/// The length that the message inside has once inflated; `None` for a message of another opcode.
+#[must_use]
+pub fn inflated_len(message: &[u8]) -> Option<usize> {
+    let field = |at: usize| Some(i32::from_le_bytes(*message.get(at..)?.first_chunk::<4>()?));
+    let is_compressed = field(12)? == OpCode::Compressed as i32;
+    let size = usize::try_from(field(HEADER_LEN + 4)?).ok();
+    size.filter(|_| is_compressed).map(|size| HEADER_LEN + size)
 }
 
 /// The most bytes that a message of `length` bytes takes when it is compressed, whichever compressor it is.

@@ -55,6 +55,8 @@ fn a_message_of_each_opcode_comes_back_with_its_ids() {
             );
             let (inside, by) = inflate(&frame).unwrap();
             assert_eq!((inside.bytes(), by), (&original[..], compressor));
+            assert_eq!(inflated_len(frame.bytes()), Some(original.len()));
+            assert_eq!(inflated_len(&original), None);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! the module's own, because damaged commands may do anything to it.
 
 mod cases;
+mod compressed;
 mod limits;
 mod messages;
 mod mutations;

@@ -12,6 +12,7 @@ mod admin;
 mod awaits;
 mod bad_input;
 mod command_line;
+mod compression;
 mod demo;
 mod drivers;
 mod exhaust;

@@ -5,6 +5,7 @@
 
 mod balancer;
 pub(crate) mod client;
+pub(crate) mod compressed;
 pub(crate) mod dns;
 pub(crate) mod environment;
 mod proxy;

@@ -12,6 +12,8 @@ use tokio::{
     time::timeout,
 };
 
+use super::compressed::{self, OP_COMPRESSED};
+
 pub(crate) const OP_REPLY: i32 = 1;
 pub(crate) const OP_QUERY: i32 = 2004;
 pub(crate) const OP_GET_MORE: i32 = 2005;
@@ -45,6 +47,8 @@ pub(crate) struct Reply {
     pub(crate) flags: u32,
     /// Empty in an OP_REPLY without documents.
     pub(crate) body: Document,
+    /// The compressor, if it came in an OP_COMPRESSED; the rest is of the message inside.
+    pub(crate) compressor: Option<u8>,
 }
 
 impl Reply {
@@ -104,6 +108,14 @@ impl Raw {
         self.reply_to(id).await
     }
 
+    /// As [`command`](Self::command), but compressed.
+    pub(crate) async fn compressed(&mut self, compressor: u8, command: &Document) -> io::Result<Reply> {
+        let id = self.next_id();
+        let message = msg(id, 0, &[body_section(command)]);
+        self.send(&compressed::wrap(compressor, &message)).await?;
+        self.reply_to(id).await
+    }
+
     /// Resets the connection instead of closing it.
     pub(crate) fn reset(self) {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
@@ -123,6 +135,12 @@ impl Raw {
         let mut message = header.to_vec();
         message.resize(length, 0);
         self.stream.read_exact(&mut message[16..]).await?;
+        let (mut op_code, mut compressor) = (op_code, None);
+        if op_code == OP_COMPRESSED {
+            let (inside, by) = compressed::unwrap(&message)?;
+            (op_code, compressor) = (i32_at(&inside, 12), Some(by));
+            message = inside;
+        }
         let (flags, body) = match op_code {
             OP_MSG => msg_body(&message)?,
             OP_REPLY => reply_body(&message)?,
@@ -134,6 +152,7 @@ impl Raw {
             response_to,
             flags,
             body,
+            compressor,
         }))
     }
 }

@@ -7,6 +7,7 @@ use bson::{DateTime, RawArrayBuf, RawDocumentBuf, oid::ObjectId, raw::CString, r
 
 use super::fields::Fields;
 use crate::{
+    client::compression::Compressors,
     topology::{Common, LastWrite, TopologyVersion},
     wire::MAX_MESSAGE_LEN,
 };
@@ -55,6 +56,7 @@ pub(super) struct Terms {
     pub(super) common: Common,
     pub(super) version: Option<TopologyVersion>,
     pub(super) connection_id: i32,
+    pub(super) compressors: Compressors,
     pub(super) now: DateTime,
 }
 
@@ -112,6 +114,7 @@ fn append_terms(hello: &mut RawDocumentBuf, terms: &Terms) {
     hello.append(cstr!("maxWireVersion"), terms.common.max_wire_version);
     hello.append(cstr!("minWireVersion"), 0);
     hello.append(cstr!("readOnly"), false);
+    terms.compressors.append_to(hello);
     hello.append(cstr!("ok"), 1.0);
 }
 

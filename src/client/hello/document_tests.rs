@@ -3,7 +3,10 @@
 use bson::{Document, Timestamp, doc};
 
 use super::*;
-use crate::topology::{Limits, OpTime};
+use crate::{
+    topology::{Limits, OpTime},
+    wire::Compressor,
+};
 
 const PROCESS: ObjectId = ObjectId::from_bytes([1; 12]);
 const ELECTION: ObjectId = ObjectId::from_bytes([2; 12]);
@@ -24,6 +27,7 @@ fn terms() -> Terms {
             counter: 4,
         }),
         connection_id: 9,
+        compressors: Compressors::default(),
         now: DateTime::from_millis(7),
     }
 }
@@ -166,4 +170,15 @@ fn older_names_are_answered_in_their_own_words() {
     assert!(document.get_bool("helloOk").unwrap());
     assert!(document.get_bool("ismaster").unwrap());
     assert!(!document.contains_key("isWritablePrimary"));
+}
+
+#[test]
+fn what_is_agreed_on_is_named_in_its_order() {
+    let mut terms = terms();
+    terms.compressors = [Compressor::Zstd, Compressor::Snappy].into_iter().collect();
+    let document = Document::try_from(document(&hello(), &Role::Mongos, &terms)).unwrap();
+    assert_eq!(
+        document.get_array("compression").unwrap(),
+        &vec!["zstd".into(), "snappy".into()]
+    );
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 
 use crate::{
+    client::compression::{Compressors, OfferError},
     command::ErrorReply,
     topology::TopologyVersion,
     wire::{Element, RawDoc},
@@ -29,6 +30,8 @@ pub(super) struct Fields {
     pub(super) wait: Option<(TopologyVersion, Duration)>,
     /// Whether it describes itself.
     pub(super) has_client: bool,
+    /// The compressors that it offers; `None` if it only asks what was agreed on before.
+    pub(super) compressors: Option<Compressors>,
 }
 
 impl Fields {
@@ -50,6 +53,7 @@ impl Fields {
                 b"client" => fields.has_client = true,
                 b"topologyVersion" => version = Some(topology_version(&element)?),
                 b"maxAwaitTimeMS" => max_await = Some(max_await_time(&element)?),
+                b"compression" => fields.compressors = Some(compression(&element)?),
                 b"saslSupportedMechs" => check_user_name(&element)?,
                 _ => {}
             }
@@ -131,6 +135,16 @@ fn max_await_time(element: &Element<'_>) -> Result<Duration, ErrorReply> {
     Ok(Duration::from_millis(millis).min(LONGEST_WAIT))
 }
 
+fn compression(element: &Element<'_>) -> Result<Compressors, ErrorReply> {
+    let names = element
+        .as_array()
+        .ok_or_else(|| mismatch("compression", "an array"))?;
+    Compressors::read(names).map_err(|error| match error {
+        OfferError::NoName => mismatch("compression", "an array of strings"),
+        OfferError::Wire(error) => ErrorReply::invalid_message(&error),
+    })
+}
+
 /// No user is known here, so none has mechanisms to tell of, and the field of the reply is left out; a malformed name is an error
 /// all the same.
 fn check_user_name(element: &Element<'_>) -> Result<(), ErrorReply> {
@@ -148,6 +162,7 @@ fn check_user_name(element: &Element<'_>) -> Result<(), ErrorReply> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Compressor;
     use bson::{Bson, Document, doc};
 
     const PROCESS: ObjectId = ObjectId::from_bytes([7; 12]);
@@ -167,6 +182,7 @@ mod tests {
         let hello = doc! {
             "hello": 1, "helloOk": true, "loadBalanced": 1, "client": {}, "topologyVersion": version(),
             "maxAwaitTimeMS": 10_000, "saslSupportedMechs": "admin.ann", "unknown": 1,
+            "compression": ["zstd", "lzma", "noop", "snappy", "zstd"],
         };
         let version = TopologyVersion {
             process_id: PROCESS,
@@ -178,6 +194,7 @@ mod tests {
             load_balanced: true,
             wait: Some((version, Duration::from_secs(10))),
             has_client: true,
+            compressors: Some([Compressor::Zstd, Compressor::Snappy].into_iter().collect()),
         };
         assert_eq!(read(&hello, true), Ok(expected));
         assert_eq!(read(&doc! { "isMaster": 1 }, false), Ok(Fields::default()));
@@ -212,6 +229,8 @@ mod tests {
             (only(doc! { "processId": PROCESS }), false, 40414),
             (only(doc! { "counter": 1_i64 }), false, 40414),
             (doc! { "hello": 1, "helloOk": "x" }, false, 14),
+            (doc! { "hello": 1, "compression": "zstd" }, false, 14),
+            (doc! { "hello": 1, "compression": ["zstd", 1] }, false, 14),
             (doc! { "hello": 1, "saslSupportedMechs": "nobody" }, false, 2),
             (doc! { "hello": 1, "saslSupportedMechs": 1 }, false, 14),
         ] {

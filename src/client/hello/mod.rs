@@ -83,6 +83,9 @@ fn greet(session: &mut Session, inbound: &Inbound) -> Result<Fields, ErrorReply>
         remember_client(session, body)?;
     }
     session.load_balanced |= fields.load_balanced;
+    if let Some(offer) = fields.compressors {
+        session.compressors = offer.agree(&session.listener);
+    }
     Ok(fields)
 }
 

@@ -50,6 +50,7 @@ fn show_set(session: &Session, presented: &Presented, fields: &Fields, now: Date
             counter: presented.counter,
         }),
         connection_id: session.id,
+        compressors: session.compressors,
         now,
     };
     let role = match (facts.kind, session.listener.presents_as) {
@@ -146,6 +147,7 @@ fn show_node(
         common,
         version: server.topology_version,
         connection_id: session.id,
+        compressors: session.compressors,
         now,
     };
     Shown::Now(role, terms)

@@ -77,6 +77,36 @@ fn mistakes_have_their_line_and_key_and_say_what_would_be_right() {
             "pool.max_lifetime",
             "not a number with a fraction",
         ),
+        (
+            "[[listener]]\ncompressors = ['zstd', 'gzip']",
+            5,
+            "listener[0].compressors",
+            "\"gzip\" is no compressor; there are snappy, zlib, zstd",
+        ),
+        (
+            "[[listener]]\ncompressors = ['zstdd']",
+            5,
+            "listener[0].compressors",
+            "did you mean zstd?",
+        ),
+        (
+            "[[listener]]\ncompressors = ['zlib', 'zlib']",
+            5,
+            "listener[0].compressors",
+            "zlib is listed twice",
+        ),
+        (
+            "[[listener]]\ncompressors = 'zlib'",
+            5,
+            "listener[0].compressors",
+            "must be \"all\", a list such as",
+        ),
+        (
+            "[[listener]]\ncompressors = [1]",
+            5,
+            "listener[0].compressors",
+            "must be \"all\", a list such as",
+        ),
         ("[pool]\nmaxsize = 5", 5, "pool.maxsize", "did you mean max_size?"),
         (
             "[pool]\nmax_clients = 5",

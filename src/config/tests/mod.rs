@@ -10,7 +10,10 @@ mod variables;
 use std::{path::Path, time::Duration};
 
 use super::*;
-use crate::topology::{Mode, TagSet};
+use crate::{
+    topology::{Mode, TagSet},
+    wire::Compressor,
+};
 
 const URI: &str = "[upstream]\nuri = 'mongodb://a'\n";
 
@@ -60,12 +63,13 @@ fn only_the_uri_must_be_given() {
 fn every_setting_reaches_its_option() {
     let text = r#"
         [upstream]
-        uri = "mongodb://a,b:1/?replicaSet=rs&appName=x&connectTimeoutMS=1&heartbeatFrequencyMS=500&serverSelectionTimeoutMS=3&localThresholdMS=4"
+        uri = "mongodb://a,b:1/?replicaSet=rs&appName=x&connectTimeoutMS=1&heartbeatFrequencyMS=500&serverSelectionTimeoutMS=3&localThresholdMS=4&compressors=zstd,snappy&zlibCompressionLevel=9"
         nameserver = "10.0.0.2"
         [[listener]]
         address = "127.0.0.2:1"
         presents_as = "mongos"
         read_preference = "nearest"
+        compressors = ["zlib"]
         [[listener]]
         address = "[::1]:2"
         fail_points = "on"
@@ -106,6 +110,8 @@ fn every_setting_reaches_its_option() {
             heartbeat: Duration::from_millis(500),
             server_selection_timeout: Duration::from_millis(3),
             local_threshold: Duration::from_millis(4),
+            compressors: vec![Compressor::Zstd, Compressor::Snappy],
+            zlib_level: 9,
         }
     );
     assert_eq!(
@@ -140,6 +146,8 @@ fn every_setting_reaches_its_option() {
         .collect();
     assert_eq!(addresses, ["127.0.0.2:1", "[::1]:2"]);
     assert_eq!(config.listeners[0].read_preference.mode, Mode::Nearest);
+    assert_eq!(config.listeners[0].compressors, Some(vec![Compressor::Zlib]));
+    assert_eq!(config.listeners[1].compressors, None);
     let second = &config.listeners[1].read_preference;
     let tags = [("dc", "ams"), ("rack", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(second.tag_sets, [TagSet(tags.to_vec()), TagSet(vec![])]);

@@ -16,6 +16,7 @@ fn variables_win_over_the_file() {
             ("TIDEGATE_LISTENER__0__READ_PREFERENCE__MAX_STALENESS", "120s"),
             ("TIDEGATE_LISTENER__0__READ_PREFERENCE__TAGS", "[{ dc = 'ams' }]"),
             ("TIDEGATE_LISTENER__1__ADDRESS", "[::1]:2"),
+            ("TIDEGATE_LISTENER__1__COMPRESSORS", "['zstd']"),
             ("TIDEGATE_LISTENER__1__READ_PREFERENCE", "{ mode = 'secondary' }"),
             ("TIDEGATE_ADMIN__ADDRESS", "off"),
             ("TIDEGATE_LOG__FORMAT", "json"),
@@ -41,6 +42,7 @@ fn variables_win_over_the_file() {
     );
     assert_eq!(second.address.to_string(), "[::1]:2");
     assert_eq!(second.read_preference.mode, Mode::Secondary);
+    assert_eq!(second.compressors, Some(vec![Compressor::Zstd]));
     assert_eq!((config.admin, config.log.format), (None, log::Format::Json));
 }
 

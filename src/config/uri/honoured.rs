@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::{Options, Value};
-use crate::config::{
-    MOST_CONNECTIONS,
-    read_preference::{ReadPreferenceParts, mode_named},
+use crate::{
+    config::{
+        MOST_CONNECTIONS,
+        read_preference::{ReadPreferenceParts, mode_named},
+    },
+    wire::Compressor,
 };
 
 /// The options that concern a proxy, by their standard meaning; `None` where not given or not usable.
@@ -37,6 +40,10 @@ pub struct UriOptions {
     pub max_idle: Option<Option<Duration>>,
     /// `readPreference`, `readPreferenceTags`, `maxStalenessSeconds`; `None` where none of the three was given.
     pub read_preference: Option<ReadPreferenceParts>,
+    /// `compressors`, the preferred one first.
+    pub compressors: Option<Vec<Compressor>>,
+    /// `zlibCompressionLevel`, from -1 to 9.
+    pub zlib_level: Option<i8>,
 }
 
 /// Takes what concerns a proxy. Valid values that Tidegate has no use for are told in `notes`.
@@ -75,7 +82,24 @@ pub(super) fn honoured(options: &Options, notes: &mut Vec<String>) -> UriOptions
         wait_timeout: time("waitQueueTimeoutMS"),
         max_idle: time("maxIdleTimeMS").map(|time| Some(time).filter(|time| !time.is_zero())),
         read_preference: read_preference(options),
+        compressors: compressors(options),
+        zlib_level: options
+            .integer("zlibCompressionLevel")
+            .and_then(|level| i8::try_from(level).ok()),
     }
+}
+
+fn compressors(options: &Options) -> Option<Vec<Compressor>> {
+    let Value::List(names) = options.get("compressors")? else {
+        return None;
+    };
+    let mut compressors = Vec::new();
+    for compressor in names.iter().filter_map(|name| name.parse().ok()) {
+        if !compressors.contains(&compressor) {
+            compressors.push(compressor);
+        }
+    }
+    Some(compressors)
 }
 
 fn read_preference(options: &Options) -> Option<ReadPreferenceParts> {

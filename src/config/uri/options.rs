@@ -9,7 +9,10 @@ use super::{
     UriError, decode, table,
     value::{self, Kind, Value},
 };
-use crate::config::schema;
+use crate::{
+    config::{compressors, schema},
+    wire::Compressor,
+};
 
 /// The options that were given and are valid, by standard name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -134,6 +137,7 @@ pub(super) fn read(
                 None
             }
             "readPreferenceTags" => tag_sets(name, &values, warnings),
+            "compressors" => single(name, kind, &known_compressors(&values, warnings), warnings),
             _ => single(name, kind, &values, warnings),
         };
         let Some(value) = value else { continue };
@@ -156,11 +160,16 @@ fn unknown(name: &str) -> String {
 }
 
 /// Of an option that was given more than once the last counts.
-fn single(name: &'static str, kind: Kind, values: &[&str], warnings: &mut Vec<String>) -> Option<Value> {
+fn single(
+    name: &'static str,
+    kind: Kind,
+    values: &[impl AsRef<str>],
+    warnings: &mut Vec<String>,
+) -> Option<Value> {
     if values.len() > 1 {
         warnings.push(format!("{name} is given more than once; the last counts"));
     }
-    let text = values.last().copied()?;
+    let text = values.last()?.as_ref();
     match value::read(kind, text) {
         Ok(value) => Some(value),
         Err(right) => {
@@ -174,6 +183,22 @@ fn single(name: &'static str, kind: Kind, values: &[&str], warnings: &mut Vec<St
             None
         }
     }
+}
+
+/// Unknown compressors are left out (OP_COMPRESSED specification, "compressors"); where none is known all stay, to be told of.
+fn known_compressors(values: &[&str], warnings: &mut Vec<String>) -> Vec<String> {
+    let known = |text: &&str| {
+        let (known, unknown): (Vec<&str>, Vec<&str>) = text
+            .split(',')
+            .partition(|name| name.parse::<Compressor>().is_ok());
+        if known.is_empty() {
+            return (*text).to_owned();
+        }
+        let unknown = unknown.into_iter().filter(|name| name.len() <= 64);
+        warnings.extend(unknown.map(|name| format!("compressors: {}", compressors::unknown(name))));
+        known.join(",")
+    };
+    values.iter().map(known).collect()
 }
 
 /// Repetitions may agree. What is neither true nor false is an error: to ignore it might send in the clear what should

@@ -17,7 +17,6 @@ use Treatment::{Honoured, NoEffect, Refused};
 
 const CONCERN: &str = "read and write concerns come from the client with each command";
 const DRIVER: &str = "it is the application's driver that does this";
-const COMPRESSION: &str = "messages between Tidegate and the nodes are not compressed";
 const AUTHENTICATION: &str = "authentication to the nodes is not supported yet; take it out";
 const TLS: &str = "TLS to the nodes is not supported yet; take it out";
 const SOCKS: &str = "reaching the nodes through a SOCKS5 proxy is not supported; take it out";
@@ -56,11 +55,7 @@ pub(super) const OPTIONS: &[Row] = &[
         Kind::Text,
         NoEffect("it says where a user is kept, and none is named"),
     ),
-    row(
-        "compressors",
-        Kind::List(&["snappy", "zlib", "zstd"]),
-        NoEffect(COMPRESSION),
-    ),
+    row("compressors", Kind::List(&["snappy", "zlib", "zstd"]), Honoured),
     row("connectTimeoutMS", Kind::Millis(0), Honoured),
     row("directConnection", Kind::Boolean, Honoured),
     row("enableOverloadRetargeting", Kind::Boolean, NoEffect(DRIVER)),
@@ -127,11 +122,7 @@ pub(super) const OPTIONS: &[Row] = &[
     row("w", Kind::W, NoEffect(CONCERN)),
     row("waitQueueTimeoutMS", Kind::Millis(1), Honoured),
     row("wTimeoutMS", Kind::Millis(0), NoEffect(CONCERN)),
-    row(
-        "zlibCompressionLevel",
-        Kind::Integer(-1, 9),
-        NoEffect(COMPRESSION),
-    ),
+    row("zlibCompressionLevel", Kind::Integer(-1, 9), Honoured),
 ];
 
 /// Names that options had once, and what they are called now.

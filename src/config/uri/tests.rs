@@ -5,7 +5,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::topology::{Mode, TagSet};
+use crate::{
+    topology::{Mode, TagSet},
+    wire::Compressor,
+};
 
 fn parsed(uri: &str) -> ConnectionString {
     parse(uri).unwrap_or_else(|errors| panic!("{uri}: {errors:?}"))
@@ -153,7 +156,7 @@ fn honoured_options_are_read_whatever_their_case() {
         options(
             "REPLICASET=rs&directconnection=true&AppName=my%20app&connectTimeoutMS=1&heartbeatFrequencyMS=500\
              &serverSelectionTimeoutMS=2&localThresholdMS=0&maxPoolSize=3&minPoolSize=0&maxConnecting=1\
-             &waitQueueTimeoutMS=5&maxIdleTimeMS=6&tls=false&ssl=false&loadBalanced=false"
+             &waitQueueTimeoutMS=5&maxIdleTimeMS=6&compressors=zstd,zlib,zstd&ZLIBCompressionLevel=-1&tls=false&ssl=false&loadBalanced=false"
         ),
         UriOptions {
             set_name: Some("rs".to_owned()),
@@ -169,6 +172,8 @@ fn honoured_options_are_read_whatever_their_case() {
             wait_timeout: millis(5),
             max_idle: Some(millis(6)),
             read_preference: None,
+            compressors: Some(vec![Compressor::Zstd, Compressor::Zlib]),
+            zlib_level: Some(-1),
         }
     );
     assert_eq!(options("maxIdleTimeMS=0").max_idle, Some(None));
@@ -210,10 +215,15 @@ fn invalid_values_are_ignored_with_a_warning() {
         ("replicaSet=", "not empty"),
         ("readPreference=Secondary", "did you mean secondary?"),
         ("readPreferenceTags=invalid", "written dc:ny,rack:1"),
+        ("compressors=snoopy", "must be some of snappy, zlib, zstd"),
+        ("zlibCompressionLevel=10", "a number from -1 to 9"),
+        ("zlibCompressionLevel=fast", "a number from -1 to 9"),
         ("maxStalenessSeconds=-2", "or -1 for no bound"),
     ] {
         assert_eq!(warned(query, says), UriOptions::default(), "{query}");
     }
+    let known = warned("compressors=snappy,zst,zlib", "did you mean zstd?").compressors;
+    assert_eq!(known, Some(vec![Compressor::Snappy, Compressor::Zlib]));
     let long = format!("appName={}", "x".repeat(129));
     assert_eq!(warned(&long, "at most 128 bytes").app_name, None);
 }
@@ -227,7 +237,6 @@ fn what_is_the_drivers_has_no_effect_and_the_warning_says_why() {
         ),
         ("journal=true", "journal has no effect"),
         ("retryWrites=true", "the application's driver"),
-        ("compressors=zstd", "not compressed"),
         ("authSource=admin", "none is named"),
         ("socketTimeoutMS=1", "up to the client"),
         ("foo=bar", "\"foo\" is ignored: there is no such option"),

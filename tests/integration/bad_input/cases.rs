@@ -53,9 +53,14 @@ pub(super) fn closing() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("OP_UPDATE", frame(7, 2001, &insert), "Update is not served"),
         ("OP_DELETE", frame(7, 2006, &insert), "Delete is not served"),
         (
-            "OP_COMPRESSED",
+            "OP_COMPRESSED of no opcode",
             frame(7, 2012, &[&[0; 9][..], &good[16..]].concat()),
-            "Compressed is not served",
+            "unknown opcode 0",
+        ),
+        (
+            "OP_COMPRESSED cut off in its envelope",
+            frame(7, 2012, &[0; 8]),
+            "truncated in OP_COMPRESSED",
         ),
         ("wrong checksum", wrong_sum, "checksum"),
         (

@@ -1,0 +1,261 @@
+//! OP_COMPRESSED on the client's side: what is agreed on in `hello`, requests that come compressed, replies that go so.
+//!
+//! As with a `mongod`, what is agreed on tells the client what it may send, and each message names its own compressor: a request is
+//! taken by any compressor that the listener offers, and its reply goes back by the same. Replies to requests that came as
+//! they are stay so; so do those of commands that must not be compressed.
+//!
+//! Room in the byte budget is drawn before a message is inflated, and for all its forms at once: one that held room for the
+//! compressed form while it waits for the other could wait for others that do the same.
+
+use bson::{RawArrayBuf, RawDocumentBuf, raw::cstr};
+use bytes::BytesMut;
+
+use super::{
+    ListenerOptions,
+    session::{End, Session},
+    shared::Shared,
+};
+use crate::{
+    net::{self, Permit},
+    pool::Lease,
+    telemetry::Counters,
+    wire::{
+        Compressor, Frame, Header, OpCode, RawDoc, WireError,
+        op_compressed::{self, DEFAULT_LEVEL, Envelope},
+    },
+};
+
+/// Compressors in an order, each at most once: those that a client offers, or those that it and its listener agreed on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Compressors([Option<Compressor>; Compressor::NEGOTIABLE.len()]);
+
+impl Compressors {
+    /// Reads what `hello` offers; what no compressor is called is passed over.
+    ///
+    /// # Errors
+    /// What the list holds that is no name.
+    pub(super) fn read(names: RawDoc<'_>) -> Result<Self, OfferError> {
+        let mut offer = Self::default();
+        for name in names {
+            let name = name?.as_str_bytes().ok_or(OfferError::NoName)?;
+            let known = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+            offer.extend(known);
+        }
+        Ok(offer)
+    }
+
+    /// Those that the listener takes, too: in the listener's order if it states one, else in the client's, as a `mongod` does it.
+    pub(super) fn agree(self, listener: &ListenerOptions) -> Self {
+        match &listener.compressors {
+            None => self,
+            Some(ordered) => ordered.iter().copied().filter(|by| self.contains(*by)).collect(),
+        }
+    }
+
+    /// Adds `compression` to the reply of `hello`, unless nothing is agreed on.
+    pub(super) fn append_to(self, hello: &mut RawDocumentBuf) {
+        let names: RawArrayBuf = self.iter().map(Compressor::name).collect();
+        if !names.is_empty() {
+            hello.append(cstr!("compression"), names);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Compressor> + '_ {
+        self.0.iter().flatten().copied()
+    }
+
+    fn contains(&self, compressor: Compressor) -> bool {
+        self.iter().any(|other| other == compressor)
+    }
+}
+
+impl Extend<Compressor> for Compressors {
+    fn extend<I: IntoIterator<Item = Compressor>>(&mut self, compressors: I) {
+        for compressor in compressors {
+            // There is a place for each, so one is free for a new one.
+            if !self.contains(compressor)
+                && let Some(place) = self.0.iter_mut().find(|place| place.is_none())
+            {
+                *place = Some(compressor);
+            }
+        }
+    }
+}
+
+impl FromIterator<Compressor> for Compressors {
+    fn from_iter<I: IntoIterator<Item = Compressor>>(compressors: I) -> Self {
+        let mut list = Self::default();
+        list.extend(compressors);
+        list
+    }
+}
+
+/// What is wrong with an offer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OfferError {
+    /// An element is no string.
+    #[error("compression must be a list of strings")]
+    NoName,
+    /// The list is no BSON.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// Whether `envelope` came by a compressor that this listener takes.
+///
+/// # Errors
+/// If it did not: the connection is closed, as a `mongod` does.
+fn judge(session: &Session, envelope: &Envelope) -> Result<(), WireError> {
+    let compressor = envelope.compressor;
+    if session.listener.takes(compressor) {
+        Ok(())
+    } else {
+        Err(WireError::UnwantedCompressor(compressor))
+    }
+}
+
+/// The room that a request takes in all its forms: as it came, inflated, and compressed again for the node. `beginning` is what
+/// has arrived of it, at least the envelope of a compressed one.
+///
+/// # Errors
+/// When it is compressed and cannot be taken: then it is not even read.
+pub(super) fn request_room(session: &Session, header: &Header, beginning: &[u8]) -> Result<usize, WireError> {
+    if header.op_code != OpCode::Compressed {
+        return Ok(header.length + for_node(&session.shared, header.length));
+    }
+    let envelope = Envelope::peek(beginning, header)?;
+    judge(session, &envelope)?;
+    let inflated = envelope.inside.length;
+    Ok(header.length + inflated + for_node(&session.shared, inflated))
+}
+
+fn for_node(shared: &Shared, length: usize) -> usize {
+    if shared.cluster.compresses() {
+        op_compressed::most_deflated(length)
+    } else {
+        0
+    }
+}
+
+/// Inflates a request. One that came with a permit has room for this already.
+///
+/// # Errors
+/// When it cannot be taken, or does not inflate to what it announces.
+pub(super) async fn inflate(
+    session: &mut Session,
+    frame: Frame,
+    held: Option<Permit>,
+) -> Result<(Frame, Option<Permit>, Option<Compressor>), End> {
+    let compressed = frame.header().length;
+    let room = request_room(session, frame.header(), frame.bytes())?;
+    let held = match held {
+        None if room > compressed + net::budget::SMALL => session.shared.requests.acquire(room).await,
+        held => held,
+    };
+    let (frame, compressor) = net::compression::inflate(frame).await?;
+    let counters = session.counters();
+    counters.compressed_requests.one();
+    counters.compressed_request_bytes.add(compressed as u64);
+    counters.inflated_request_bytes.add(frame.header().length as u64);
+    Ok((frame, held, Some(compressor)))
+}
+
+/// The room that a reply takes in all its forms: as it comes, inflated, and compressed for the client.
+pub(super) fn reply_room(lease: &Lease, header: &Header, compressor: Option<Compressor>) -> usize {
+    let room = lease.room_for(header);
+    match compressor {
+        None => room,
+        // Whatever a reply is, it is no longer than all its forms.
+        Some(_) => room + op_compressed::most_deflated(room),
+    }
+}
+
+/// Sends a whole reply, compressed if `compressor` says so.
+///
+/// # Errors
+/// As [`Session::answer`].
+pub(super) async fn answer(
+    session: &mut Session,
+    reply: BytesMut,
+    compressor: Option<Compressor>,
+) -> Result<(), End> {
+    match compressor {
+        None => session.answer(reply).await,
+        Some(compressor) => Box::pin(answer_compressed(session, reply, compressor)).await,
+    }
+}
+
+async fn answer_compressed(
+    session: &mut Session,
+    reply: BytesMut,
+    compressor: Compressor,
+) -> Result<(), End> {
+    let reply = deflated(reply, compressor).await?;
+    session.answer(reply).await
+}
+
+/// A finished reply in the form in which it goes out: compressed, unless that would be above the limit on messages. For small ones
+/// this waits for nothing.
+///
+/// # Errors
+/// Only where Tidegate is stopping.
+pub(super) async fn deflated(reply: BytesMut, compressor: Compressor) -> Result<BytesMut, End> {
+    let (reply, deflated) = net::compression::deflate(reply, compressor, DEFAULT_LEVEL).await?;
+    let Some(deflated) = deflated else {
+        return Ok(reply);
+    };
+    net::buffers::give(reply);
+    Ok(deflated)
+}
+
+/// As [`deflated`], for the replies that Tidegate makes itself: the few large ones go as they are.
+pub(super) fn deflated_small(reply: BytesMut, compressor: Compressor) -> BytesMut {
+    net::compression::deflate_small(reply, compressor, DEFAULT_LEVEL)
+}
+
+/// Counts a reply that goes out compressed.
+pub(super) fn count(counters: &Counters, reply: &[u8], inflated: usize) {
+    counters.compressed_replies.one();
+    counters.compressed_reply_bytes.add(reply.len() as u64);
+    counters.inflated_reply_bytes.add(inflated as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use bson::rawdoc;
+
+    use super::*;
+    use Compressor::{Snappy, Zlib, Zstd};
+
+    fn listener(compressors: Option<&[Compressor]>) -> ListenerOptions {
+        ListenerOptions {
+            compressors: compressors.map(<[_]>::to_vec),
+            ..ListenerOptions::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+        }
+    }
+
+    #[test]
+    fn the_listener_decides_what_is_agreed_on() {
+        for (stated, offered, agreed) in [
+            (None, &[Zstd, Zlib][..], &[Zstd, Zlib][..]),
+            (None, &[], &[]),
+            (Some(&[Snappy, Zlib, Zstd][..]), &[Zstd, Snappy], &[Snappy, Zstd]),
+            (Some(&[Zlib]), &[Snappy, Zlib], &[Zlib]),
+            (Some(&[Zlib]), &[Snappy], &[]),
+            (Some(&[]), &[Snappy, Zlib, Zstd], &[]),
+        ] {
+            let offer: Compressors = offered.iter().copied().collect();
+            let found: Vec<_> = offer.agree(&listener(stated)).iter().collect();
+            assert_eq!(found, agreed, "{stated:?} {offered:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_agreed_on_leaves_the_reply_as_it_is() {
+        let mut hello = rawdoc! { "ok": 1 };
+        Compressors::default().append_to(&mut hello);
+        assert_eq!(hello, rawdoc! { "ok": 1 });
+    }
+}
