@@ -2,7 +2,7 @@
 //!
 //! Invariant: a failure without a reason here makes the run fail, and a reason whose failure no longer occurs is reported.
 
-use crate::suite::{Mode, Outcome};
+use super::suite::{Mode, Outcome};
 
 /// The reason of some tests' failures.
 #[derive(Debug)]

@@ -21,6 +21,8 @@ const REQUIREMENTS: &str = include_str!("requirements.txt");
 const TEST_LIMIT_SECONDS: u32 = 120;
 /// Far above what the whole suite takes on a busy machine.
 const RUN_LIMIT: Duration = Duration::from_secs(60 * 60);
+/// The folder of what was run again, in that of what was run.
+const AGAIN: &str = "again";
 const POLL: Duration = Duration::from_millis(100);
 
 /// What the suite is run against.
@@ -95,9 +97,41 @@ pub(crate) fn start_set() -> ReplicaSet {
     })
 }
 
-/// Runs `tests` (all if there are none: files, classes or methods as pytest names them) in `mode` against `set`, and keeps
-/// what was said in `folder`.
+/// Runs `tests` (all if there are none: files, classes or methods as pytest names them) in `mode` against `set`, and those
+/// that fail once more; the second outcome counts. What was said is kept in `folder`.
 pub(crate) fn run(mode: Mode, set: &ReplicaSet, tests: &[String], folder: &Path) -> Outcomes {
+    // What a run that was cut short left must not be taken for this one's.
+    let _ = fs::remove_file(record(&folder.join(AGAIN), mode));
+    run_once(mode, set, tests, folder);
+    let failed: Vec<String> = recorded(folder, mode)
+        .iter()
+        .flatten()
+        .filter_map(failure)
+        .collect();
+    if !failed.is_empty() {
+        println!("{}: {} failed and run again", mode.name(), failed.len());
+        run_once(mode, set, &failed, &folder.join(AGAIN));
+    }
+    let outcomes = recorded(folder, mode);
+    outcomes.unwrap_or_else(|| panic!("no outcome was recorded; see {}", folder.display()))
+}
+
+fn failure((id, outcome): (&String, &Outcome)) -> Option<String> {
+    (outcome.ending == Ending::Failed).then(|| id.clone())
+}
+
+/// What the last run of a mode recorded in `folder`, if there was one.
+pub(crate) fn recorded(folder: &Path, mode: Mode) -> Option<Outcomes> {
+    let mut outcomes = read(&record(folder, mode))?;
+    outcomes.extend(read(&record(&folder.join(AGAIN), mode)).unwrap_or_default());
+    Some(outcomes)
+}
+
+fn record(folder: &Path, mode: Mode) -> PathBuf {
+    folder.join(format!("{}.jsonl", mode.name()))
+}
+
+fn run_once(mode: Mode, set: &ReplicaSet, tests: &[String], folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let proxy =
         (mode != Mode::Direct).then(|| support::Proxy::start_with(&set.uri(), "", &mode.listener(), ""));
@@ -105,13 +139,11 @@ pub(crate) fn run(mode: Mode, set: &ReplicaSet, tests: &[String], folder: &Path)
         Some(proxy) => proxy.address.to_string(),
         None => primary(set),
     };
-    let file = folder.join(format!("{}.jsonl", mode.name()));
     let log = folder.join(format!("{}.log", mode.name()));
-    run_pytest(mode, &address, tests, &file, &log);
+    run_pytest(mode, &address, tests, &record(folder, mode), &log);
     if let Some(proxy) = proxy {
         fs::write(folder.join(format!("{}-proxy.log", mode.name())), proxy.log()).unwrap();
     }
-    read(&file).unwrap_or_else(|| panic!("{} is missing; see {}", file.display(), log.display()))
 }
 
 fn primary(set: &ReplicaSet) -> String {
@@ -120,8 +152,7 @@ fn primary(set: &ReplicaSet) -> String {
     set.address(number).to_owned()
 }
 
-/// The outcomes that a run has recorded in `file`, if there are any.
-pub(crate) fn read(file: &Path) -> Option<Outcomes> {
+fn read(file: &Path) -> Option<Outcomes> {
     let text = fs::read_to_string(file).ok()?;
     let outcome = |line: &str| -> Outcome {
         serde_json::from_str(line).unwrap_or_else(|e| panic!("{}: {e}: {line}", file.display()))

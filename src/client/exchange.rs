@@ -57,7 +57,9 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         Received::Nothing => return Ok(()),
     };
     note(session, &inbound);
-    if session.listener.fail_points && Box::pin(fail_point::strike(session, &inbound)).await? {
+    if session.listener.fail_points
+        && Box::pin(fail_point::strike(session, &inbound, inbound.reply_to)).await?
+    {
         return Ok(());
     }
     if session.client.has_ended() && inbound.request.is_abandonable() {

@@ -15,7 +15,7 @@ use bson::{Document, rawdoc};
 
 use super::{
     ListenAddress,
-    inbound::{Inbound, encode},
+    inbound::{Inbound, ReplyTo, encode},
     session::{End, Session},
 };
 use crate::command::fail_command::{FailCommand, Failure, Order, Subject};
@@ -54,11 +54,11 @@ impl FailPoints {
     }
 }
 
-/// Lets a fail point act on a command; `true` if nothing is left to do for it.
+/// Lets a fail point act on a command that is answered to `reply_to`; `true` if nothing is left to do for it.
 ///
 /// # Errors
 /// When the fail point closes the connection, or the answer cannot be sent.
-pub(super) async fn strike(session: &mut Session, inbound: &Inbound) -> Result<bool, End> {
+pub(super) async fn strike(session: &mut Session, inbound: &Inbound, reply_to: ReplyTo) -> Result<bool, End> {
     let message = inbound.frame.bytes();
     let name = inbound.request.name(message);
     if name == b"configureFailPoint" {
@@ -91,7 +91,7 @@ pub(super) async fn strike(session: &mut Session, inbound: &Inbound) -> Result<b
         return Err(End::FailPoint);
     }
     match failure.reply(&inbound.request) {
-        Some(reply) => answer(session, inbound, &reply).await,
+        Some(reply) => answer(session, reply_to, &reply).await,
         None => Ok(false),
     }
 }
@@ -115,13 +115,13 @@ async fn obey(session: &mut Session, inbound: &Inbound) -> Result<bool, End> {
         Order::Set(point) => {
             tracing::warn!(%listener, ?point, "a client has set a fail point");
             points.put(listener, Some(point));
-            answer(session, inbound, &rawdoc! { "count": 0, "ok": 1.0 }).await
+            answer(session, inbound.reply_to, &rawdoc! { "count": 0, "ok": 1.0 }).await
         }
     }
 }
 
-async fn answer(session: &mut Session, inbound: &Inbound, reply: &bson::RawDocument) -> Result<bool, End> {
-    if let Some(reply) = encode(reply, inbound.reply_to)? {
+async fn answer(session: &mut Session, reply_to: ReplyTo, reply: &bson::RawDocument) -> Result<bool, End> {
+    if let Some(reply) = encode(reply, reply_to)? {
         session.answer(reply).await?;
     }
     Ok(true)

@@ -24,12 +24,21 @@ pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inboun
     say(session, &reply, inbound).await
 }
 
-/// Gives the client a reply that no node was asked for.
+/// Gives the client a reply that no node was asked for, with the cluster's time, which servers add to every reply.
 pub(super) async fn say(session: &mut Session, reply: &RawDocument, inbound: &Inbound) -> Result<(), End> {
     session.counters().commands_local.one();
-    match encode(reply, inbound.reply_to)? {
+    let mut reply = reply.to_owned();
+    append_cluster_time(session, &mut reply);
+    match encode(&reply, inbound.reply_to)? {
         Some(reply) => session.answer(reply).await,
         None => Ok(()),
+    }
+}
+
+/// Adds the cluster's time, by which drivers' sessions follow what others did (Driver Sessions specification, gossip).
+pub(super) fn append_cluster_time(session: &Session, reply: &mut RawDocumentBuf) {
+    if let Some(time) = &session.shared.cluster.load().cluster_time {
+        time.append_to(reply);
     }
 }
 

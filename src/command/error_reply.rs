@@ -126,11 +126,14 @@ impl ErrorReply {
     pub fn refused(name: &[u8], reason: &str) -> Self {
         let name = String::from_utf8_lossy(name);
         // Drivers tell a failed login from a command that does not exist.
-        let (code, code_name) = match &*name {
-            "saslStart" | "saslContinue" | "authenticate" => (18, "AuthenticationFailed"),
-            _ => (115, "CommandNotSupported"),
-        };
-        Self::new(code, code_name, format!("{name}: {reason}"))
+        match &*name {
+            "saslStart" | "saslContinue" | "authenticate" => Self::new(
+                18,
+                "AuthenticationFailed",
+                format!("authentication failed: {name}: {reason}"),
+            ),
+            _ => Self::new(115, "CommandNotSupported", format!("{name}: {reason}")),
+        }
     }
 
     /// A command for `admin` that was sent to another database.

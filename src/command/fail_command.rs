@@ -11,7 +11,7 @@ use bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, raw::cstr};
 
 use super::{
     Request,
-    error_reply::{RESUMABLE_CHANGE_STREAM, RETRYABLE_WRITE, TRANSIENT_TRANSACTION},
+    error_reply::{RETRYABLE_WRITE, TRANSIENT_TRANSACTION},
 };
 
 /// The longest that a command is held, whatever `blockTimeMS` says: every wait is bounded.
@@ -156,7 +156,7 @@ impl Failure {
         let code = self.code?;
         let labels: Vec<&str> = match &self.labels {
             Some(set) => set.iter().map(String::as_str).collect(),
-            None => server_labels(code, request).into_iter().flatten().collect(),
+            None => server_label(code, request).into_iter().collect(),
         };
         let mut reply = RawDocumentBuf::new();
         reply.append(cstr!("ok"), 0.0);
@@ -172,24 +172,20 @@ impl Failure {
     }
 }
 
-/// The labels that a server gives an error (its `error_labels.cpp`): codes after which a transaction, a write or a change
-/// stream may go again.
-fn server_labels(code: i32, request: &Request) -> [Option<&'static str>; 2] {
+/// The label that a server gives an error (its `error_labels.cpp`): codes after which a transaction or a write may go again.
+/// That a change stream may be resumed it does not say here, because it has not found the cursor yet.
+fn server_label(code: i32, request: &Request) -> Option<&'static str> {
     const RETRYABLE: &[i32] = &[6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436];
     // WriteConflict, LockTimeout, PreparedTransactionInProgress, SnapshotUnavailable, SnapshotTooOld, NoSuchTransaction.
     const TRANSIENT: &[i32] = &[112, 24, 267, 246, 239, 251];
-    // FailedToSatisfyReadPreference, RetryChangeStream, and changes of the sharding table.
-    const RESUMABLE: &[i32] = &[63, 133, 150, 234, 13388];
     let retryable = RETRYABLE.contains(&code);
-    let state = if request.is_transaction_statement() {
+    if request.is_transaction_statement() {
         (retryable || TRANSIENT.contains(&code)).then_some(TRANSIENT_TRANSACTION)
     } else if request.ends_transaction() && TRANSIENT.contains(&code) {
         Some(TRANSIENT_TRANSACTION)
     } else {
         (request.has_txn_number && retryable).then_some(RETRYABLE_WRITE)
-    };
-    let resumable = request.cursor_id.is_some() && (retryable || RESUMABLE.contains(&code));
-    [state, resumable.then_some(RESUMABLE_CHANGE_STREAM)]
+    }
 }
 
 /// The server's name of a code, for those that tests use.
@@ -388,7 +384,7 @@ mod tests {
                 91,
                 vec![RETRYABLE_WRITE],
             ),
-            (doc! { "getMore": 7_i64 }, 234, vec![RESUMABLE_CHANGE_STREAM]),
+            (doc! { "getMore": 7_i64 }, 6, vec![]),
         ];
         for (mut command, code, labels) in cases {
             command.insert("$db", "test");

@@ -51,6 +51,8 @@ pub fn decide(
     match request.class() {
         // Which API versions there are, and what is part of them, only a node knows.
         Class::Local(local) if request.has_api_version && local != Local::Hello => Ok(Route::AnyNode),
+        // From a driver, which has learnt from it what time it is in the cluster, and whether anyone is there.
+        Class::Local(Local::Ping) if request.lsid.is_some() => explicit(request, message, || Route::Primary),
         Class::Local(local) => Ok(Route::Local(local)),
         Class::Refused(reason) => Ok(Route::Refused(reason)),
         Class::Primary => Ok(Route::Primary),
@@ -285,6 +287,16 @@ mod tests {
                 doc! {"ping": 1, "$db": "admin"},
                 Mode::Primary,
                 Ok(Route::Local(Local::Ping)),
+            ),
+            (
+                doc! {"ping": 1, "$db": "admin", "lsid": {}},
+                Mode::Secondary,
+                Ok(Route::Primary),
+            ),
+            (
+                doc! {"ping": 1, "$db": "admin", "lsid": {}, "$readPreference": secondary.clone()},
+                Mode::Primary,
+                read(Mode::Secondary),
             ),
             (
                 doc! {"ping": 1, "$db": "admin", "apiVersion": "2"},

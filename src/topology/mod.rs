@@ -9,6 +9,7 @@
 //! have distinct addresses, so that an index names a server of that one snapshot.
 
 mod address;
+mod cluster_time;
 mod event;
 mod hello;
 mod machine;
@@ -25,6 +26,7 @@ mod testing;
 mod view;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
+pub use cluster_time::ClusterTime;
 pub use event::{Change, Event, RemovalReason};
 pub use machine::{Topology, TopologyKind, TopologyOptions};
 pub use presented::{Facts, LastWrite, Presented, UpstreamKind, last_write};

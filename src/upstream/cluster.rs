@@ -16,8 +16,8 @@ use super::{
 use crate::{
     shutdown::Shutdown,
     topology::{
-        Address, Change, Criteria, Event, Presented, SelectionError, SelectionOptions, ServerDescription,
-        ServerKind, Topology, TopologyOptions, TopologyVersion, select, select_excluding,
+        Address, Change, ClusterTime, Criteria, Event, Presented, SelectionError, SelectionOptions,
+        ServerDescription, ServerKind, Topology, TopologyOptions, TopologyVersion, select, select_excluding,
     },
 };
 
@@ -43,6 +43,8 @@ pub struct Snapshot<R> {
     pub nodes: Vec<Arc<R>>,
     /// The same as one server, for clients that are told of no others.
     pub presented: Arc<Presented>,
+    /// The latest cluster time that a monitor was told; commands may be ahead of it.
+    pub cluster_time: Option<Arc<ClusterTime>>,
 }
 
 impl<R: NodeResource> Snapshot<R> {
@@ -127,6 +129,7 @@ impl<R: NodeResource> Cluster<R> {
             sender,
             make: Box::new(make),
             presented: Arc::default(),
+            cluster_time: None,
         };
         writer.match_members();
         let cluster = Arc::new(Self {
@@ -183,6 +186,7 @@ impl<R: NodeResource> Cluster<R> {
         let _ = self.reports.try_send(Observation {
             description,
             from: Source::Command,
+            cluster_time: None,
         });
         self.request_check();
     }
@@ -228,6 +232,7 @@ struct Writer<R> {
     sender: mpsc::Sender<Observation>,
     make: MakeResource<R>,
     presented: Arc<Presented>,
+    cluster_time: Option<Arc<ClusterTime>>,
 }
 
 impl<R: NodeResource> Writer<R> {
@@ -254,7 +259,12 @@ impl<R: NodeResource> Writer<R> {
     }
 
     fn take_in(&mut self, observation: Observation, cluster: &Cluster<R>) {
-        let Observation { description, from } = observation;
+        let Observation {
+            description,
+            from,
+            cluster_time,
+        } = observation;
+        self.advance(cluster_time);
         let version = description.topology_version.as_ref();
         if from == Source::Command && self.topology.is_stale_error(&description.address, version) {
             return;
@@ -301,6 +311,18 @@ impl<R: NodeResource> Writer<R> {
         cluster.version.send_modify(|version| *version += 1);
         if has_news {
             cluster.news.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Keeps the later of the cluster times: nodes lag behind each other.
+    fn advance(&mut self, seen: Option<ClusterTime>) {
+        if let Some(seen) = seen
+            && self
+                .cluster_time
+                .as_ref()
+                .is_none_or(|known| seen.is_after(known))
+        {
+            self.cluster_time = Some(Arc::new(seen));
         }
     }
 
@@ -384,6 +406,7 @@ impl<R: NodeResource> Writer<R> {
             topology: self.topology.clone(),
             nodes: nodes.map(|member| Arc::clone(&member.resource)).collect(),
             presented: Arc::clone(&self.presented),
+            cluster_time: self.cluster_time.clone(),
         }
     }
 }

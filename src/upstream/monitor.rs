@@ -21,7 +21,7 @@ use super::{
     failure::{Failure, Reason},
 };
 use crate::{
-    topology::{Address, RttAverage, ServerDescription, TopologyVersion},
+    topology::{Address, ClusterTime, RttAverage, ServerDescription, TopologyVersion},
     wire::op_msg,
 };
 
@@ -69,6 +69,7 @@ impl Watch {
 pub(super) struct Observation {
     pub(super) description: ServerDescription,
     pub(super) from: Source,
+    pub(super) cluster_time: Option<ClusterTime>,
 }
 
 /// Who saw it.
@@ -110,7 +111,12 @@ pub(super) async fn run(watch: Arc<Watch>, options: Arc<Options>, observed: mpsc
         } else {
             Source::Monitor
         };
-        if observed.send(Observation { description, from }).await.is_err() {
+        let observation = Observation {
+            description,
+            from,
+            cluster_time: None,
+        };
+        if observed.send(observation).await.is_err() {
             return;
         }
         // A node that was there a moment ago is asked again at once: most likely only the connection broke.
@@ -158,6 +164,7 @@ async fn check_and_stream(
             .send(Observation {
                 description,
                 from: Source::Monitor,
+                cluster_time: ClusterTime::of(&reply),
             })
             .await
             .is_err()

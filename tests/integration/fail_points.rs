@@ -6,7 +6,11 @@ use bson::{Document, doc};
 
 use tidegate::sandbox::free_ports;
 
-use crate::support::{Client, Proxy, shared_set};
+use crate::support::{
+    Client, Proxy,
+    raw::{EXHAUST_ALLOWED, MORE_TO_COME, Raw, body_section, msg},
+    shared_set,
+};
 
 const DB: &str = "fail_points";
 
@@ -105,4 +109,55 @@ async fn a_listener_that_does_not_permit_fail_points_leaves_them_to_the_nodes() 
         6,
         "no node is there to ask: {reply}"
     );
+}
+
+#[tokio::test]
+async fn a_fail_point_strikes_the_next_reply_of_a_streamed_hello() {
+    let proxy = Proxy::start_with(&shared_set().uri(), "", "fail_points = \"on\"", "");
+    let mut monitor = Raw::connect(proxy.address.to_string()).await.unwrap();
+    let shown = monitor
+        .command(&doc! { "hello": 1, "$db": "admin" })
+        .await
+        .unwrap();
+    let version = shown.body.get_document("topologyVersion").unwrap().clone();
+    let hello = doc! { "hello": 1, "topologyVersion": version, "maxAwaitTimeMS": 100, "$db": "admin" };
+    let id = monitor.next_id();
+    let stream = msg(id, EXHAUST_ALLOWED, &[body_section(&hello)]);
+    monitor.send(&stream).await.unwrap();
+    let mut previous = monitor.reply_to(id).await.unwrap();
+
+    let mut client = Client::connect(proxy.address).await;
+    let error = doc! { "failCommands": ["hello"], "errorCode": 11600 };
+    client.succeed("admin", set_point("1", error)).await;
+    let struck = loop {
+        let reply = monitor.reply_to(previous.request_id).await.unwrap();
+        if !reply.ok() {
+            break reply;
+        }
+        previous = reply;
+    };
+    assert_eq!(struck.code(), 11600, "{struck:?}");
+    assert_eq!(struck.flags & MORE_TO_COME, 0, "an error ends the stream");
+    assert!(
+        monitor
+            .command(&doc! { "hello": 1, "$db": "admin" })
+            .await
+            .unwrap()
+            .ok()
+    );
+}
+
+#[tokio::test]
+async fn what_is_answered_here_tells_the_clusters_time_as_nodes_do() {
+    let proxy = Proxy::start(&shared_set().uri(), "");
+    let mut client = Client::connect(proxy.address).await;
+    for command in [doc! { "hello": 1 }, doc! { "ping": 1 }, doc! { "whatsmyuri": 1 }] {
+        let reply = client.succeed("admin", command.clone()).await;
+        let time = reply.get_document("$clusterTime").unwrap();
+        assert!(time.get_timestamp("clusterTime").unwrap().time > 0, "{command}");
+        assert!(reply.get_timestamp("operationTime").is_ok(), "{command}");
+        // It is signed by the nodes, and so accepted by them.
+        let find = doc! { "find": "c", "$clusterTime": time.clone() };
+        client.succeed(DB, find).await;
+    }
 }

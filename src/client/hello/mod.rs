@@ -21,6 +21,7 @@ use self::{
 };
 use super::{
     inbound::{Inbound, ReplyForm, encode},
+    local::append_cluster_time,
     session::{End, Session},
 };
 use crate::{
@@ -37,7 +38,9 @@ pub(super) async fn answer(session: &mut Session, inbound: &Inbound) -> Result<(
     if fields.wait.is_none()
         && let Shown::Now(role, terms) = show(session, inbound, &fields, DateTime::now())
     {
-        return match encode(&document(&fields, &role, &terms), inbound.reply_to)? {
+        let mut reply = document(&fields, &role, &terms);
+        append_cluster_time(session, &mut reply);
+        return match encode(&reply, inbound.reply_to)? {
             Some(reply) => session.answer(reply).await,
             None => Ok(()),
         };

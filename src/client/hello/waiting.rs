@@ -27,7 +27,9 @@ use crate::{
     client::{
         Reach,
         choose::describe,
-        inbound::{Inbound, ReplyForm, encode},
+        fail_point,
+        inbound::{Inbound, ReplyForm, ReplyTo, encode},
+        local::append_cluster_time,
         session::{End, Session},
     },
     command::ErrorReply,
@@ -97,6 +99,14 @@ pub(super) async fn answer(session: &mut Session, inbound: &Inbound, fields: &Fi
             return Ok(());
         }
         response_to = id;
+        // A server runs the command anew for each reply of the stream.
+        let reply_to = ReplyTo {
+            request_id: id,
+            ..inbound.reply_to
+        };
+        if session.listener.fail_points && Box::pin(fail_point::strike(session, inbound, reply_to)).await? {
+            return Ok(());
+        }
         if let (Some((known, _)), Some(version)) = (&mut fields.wait, next.version) {
             *known = version;
         }
@@ -135,7 +145,8 @@ async fn next(
         match shown {
             Shown::Error(error) => return (Some(Next::error(&error)), woken),
             Shown::Now(role, terms) if is_due => {
-                let reply = document(fields, &role, &terms);
+                let mut reply = document(fields, &role, &terms);
+                append_cluster_time(session, &mut reply);
                 let version = terms.version;
                 return (Some(Next { reply, version }), woken);
             }
