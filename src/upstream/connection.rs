@@ -279,3 +279,7 @@ fn reply_body(frame: &Frame) -> Result<RawDocumentBuf, crate::wire::WireError> {
     RawDocumentBuf::from_bytes(body.bytes().to_vec())
         .map_err(|_| crate::wire::WireError::Bson("a reply's document is invalid"))
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

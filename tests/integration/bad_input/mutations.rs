@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use super::{abuse, ping, proxy};
 use crate::support::{
     Proxy,
+    compressed::{SNAPPY, ZLIB, ZSTD, wrap},
     raw::{CHECKSUM_PRESENT, MORE_TO_COME, Raw, Reply, body_section, msg, query, sequence_section},
 };
 
@@ -101,7 +102,8 @@ async fn judge(address: &str, message: &[u8]) -> io::Result<bool> {
 }
 
 fn damaged(rng: &mut Rng) -> Vec<u8> {
-    let mut message = valid(rng);
+    let message = valid(rng);
+    let mut message = wrapped(rng, message);
     for _ in 0..rng.usize(1..4) {
         let at = rng.usize(..message.len());
         match rng.u32(..10) {
@@ -131,7 +133,7 @@ fn damaged(rng: &mut Rng) -> Vec<u8> {
             message[12..16].copy_from_slice(&2013i32.to_le_bytes());
         }
     }
-    message
+    wrapped(rng, message)
 }
 
 fn valid(rng: &mut Rng) -> Vec<u8> {
@@ -164,5 +166,13 @@ fn valid(rng: &mut Rng) -> Vec<u8> {
             )
         }
         _ => msg(ID, 0, &[body_section(command)]),
+    }
+}
+
+/// A message as it is or by one of the compressors; damage hits it before that or after.
+fn wrapped(rng: &mut Rng, message: Vec<u8>) -> Vec<u8> {
+    match rng.u32(..6) {
+        0 if message.len() > 16 => wrap(rng.choice([SNAPPY, ZLIB, ZSTD]).unwrap(), &message),
+        _ => message,
     }
 }
