@@ -18,7 +18,7 @@ use std::{
 use serde_json::Value;
 
 use self::reached::{Presentation, Reached};
-use crate::support::{self, run, shared_set};
+use crate::support::{self, Proxy, run, shared_set};
 
 /// For one run of one program: more than any takes on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -113,6 +113,16 @@ impl Driver {
         }
     }
 
+    /// How many scenarios, or parts of one, ask for compressors.
+    fn compressors(self) -> f64 {
+        match self {
+            // Zstandard would need a native add-on whose install script downloads.
+            Self::Node => 4.0,
+            Self::Mongoose => 0.0,
+            _ => 5.0,
+        }
+    }
+
     /// The outcomes of the direct run, which is made once.
     fn direct(self) -> &'static [Value] {
         static DIRECT: [OnceLock<Vec<Value>>; 6] = [const { OnceLock::new() }; 6];
@@ -149,8 +159,25 @@ fn shared_primary() -> &'static str {
 fn same_outcomes(driver: Driver, presentation: Presentation) {
     let reached = Reached::new(presentation);
     compare(driver, presentation, &reached);
+    if !reached.proxies.is_empty() {
+        compressed(driver, presentation, &reached);
+    }
     if presentation.has_two_proxies() {
         both_had_a_part(driver, presentation, &reached);
+    }
+}
+
+/// Each of the compressors that the driver asked for was agreed on: without one its requests and replies would lack.
+fn compressed(driver: Driver, presentation: Presentation, reached: &Reached) {
+    for messages in ["requests", "replies"] {
+        let count = |proxy: &Proxy| proxy.metric(&format!("tidegate_compressed_{messages}_total"));
+        let sum: f64 = reached.proxies.iter().map(count).sum();
+        // By each compressor at least eight.
+        let least = 8.0 * driver.compressors();
+        assert!(
+            sum >= least,
+            "{driver:?}, {presentation:?}: {sum} compressed {messages}, not {least}"
+        );
     }
 }
 

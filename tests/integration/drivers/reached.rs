@@ -58,8 +58,8 @@ impl Reached {
             Presentation::Mongos => {
                 Self::at(&shared_proxy().uri(), "directConnection=false", Vec::new(), None)
             }
-            Presentation::TwoProxies => Self::balanced("directConnection=false"),
-            Presentation::LoadBalanced => Self::balanced("loadBalanced=true"),
+            Presentation::TwoProxies => Self::balanced("directConnection=false", ["zstd", "zlib"]),
+            Presentation::LoadBalanced => Self::balanced("loadBalanced=true", ["snappy", ""]),
             Presentation::ReplicaSet => {
                 let listener = "presents_as = 'replica_set'\nsecondary_address = '127.0.0.1:0'";
                 let proxy = Proxy::start_with(&shared_set().uri(), "", listener, "");
@@ -69,8 +69,10 @@ impl Reached {
         }
     }
 
-    fn balanced(option: &str) -> Self {
-        let proxies: Vec<Proxy> = (0..2).map(|_| Proxy::start(&shared_set().uri(), "")).collect();
+    /// Two proxies, each with these compressors towards the nodes: what the driver compresses by is none of theirs.
+    fn balanced(option: &str, compressors: [&str; 2]) -> Self {
+        let start = |by| Proxy::start(&format!("{}&compressors={by}", shared_set().uri()), "");
+        let proxies: Vec<Proxy> = compressors.into_iter().map(start).collect();
         let balancer = Balancer::start(proxies.iter().map(|proxy| proxy.address).collect());
         Self::at(&balancer.uri(), option, proxies, Some(balancer))
     }
