@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     choose::{Chosen, NoNode, Patience},
@@ -22,6 +22,9 @@ use crate::{
 
 /// How long a cursor's node is waited for that cannot be reached just now: perhaps only its connections broke.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long it takes at most until all know what a node said of its state; what is no news is not told.
+const MOST_TOLD: Duration = Duration::from_millis(100);
 
 /// Whether the verdict must be asked about what an attempt came to.
 pub(super) fn may_be_due(attempted: &Attempt, request: &Request) -> bool {
@@ -108,6 +111,8 @@ struct Rounds {
     so_far: Attempts,
     /// The node that had it last: another one is better, if one fits.
     last: Option<Arc<Pool>>,
+    /// Woken once it is known what a node said of its state.
+    told: Option<watch::Receiver<u64>>,
 }
 
 impl Rounds {
@@ -121,6 +126,7 @@ impl Rounds {
                 time_left: true,
             },
             last,
+            told: None,
         }
     }
 
@@ -193,7 +199,8 @@ impl Rounds {
         if verdict == Verdict::Again {
             session.counters().node_errors.one();
             session.counters().reads_sent_again.one();
-            taken.report_state(session);
+            let told = session.shared.cluster.subscribe();
+            self.told = taken.report_state(session).then_some(told);
         }
         verdict
     }
@@ -205,13 +212,67 @@ impl Rounds {
         self.patience = self.patience.renewed();
     }
 
-    /// From the second time on, the nodes are most likely going down: what is known of them changes in a moment.
-    async fn pause(&self, session: &Session) {
+    /// From the second time on, the nodes are most likely going down: what is known of them changes in a moment. One that
+    /// said that it is no primary must not be chosen as such again.
+    async fn pause(&mut self, session: &Session) {
         let attempts = self.so_far.not_sent + self.so_far.reached;
-        if attempts > 1 {
+        if let Some(mut told) = self.told.take() {
+            let _ = tokio::time::timeout(MOST_TOLD, told.changed()).await;
+        } else if attempts > 1 {
             let pause = Duration::from_millis(20 << attempts.min(5));
             let mut changes = session.shared.cluster.subscribe();
             let _ = tokio::time::timeout(pause, changes.changed()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+    use bytes::BytesMut;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::{
+        client::{exchange::exchange, testing},
+        routing::Pinned,
+        shutdown::Shutdown,
+        wire::{Frame, RawDoc, op_msg},
+    };
+
+    fn get_more() -> Frame {
+        let body = rawdoc! { "getMore": 5_i64, "collection": "tides", "$db": "test" };
+        let mut message = BytesMut::new();
+        op_msg::encode(RawDoc::prefix(body.as_bytes()).unwrap(), 1, 0, 0, &mut message);
+        Frame::new(message).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_cursor_whose_node_is_away_for_a_moment_goes_on_whether_it_is_pinned_or_looked_for() {
+        for is_pinned in [true, false] {
+            let shutdown = Shutdown::new();
+            let (mut session, mut client, node) = testing::unreachable_node(&shutdown).await;
+            let address = node.local_addr().unwrap().to_string().parse().unwrap();
+            if is_pinned {
+                let pinned = Pinned {
+                    node: address,
+                    awaits: false,
+                };
+                let pins = &session.shared.pins;
+                pins.insert(5, pinned, std::time::Instant::now());
+            }
+            let batch = rawdoc! { "cursor": { "nextBatch": [], "id": 0_i64, "ns": "test.tides" }, "ok": 1.0 };
+            let answer = batch.clone();
+            let back = tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                testing::serve(node.listen(16).unwrap(), answer).await;
+            });
+            exchange(&mut session, get_more(), None).await.unwrap();
+            let mut reply = vec![0; 21 + batch.as_bytes().len()];
+            client.read_exact(&mut reply).await.unwrap();
+            assert_eq!(&reply[21..], batch.as_bytes(), "{is_pinned}");
+            shutdown.begin();
+            back.abort();
         }
     }
 }

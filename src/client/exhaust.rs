@@ -10,21 +10,32 @@ use std::{
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
+    time::Duration,
 };
+
+use bytes::BytesMut;
+use tokio::time::Instant;
 
 use super::{
     attend::{Gone, IfGone, attend},
     inbound::{ReplyTo, encode},
-    relay::{self, Whole},
+    relay::{self, Content, Outgoing, Whole},
     session::{End, Session},
+    stream,
 };
 use crate::{
     command::{ErrorReply, Request},
-    net::budget::SMALL,
+    net::{budget::SMALL, buffers},
     pool::Lease,
+    topology::Address,
     upstream::{Failure, Incoming},
     wire::op_msg,
 };
+
+/// After this long without progress it is looked whether the client is still worth waiting for.
+const STALL: Duration = Duration::from_secs(1);
+/// How long a client may take nothing of a chain: a server keeps an idle cursor as long (`cursorTimeoutMillis`).
+const MOST_STALLED: Duration = Duration::from_secs(600);
 
 /// Why the next reply of a chain does not come.
 enum Cut {
@@ -43,28 +54,34 @@ enum Cut {
 pub(super) async fn chain(
     session: &mut Session,
     mut lease: Lease,
-    mut whole: Whole,
+    mut content: Content,
     request: &Request,
     mut reply_to: ReplyTo,
 ) -> Result<(), End> {
     session.counters().exhaust_chains.one();
     loop {
-        let is_last = lease.is_clean() || whole.reply.has_error;
-        if is_last {
-            // An error ends the chain, whatever its flag bits say.
-            let flags = op_msg::peek_flags(whole.frame.bytes())? & !op_msg::MORE_TO_COME;
-            op_msg::set_flags(&mut whole.frame, flags);
-            let node = lease.pool().clone();
-            drop(lease);
-            let last = relay::form(session, whole, node.address(), request, reply_to)?;
-            return relay::send(session, last, request, reply_to).await;
-        }
         let id = session.shared.next_id();
-        whole.frame.set_request_id(id);
-        let outgoing = relay::form(session, whole, lease.pool().address(), request, reply_to)?;
-        relay::send(session, outgoing, request, reply_to).await?;
+        match content {
+            Content::Whole(whole) => {
+                // An error ends the chain, whatever its flag bits say.
+                let is_last = lease.is_clean() || whole.reply.has_error;
+                let node = lease.pool().clone();
+                let outgoing = form(session, whole, node.address(), request, reply_to, id, is_last)?;
+                if is_last {
+                    drop(lease);
+                    return send(session, outgoing, request, reply_to).await;
+                }
+                send(session, outgoing, request, reply_to).await?;
+            }
+            Content::Stream(head) => {
+                stream::pass_on(session, &mut lease, head, request, reply_to, id).await?;
+                if !head.is_followed() {
+                    return Ok(());
+                }
+            }
+        }
         reply_to.request_id = id;
-        whole = match next(session, &mut lease, reply_to).await {
+        content = match next(session, &mut lease, request, reply_to).await {
             Ok(next) => next,
             Err(cut) => {
                 drop(lease);
@@ -74,16 +91,78 @@ pub(super) async fn chain(
     }
 }
 
-/// Waits for the next reply.
-async fn next(session: &mut Session, lease: &mut Lease, reply_to: ReplyTo) -> Result<Whole, Cut> {
+/// Gives a whole reply the number `id`.
+fn form(
+    session: &Session,
+    mut whole: Whole,
+    node: &Address,
+    request: &Request,
+    reply_to: ReplyTo,
+    id: i32,
+    is_last: bool,
+) -> Result<Outgoing, End> {
+    if is_last {
+        let flags = op_msg::peek_flags(whole.frame.bytes())? & !op_msg::MORE_TO_COME;
+        op_msg::set_flags(&mut whole.frame, flags);
+    }
+    whole.frame.set_request_id(id);
+    relay::form(session, whole, node, request, reply_to)
+}
+
+async fn send(
+    session: &mut Session,
+    outgoing: Outgoing,
+    request: &Request,
+    reply_to: ReplyTo,
+) -> Result<(), End> {
+    match outgoing {
+        Outgoing::Bytes(reply, None) if reply_to.compressor.is_none() => give(session, reply).await,
+        // What holds room in the byte budget must go at pace.
+        outgoing => relay::send(session, outgoing, request, reply_to).await,
+    }
+}
+
+/// Gives the client a reply of a chain, or a part of one. The client takes it when it has worked through what came before.
+///
+/// # Errors
+/// When the client takes nothing for very long, or fails, or Tidegate stops.
+pub(super) async fn give(session: &mut Session, bytes: BytesMut) -> Result<(), End> {
+    session.counters().sent_bytes.add(bytes.len() as u64);
+    let mut written = session.client.write_now(&bytes)?;
+    let mut since = Instant::now();
+    while written < bytes.len() {
+        let some = session.client.write_some(&bytes[written..]);
+        match tokio::time::timeout(STALL, some).await {
+            Ok(count) => {
+                written += count?;
+                since = Instant::now();
+            }
+            Err(_) if session.shared.stopping.load(Relaxed) => return Err(End::Stopping),
+            Err(_) if since.elapsed() >= MOST_STALLED => return Err(End::TooSlow(bytes.len())),
+            Err(_) => {}
+        }
+    }
+    buffers::give(bytes);
+    Ok(())
+}
+
+/// Waits for the next reply, or for the head of a large one.
+async fn next(
+    session: &mut Session,
+    lease: &mut Lease,
+    request: &Request,
+    reply_to: ReplyTo,
+) -> Result<Content, Cut> {
     if session.client.has_ended() {
         return Err(Cut::Gone);
     }
     let shared = Arc::clone(&session.shared);
     let arriving = async {
         match lease.reply(SMALL).await? {
-            Incoming::Whole(frame) => Whole::judge(frame, None),
-            Incoming::Large(header) => relay::hold(&shared, lease, &header, reply_to).await,
+            Incoming::Whole(frame) => Whole::judge(frame, None).map(Content::Whole),
+            Incoming::Large(header) => {
+                relay::take_content(&shared, lease, &header, request, reply_to, 0).await
+            }
         }
     };
     let arriving = pin!(arriving);
@@ -125,5 +204,46 @@ async fn end(session: &mut Session, cut: Cut, request: &Request, reply_to: Reply
     match encode(&error.to_document(), reply_to)? {
         Some(reply) => session.answer(reply).await,
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::{client::testing, shutdown::Shutdown};
+
+    /// More than the buffers of both sides of a loopback connection hold.
+    const LARGE: usize = 20 << 20;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_may_work_for_minutes_before_it_takes_more() {
+        let shutdown = Shutdown::new();
+        let (mut session, mut client) = testing::connected(&shutdown).await;
+        let reading = async {
+            tokio::time::sleep(Duration::from_secs(400)).await;
+            let mut taken = vec![0; LARGE];
+            client.read_exact(&mut taken).await.unwrap();
+            taken
+        };
+        let (given, taken) = tokio::join!(
+            give(&mut session, BytesMut::from(vec![7; LARGE].as_slice())),
+            reading
+        );
+        given.unwrap();
+        assert!(taken.iter().all(|byte| *byte == 7));
+        shutdown.begin();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up_in_the_end() {
+        let shutdown = Shutdown::new();
+        let (mut session, _client) = testing::connected(&shutdown).await;
+        let started = Instant::now();
+        let given = give(&mut session, BytesMut::from(vec![7; LARGE].as_slice())).await;
+        assert!(matches!(given, Err(End::TooSlow(LARGE))), "{given:?}");
+        assert!(started.elapsed() >= MOST_STALLED);
+        shutdown.begin();
     }
 }

@@ -72,8 +72,10 @@ pub(super) struct Taken {
     content: Content,
 }
 
+/// What there is of a reply.
 #[derive(Debug)]
-enum Content {
+pub(super) enum Content {
+    /// All of it.
     Whole(Whole),
     /// The rest follows while the client already gets the first.
     Stream(stream::Head),
@@ -112,13 +114,15 @@ impl Taken {
         }
     }
 
-    /// Makes use of what an error that is not passed on tells of its node.
-    pub(super) fn report_state(&self, session: &Session) {
-        if let Content::Whole(whole) = &self.content
-            && let Some(masked) = masked(&whole.frame)
-        {
-            note_state(session, self.node(), masked.node_state);
-        }
+    /// Makes use of what an error that is not passed on tells of its node; whether it tells anything.
+    pub(super) fn report_state(&self, session: &Session) -> bool {
+        let Content::Whole(whole) = &self.content else {
+            return false;
+        };
+        let state = masked(&whole.frame).and_then(|masked| masked.node_state);
+        let tells = state.is_some();
+        note_state(session, self.node(), state);
+        tells
     }
 }
 
@@ -158,22 +162,42 @@ pub(super) async fn take_large(
     header: Header,
     inbound: &Inbound,
 ) -> Result<Taken, Failure> {
-    let reply_to = inbound.reply_to;
-    // What a client wants compressed is held whole: it asked for few bytes, not for early ones.
-    let may_stream = reply_to.form == ReplyForm::Msg && reply_to.compressor.is_none();
-    if may_stream
-        && header.length > session.shared.limits.stream_above
-        && let Some(head) = stream::head(&mut lease, &header, &inbound.request).await?
-    {
-        let content = Content::Stream(head);
-        return Ok(Taken { lease, content });
-    }
-    let content = Content::Whole(hold(&session.shared, &mut lease, &header, reply_to).await?);
+    // Of a chain the client takes as much at a time as it likes, so as little as possible is held.
+    let above = if inbound.request.takes_exhaust() {
+        0
+    } else {
+        session.shared.limits.stream_above
+    };
+    let (shared, request) = (&session.shared, &inbound.request);
+    let content = take_content(shared, &mut lease, &header, request, inbound.reply_to, above).await?;
     Ok(Taken { lease, content })
 }
 
+/// The head of a reply that has more than `above` bytes and can be streamed; all of any other.
+///
+/// # Errors
+/// When it breaks off, or cannot be read.
+pub(super) async fn take_content(
+    shared: &Shared,
+    lease: &mut Lease,
+    header: &Header,
+    request: &Request,
+    reply_to: ReplyTo,
+    above: usize,
+) -> Result<Content, Failure> {
+    // What a client wants compressed is held whole: it asked for few bytes, not for early ones.
+    let may_stream = reply_to.form == ReplyForm::Msg && reply_to.compressor.is_none();
+    if may_stream
+        && header.length > above
+        && let Some(head) = stream::head(lease, header, request).await?
+    {
+        return Ok(Content::Stream(head));
+    }
+    hold(shared, lease, header, reply_to).await.map(Content::Whole)
+}
+
 /// Holds all of a large reply, within the byte budget.
-pub(super) async fn hold(
+async fn hold(
     shared: &Shared,
     lease: &mut Lease,
     header: &Header,
@@ -244,8 +268,10 @@ async fn send_more(
 ) -> Result<(), End> {
     let Taken { lease, content } = taken;
     match content {
-        Content::Stream(head) => stream::pass_through(session, lease, head, request, reply_to).await,
-        Content::Whole(whole) => exhaust::chain(session, lease, whole, request, reply_to).await,
+        Content::Stream(head) if !head.is_followed() => {
+            stream::pass_through(session, lease, head, request, reply_to).await
+        }
+        first => exhaust::chain(session, lease, first, request, reply_to).await,
     }
 }
 

@@ -269,7 +269,7 @@ mod tests {
     #[tokio::test]
     async fn a_cursor_that_nobody_can_be_asked_for_is_not_said_to_be_gone() {
         let shutdown = Shutdown::new();
-        let (mut session, _client) = testing::unreachable_node(&shutdown).await;
+        let (mut session, _client, _node) = testing::unreachable_node(&shutdown).await;
         let mut inbound = inbound();
         let patience = Patience::new(&inbound.request, Duration::from_millis(300));
         let asked = Instant::now();

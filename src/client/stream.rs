@@ -10,6 +10,7 @@ use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
 
 use super::{
+    exhaust,
     inbound::ReplyTo,
     relay::remember,
     session::{End, Session},
@@ -40,6 +41,15 @@ pub(super) struct Head {
     tail_at: usize,
     /// Where the cursor document ends.
     cursor_end: usize,
+    /// The number of this reply, if another follows that names it.
+    followed: Option<i32>,
+}
+
+impl Head {
+    /// Whether another reply follows.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followed.is_some()
+    }
 }
 
 /// Waits for the head of a large reply. `None` if it must be held whole.
@@ -53,14 +63,22 @@ pub(super) async fn head(
     }
     let filled = lease.socket().fill_to(HEAD_LEN.min(header.length)).await;
     filled.map_err(|error| Failure::maybe_sent(Reason::Io(error)))?;
-    Ok(parse_head(lease.socket().buffered(), header.length))
+    let chained = request.takes_exhaust();
+    Ok(parse_head(lease.socket().buffered(), header.length, chained))
 }
 
-fn parse_head(bytes: &[u8], length: usize) -> Option<Head> {
-    // A checksum would have to be made anew over all that has gone out; more replies must be told from this one.
-    if op_msg::peek_flags(bytes).ok()? & 0xffff != 0 || *bytes.get(20)? != 0 {
+fn parse_head(bytes: &[u8], length: usize, chained: bool) -> Option<Head> {
+    // A checksum would have to be made anew over all that has gone out.
+    let required = op_msg::peek_flags(bytes).ok()? & 0xffff;
+    let followed = required == op_msg::MORE_TO_COME && chained;
+    if (required != 0 && !followed) || *bytes.get(20)? != 0 {
         return None;
     }
+    let followed = if followed {
+        Some(i32::from_le_bytes(*bytes.get(4..)?.first_chunk()?))
+    } else {
+        None
+    };
     let cursor_at = FIRST_FIELD + b"\x03cursor\0".len();
     if bytes.get(FIRST_FIELD..cursor_at)? != b"\x03cursor\0" {
         return None;
@@ -76,6 +94,7 @@ fn parse_head(bytes: &[u8], length: usize) -> Option<Head> {
         length,
         tail_at,
         cursor_end,
+        followed,
     })
 }
 
@@ -119,7 +138,8 @@ pub(super) async fn pass_through(
         if let Written::Stalled(room) = write(session, &mut part, head.length - at, since, at).await? {
             let rest = read_rest(&mut lease, head.length - at).await?;
             let tail_at = rest.len() - (head.length - head.tail_at);
-            finish(session, lease, &rest[tail_at..], head, request);
+            finish(session, &mut lease, &rest[tail_at..], head, request);
+            drop(lease);
             session.write_at_pace(&part).await?;
             session.write_at_pace(&rest).await?;
             drop(room);
@@ -127,8 +147,44 @@ pub(super) async fn pass_through(
         }
     }
     let tail = read_rest(&mut lease, head.length - head.tail_at).await?;
-    finish(session, lease, &tail, head, request);
+    finish(session, &mut lease, &tail, head, request);
+    drop(lease);
     session.write_at_pace(&tail).await
+}
+
+/// Passes one reply of a chain through as number `id`. What the client does not take stays with the node, for as long as it
+/// may ([`exhaust::give`]).
+///
+/// # Errors
+/// As [`pass_through`].
+pub(super) async fn pass_on(
+    session: &mut Session,
+    lease: &mut Lease,
+    head: Head,
+    request: &Request,
+    reply_to: ReplyTo,
+    id: i32,
+) -> Result<(), End> {
+    session.counters().streams.one();
+    let mut at = 0;
+    while at < head.tail_at {
+        if lease.socket().buffered().is_empty() {
+            let read = lease.socket().fill().await;
+            if read.map_err(|error| broken(Reason::Io(error)))? == 0 {
+                return Err(broken(Reason::Closed));
+            }
+        }
+        let mut part = lease.socket().take_some(head.tail_at - at);
+        if at == 0 {
+            part[4..8].copy_from_slice(&id.to_le_bytes());
+            part[8..12].copy_from_slice(&reply_to.request_id.to_le_bytes());
+        }
+        at += part.len();
+        exhaust::give(session, part).await?;
+    }
+    let tail = read_rest(lease, head.length - head.tail_at).await?;
+    finish(session, lease, &tail, head, request);
+    exhaust::give(session, tail).await
 }
 
 /// How far a part came.
@@ -173,9 +229,9 @@ async fn read_rest(lease: &mut Lease, length: usize) -> Result<BytesMut, End> {
     Ok(lease.socket().take_some(length))
 }
 
-/// Ends the exchange: the cursor is remembered, and the connection goes back.
-fn finish(session: &Session, mut lease: Lease, tail: &[u8], head: Head, request: &Request) {
-    lease.finish();
+/// Ends the reply: the cursor is remembered, and the connection is free unless another follows.
+fn finish(session: &Session, lease: &mut Lease, tail: &[u8], head: Head, request: &Request) {
+    lease.finish(head.followed);
     let reply = Reply {
         ok: true,
         cursor_id: cursor_id(tail, head),
@@ -225,13 +281,26 @@ mod tests {
         for name in ["firstBatch", "nextBatch"] {
             let reply = doc! {"cursor": {name: batch(1000), "postBatchResumeToken": {"id": 1}, "id": 1i64 << 50, "ns": "d.c"}, "ok": 1.0};
             let bytes = message(&reply);
-            let head = parse_head(&bytes[..HEAD_LEN], bytes.len()).unwrap();
+            let head = parse_head(&bytes[..HEAD_LEN], bytes.len(), false).unwrap();
             assert_eq!(cursor_id(&bytes[head.tail_at..], head), Some(1 << 50));
             assert!(
                 bytes.len() - head.tail_at < 150,
                 "all documents lie before the tail"
             );
         }
+    }
+
+    #[test]
+    fn that_another_reply_follows_is_seen_only_where_chains_are_asked_for() {
+        let reply = doc! {"cursor": {"nextBatch": batch(100), "id": 5i64, "ns": "d.c"}, "ok": 1.0};
+        let mut bytes = message(&reply);
+        let parse = |bytes: &[u8], chained| parse_head(&bytes[..HEAD_LEN], bytes.len(), chained);
+        assert!(!parse(&bytes, true).unwrap().is_followed());
+        bytes[16] = op_msg::MORE_TO_COME as u8;
+        assert_eq!(parse(&bytes, true).unwrap().followed, Some(1));
+        assert_eq!(parse(&bytes, false), None);
+        bytes[16] |= op_msg::CHECKSUM_PRESENT as u8;
+        assert_eq!(parse(&bytes, true), None);
     }
 
     #[test]
@@ -246,7 +315,7 @@ mod tests {
         for reply in table {
             let bytes = message(&reply);
             assert_eq!(
-                parse_head(&bytes[..HEAD_LEN.min(bytes.len())], bytes.len()),
+                parse_head(&bytes[..HEAD_LEN.min(bytes.len())], bytes.len(), true),
                 None,
                 "{reply}"
             );
@@ -260,7 +329,7 @@ mod tests {
             for value in [0, 1, 4, 0x7f, 0x80, 0xff] {
                 let mut bytes = good.clone();
                 bytes[at] = value;
-                if let Some(head) = parse_head(&bytes[..HEAD_LEN], bytes.len()) {
+                if let Some(head) = parse_head(&bytes[..HEAD_LEN], bytes.len(), true) {
                     assert!(head.tail_at < head.cursor_end && head.cursor_end < bytes.len());
                     let _ = cursor_id(&bytes[head.tail_at..], head);
                 }

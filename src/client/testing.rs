@@ -1,33 +1,42 @@
-//! Sessions for the tests of this module.
+//! Sessions and nodes for the tests of this module.
 
 use std::sync::Arc;
 
+use bson::{RawDocumentBuf, rawdoc};
+use bytes::BytesMut;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     runtime::Handle,
+    task::JoinSet,
 };
 
-use super::{Limits, ListenerOptions, Shared, options::Peer, session::Session};
+use super::{Limits, ListenerOptions, Shared, options::Peer, relay, session::Session};
 use crate::{
     net::Socket,
     pool::Pool,
     shutdown::Shutdown,
     upstream::{self, Cluster},
+    wire::{RawDoc, op_msg},
 };
 
 /// A session whose client has already left, with a cluster that has no nodes.
 pub(super) async fn departed(shutdown: &Shutdown) -> Session {
+    connected(shutdown).await.0
+}
+
+/// A session and its client, with a cluster that has no nodes.
+pub(super) async fn connected(shutdown: &Shutdown) -> (Session, TcpStream) {
     let cluster = Cluster::start(upstream::Options::default(), shutdown, |_| {
         unreachable!("there are no seeds")
     });
-    session(cluster).await.0
+    session(cluster).await
 }
 
-/// A session and its client, with a cluster of one node at which nobody listens.
-pub(super) async fn unreachable_node(shutdown: &Shutdown) -> (Session, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let seed = listener.local_addr().unwrap().to_string().parse().unwrap();
-    drop(listener);
+/// A session and its client, with a cluster of one node, which is not there before the socket listens.
+pub(super) async fn unreachable_node(shutdown: &Shutdown) -> (Session, TcpStream, TcpSocket) {
+    let node = TcpSocket::new_v4().unwrap();
+    node.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let seed = node.local_addr().unwrap().to_string().parse().unwrap();
     let options = upstream::Options {
         seeds: vec![seed],
         ..upstream::Options::default()
@@ -42,7 +51,38 @@ pub(super) async fn unreachable_node(shutdown: &Shutdown) -> (Session, TcpStream
             &tasks,
         )
     });
-    session(cluster).await
+    let (session, client) = session(cluster).await;
+    (session, client, node)
+}
+
+/// A node that says that it is a standalone server, and gives `answer` to everything else.
+pub(super) async fn serve(listener: TcpListener, answer: RawDocumentBuf) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(serve_one(Socket::new(stream), answer.clone()));
+    }
+}
+
+async fn serve_one(mut socket: Socket, answer: RawDocumentBuf) {
+    let hello = rawdoc! {
+        "ok": 1.0, "helloOk": true, "isWritablePrimary": true, "ismaster": true, "maxBsonObjectSize": 16_777_216,
+        "minWireVersion": 0, "maxWireVersion": 17,
+    };
+    while let Ok(1..) = socket.fill().await {
+        while let Some(frame) = socket.take_frame().unwrap() {
+            let request = relay::body(&frame).unwrap();
+            let asks_hello = ["hello", "isMaster"]
+                .iter()
+                .any(|name| request.get(name).unwrap().is_some());
+            let reply = if asks_hello { &hello } else { &answer };
+            let mut message = BytesMut::new();
+            let body = RawDoc::prefix(reply.as_bytes()).unwrap();
+            op_msg::encode(body, 1, frame.header().request_id, 0, &mut message);
+            if socket.write_all(&message).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 async fn session(cluster: Arc<Cluster<Pool>>) -> (Session, TcpStream) {

@@ -193,9 +193,9 @@ impl Connection {
         &mut self.socket
     }
 
-    /// Ends an exchange whose reply was read in parts.
-    pub fn finish(&mut self) {
-        self.awaiting = None;
+    /// Ends an exchange whose reply was read in parts, or goes on to the reply that follows the one of this number.
+    pub fn finish(&mut self, followed: Option<i32>) {
+        self.awaiting = followed;
     }
 
     /// With `moreToCome` another reply follows, which names this one (OP_MSG specification, exhaust).

@@ -8,10 +8,13 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::support::{
-    Client, Proxy,
-    client::{batch, eventually, labels, number},
-    shared_set,
+use crate::{
+    reads_again,
+    support::{
+        Client, Proxy,
+        client::{batch, eventually, is_ok, labels, number},
+        shared_set,
+    },
 };
 
 const DB: &str = "awaits";
@@ -194,4 +197,39 @@ async fn a_tailable_cursor_is_known_to_await_without_a_limit_of_its_own() {
     assert_eq!((nothing.len(), same), (0, cursor));
     sleep(Duration::from_millis(20)).await;
     assert_eq!(awaits(&proxy, "in_use"), 0);
+}
+
+#[tokio::test]
+async fn a_change_stream_whose_node_is_lost_is_resumed_on_the_next_primary() {
+    let (nodes, _lent) = reads_again::nodes().await;
+    let proxy = reads_again::proxy(nodes);
+    let mut client = Client::connect(proxy.address).await;
+    let mut other = Client::connect(proxy.address).await;
+    client.succeed(DB, doc! { "create": "lost" }).await;
+    let stream = watch(&mut client, "lost").await;
+    other.succeed(DB, insert("lost", 1)).await;
+    let event = next_event(&mut client, stream, "lost").await;
+    let token = event.get_document("_id").unwrap();
+
+    client.send(DB, get_more(stream, "lost", 60_000)).await.unwrap();
+    eventually("it awaits", LIMIT, async || awaits(&proxy, "in_use") == 1).await;
+    let primary = nodes.set.primary().await.unwrap();
+    nodes.set.kill(primary).unwrap();
+    let lost = client.reply().await.unwrap();
+    assert_eq!(number(&lost, "code"), Some(6), "{lost}");
+    // What makes drivers resume.
+    assert!(labels(&lost).contains(&"ResumableChangeStreamError"), "{lost}");
+    eventually("the next primary takes writes", LIMIT, async || {
+        is_ok(&other.run(DB, insert("lost", 2)).await)
+    })
+    .await;
+    let resume = doc! { "$changeStream": { "resumeAfter": token.clone() } };
+    let resume = doc! { "aggregate": "lost", "pipeline": [resume], "cursor": {} };
+    let (mut events, stream) = batch(&client.succeed(DB, resume).await);
+    if events.is_empty() {
+        events.push(next_event(&mut client, stream, "lost").await);
+    }
+    assert_eq!(events[0].get_document("documentKey").unwrap(), &doc! { "_id": 2 });
+    nodes.set.restart(primary).await.unwrap();
+    nodes.set.wait_ready().await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! Reads that a node or its connection failed go again, on another node if one fits; nothing else does.
 
 use std::{
+    pin::pin,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -23,7 +24,7 @@ const DB: &str = "again";
 const MARKER: &str = "reads-again";
 
 /// A set whose nodes fail on demand, lent to one test at a time, because a node has one fail point for commands.
-async fn nodes() -> (&'static RelayedSet, MutexGuard<'static, ()>) {
+pub(crate) async fn nodes() -> (&'static RelayedSet, MutexGuard<'static, ()>) {
     static NODES: OnceLock<RelayedSet> = OnceLock::new();
     static LENT: Mutex<()> = Mutex::const_new(());
     let lent = LENT.lock().await;
@@ -38,7 +39,8 @@ async fn nodes() -> (&'static RelayedSet, MutexGuard<'static, ()>) {
     (nodes.unwrap(), lent)
 }
 
-fn proxy(nodes: &RelayedSet) -> Proxy {
+/// A proxy that the faults of [`fail`] hit.
+pub(crate) fn proxy(nodes: &RelayedSet) -> Proxy {
     let uri = format!("{}&appName={MARKER}&localThresholdMS=10000", nodes.uri());
     Proxy::start(&uri, "[pool]\nmin_size = 1")
 }
@@ -233,4 +235,33 @@ async fn a_read_in_the_middle_of_which_its_secondary_is_lost_goes_to_the_other()
 fn port(nodes: &RelayedSet, node: usize) -> String {
     let address = nodes.set.address(node);
     address.rsplit_once(':').unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn reads_go_on_without_an_error_while_a_primary_steps_down() {
+    let (nodes, _lent) = nodes().await;
+    let proxy = proxy(nodes);
+    let mut client = Client::connect(proxy.address).await;
+    insert(&mut client, "elected", 3).await;
+    let before = nodes.set.primary().await.unwrap();
+    let mut done = pin!(async {
+        nodes.set.step_down().await.unwrap();
+        nodes.set.wait_ready().await.unwrap();
+    });
+    let (mut count, mut is_done) = (0, false);
+    while count < 50 || !is_done {
+        client.send(DB, doc! { "find": "elected" }).await.unwrap();
+        let mut reply = pin!(client.reply());
+        let found = loop {
+            tokio::select! {
+                found = &mut reply => break found.unwrap(),
+                () = &mut done, if !is_done => is_done = true,
+            }
+        };
+        assert_eq!(batch(&found).0.len(), 3);
+        count += 1;
+    }
+    println!("{count} reads, {} sent again", sent_again(&proxy));
+    assert_eq!(proxy.metric("tidegate_commands_failed_total"), 0.0);
+    assert_ne!(nodes.set.primary().await.unwrap(), before);
 }
