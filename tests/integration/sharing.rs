@@ -223,6 +223,7 @@ async fn the_queue_is_served_in_order_and_who_leaves_it_frees_the_place() {
     let mut slow = Client::connect(proxy.address).await;
     collection(&mut slow, "queue").await;
     occupy(&mut slow, "queue").await;
+    taken(&proxy).await;
     let mut waiters = Vec::new();
     for number in 0..20_u64 {
         let mut client = Client::connect(proxy.address).await;
