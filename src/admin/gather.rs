@@ -10,14 +10,13 @@ use super::{
     View,
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
     readiness::{Doing, Readiness, Verdict},
-    staleness::staleness_seconds,
     status::{Awaits, Buffer, Buffers, Clients, Connections, Driver, Listener, Node, Pool, Status, Topology},
 };
 use crate::{
     client::{Drivers, ListenerOptions, Reach},
     net::Budget,
     pool,
-    topology::{Address, ServerDescription, ServerKind},
+    topology::{Address, ServerDescription, ServerKind, StalenessEstimate},
     upstream::Snapshot,
 };
 
@@ -144,6 +143,7 @@ impl Observer {
 
     fn topology(&self, snapshot: &Snapshot<pool::Pool>, heartbeat: Duration) -> Topology {
         let topology = &snapshot.topology;
+        let estimate = StalenessEstimate::of(topology, heartbeat);
         let nodes = topology
             .servers()
             .iter()
@@ -151,7 +151,9 @@ impl Observer {
             .map(|(server, pool)| {
                 let pool = observe_pool(pool);
                 Node {
-                    staleness_seconds: staleness_seconds(topology, server, heartbeat),
+                    staleness_seconds: estimate
+                        .of_server_ms(server)
+                        .map(|millis| millis.max(0) as f64 / 1000.0),
                     connections: connections(server, &pool, self.answers.get(&server.address)),
                     ..node(server, pool)
                 }

@@ -12,7 +12,6 @@ mod metrics;
 mod readiness;
 mod respond;
 mod server;
-mod staleness;
 pub mod status;
 mod table;
 #[cfg(test)]

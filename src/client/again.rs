@@ -173,7 +173,12 @@ impl Rounds {
             Attempt::Reply(taken) => return self.judge_reply(session, taken),
             Attempt::Late(..) | Attempt::Gone | Attempt::Answer(_) => return Verdict::Fail,
         };
-        session.shared.cluster.request_check();
+        match attempted {
+            Attempt::NoConnection(CheckOutError::Connect { node, .. }) => session.shared.cluster.doubt(node),
+            Attempt::NoConnection(_) => session.shared.cluster.request_check(),
+            // What the failure tells has been reported.
+            _ => {}
+        }
         if sent == Sent::NotSent {
             self.so_far.not_sent += 1;
             self.so_far.time_left = !self.patience.is_over();

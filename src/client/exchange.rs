@@ -185,7 +185,8 @@ pub(super) async fn attempt(
     if let Err(error) = prepare(inbound, node.kind, &session.listener.read_preference) {
         return Attempt::Answer(error);
     }
-    match relay::ask(session, &mut lease, &mut inbound.frame, &inbound.request).await {
+    let generation = lease.generation();
+    let attempted = match relay::ask(session, &mut lease, &mut inbound.frame, &inbound.request).await {
         Ok(Ok(incoming)) if session.client.has_ended() => Attempt::Late(lease, incoming),
         Ok(Ok(Incoming::Whole(frame))) => relay::take_whole(lease, frame).into(),
         Ok(Ok(Incoming::Large(header))) => Box::pin(relay::take_large(session, lease, header, inbound))
@@ -196,7 +197,12 @@ pub(super) async fn attempt(
             session.counters().abandoned.one();
             Attempt::Gone
         }
+    };
+    if let Attempt::Failed(failure) = &attempted {
+        let cluster = &session.shared.cluster;
+        cluster.report_failure(node.pool.address(), generation, failure);
     }
+    attempted
 }
 
 async fn wait_for_connection(

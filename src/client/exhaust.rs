@@ -74,7 +74,9 @@ pub(super) async fn chain(
                 send(session, outgoing, request, reply_to).await?;
             }
             Content::Stream(head) => {
-                stream::pass_on(session, &mut lease, head, request, reply_to, id).await?;
+                let passed = stream::pass_on(session, &mut lease, head, request, reply_to, id).await;
+                relay::note_broken(session, (lease.pool().address(), lease.generation()), &passed);
+                passed?;
                 if !head.is_followed() {
                     return Ok(());
                 }
@@ -84,6 +86,10 @@ pub(super) async fn chain(
         content = match next(session, &mut lease, request, reply_to).await {
             Ok(next) => next,
             Err(cut) => {
+                if let Cut::Failed(failure) = &cut {
+                    let cluster = &session.shared.cluster;
+                    cluster.report_failure(lease.pool().address(), lease.generation(), failure);
+                }
                 drop(lease);
                 return end(session, cut, request, reply_to).await;
             }
@@ -159,7 +165,7 @@ async fn next(
     let shared = Arc::clone(&session.shared);
     let arriving = async {
         match lease.reply(SMALL).await? {
-            Incoming::Whole(frame) => Whole::judge(frame, None).map(Content::Whole),
+            Incoming::Whole(frame) => Whole::judge(lease, frame, None).map(Content::Whole),
             Incoming::Large(header) => {
                 relay::take_content(&shared, lease, &header, request, reply_to, 0).await
             }
@@ -196,7 +202,6 @@ async fn end(session: &mut Session, cut: Cut, request: &Request, reply_to: Reply
         Cut::Stopping => "the proxy is stopping".to_owned(),
         Cut::Failed(failure) => {
             counters.commands_failed.one();
-            session.shared.cluster.request_check();
             format!("the node failed between two replies of an exhaust cursor: {failure}")
         }
     };

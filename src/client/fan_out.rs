@@ -231,10 +231,20 @@ async fn run_on(
     let reply = tokio::time::timeout(PART_TIME, lease.run(&to_raw(body)))
         .await
         .map_err(|_| format!("no reply within {PART_TIME:?}"))?
-        .map_err(|failure| failure.to_string())?;
+        .map_err(|failure| {
+            let cluster = &session.shared.cluster;
+            cluster.report_failure(node.pool.address(), lease.generation(), &failure);
+            failure.to_string()
+        })?;
     let raw = RawDoc::prefix(reply.as_bytes()).map_err(|error| error.to_string())?;
     match state_change::mask(raw) {
-        Ok(Some(masked)) => Ok(masked.reply),
+        Ok(Some(masked)) => {
+            if let Some(state) = masked.node_state {
+                let error = state.into_error(lease.generation());
+                session.shared.cluster.report_error(node.pool.address(), error);
+            }
+            Ok(masked.reply)
+        }
         _ => Ok(to_document(&reply)),
     }
 }

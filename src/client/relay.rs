@@ -86,15 +86,22 @@ pub(super) enum Content {
 pub(super) struct Whole {
     pub(super) frame: Frame,
     pub(super) reply: Reply,
+    /// That of the connection on which it came.
+    pub(super) generation: u64,
     /// Its room in the byte budget.
     pub(super) room: Option<Permit>,
 }
 
 impl Whole {
     /// Reads what the reply says.
-    pub(super) fn judge(frame: Frame, room: Option<Permit>) -> Result<Self, Failure> {
+    pub(super) fn judge(lease: &Lease, frame: Frame, room: Option<Permit>) -> Result<Self, Failure> {
         match judge(&frame) {
-            Ok(reply) => Ok(Self { frame, reply, room }),
+            Ok(reply) => Ok(Self {
+                frame,
+                reply,
+                generation: lease.generation(),
+                room,
+            }),
             Err(error) => Err(Failure::replied(Reason::Wire(error))),
         }
     }
@@ -121,7 +128,7 @@ impl Taken {
         };
         let state = masked(&whole.frame).and_then(|masked| masked.node_state);
         let tells = state.is_some();
-        note_state(session, self.node(), state);
+        note_state(session, (self.node(), whole.generation), state);
         tells
     }
 }
@@ -132,7 +139,7 @@ impl Taken {
 /// # Errors
 /// When it cannot be read; nothing has gone out then.
 pub(super) fn take_whole(lease: Lease, frame: Frame) -> Result<Taken, Failure> {
-    let content = Content::Whole(Whole::judge(frame, None)?);
+    let content = Content::Whole(Whole::judge(&lease, frame, None)?);
     Ok(Taken { lease, content })
 }
 
@@ -209,7 +216,7 @@ async fn hold(
     let limit = transfer_time(header.length);
     let late = |_| Err(Failure::replied(Reason::ReplyTimeout(limit)));
     let rest = tokio::time::timeout(limit, lease.rest(header)).await;
-    Whole::judge(rest.unwrap_or_else(late)?, room)
+    Whole::judge(lease, rest.unwrap_or_else(late)?, room)
 }
 
 /// What is left to do for a reply that is passed on.
@@ -269,7 +276,10 @@ async fn send_more(
     let Taken { lease, content } = taken;
     match content {
         Content::Stream(head) if !head.is_followed() => {
-            stream::pass_through(session, lease, head, request, reply_to).await
+            let (node, generation) = (lease.pool().clone(), lease.generation());
+            let passed = stream::pass_through(session, lease, head, request, reply_to).await;
+            note_broken(session, (node.address(), generation), &passed);
+            passed
         }
         first => exhaust::chain(session, lease, first, request, reply_to).await,
     }
@@ -297,6 +307,7 @@ pub(super) fn form(
     let Whole {
         mut frame,
         reply,
+        generation,
         room,
     } = whole;
     remember(session, &reply, node, request);
@@ -305,7 +316,7 @@ pub(super) fn form(
         if let Some(masked) = masked(&frame)
             && !session.reaches_one_member()
         {
-            return form_masked(session, masked, node, reply_to);
+            return form_masked(session, masked, (node, generation), reply_to);
         }
     }
     match reply_to.form {
@@ -335,23 +346,29 @@ pub(super) fn form(
 fn form_masked(
     session: &Session,
     masked: state_change::Masked,
-    node: &Address,
+    from: (&Address, u64),
     reply_to: ReplyTo,
 ) -> Result<Outgoing, End> {
     session.counters().state_changes_masked.one();
-    note_state(session, node, masked.node_state);
+    note_state(session, from, masked.node_state);
     // What came from the wire as BSON always goes back into it.
     let reply = RawDocumentBuf::try_from(&masked.reply).unwrap_or_default();
     let reply = encode(&reply, reply_to)?;
     Ok(reply.map_or(Outgoing::Nothing, |reply| Outgoing::Bytes(reply, None)))
 }
 
-fn note_state(session: &Session, node: &Address, state: Option<NodeState>) {
+/// Makes use of how a streamed reply ended, which came on a connection of this generation.
+pub(super) fn note_broken(session: &Session, (node, generation): (&Address, u64), passed: &Result<(), End>) {
+    if let Err(End::StreamBroken(failure)) = passed {
+        session.shared.cluster.report_failure(node, generation, failure);
+    }
+}
+
+/// Makes use of what a node told of itself, on a connection of this generation.
+fn note_state(session: &Session, (node, generation): (&Address, u64), state: Option<NodeState>) {
     if let Some(state) = state {
-        session
-            .shared
-            .cluster
-            .report_state_change(node, state.code, state.topology_version);
+        let error = state.into_error(generation);
+        session.shared.cluster.report_error(node, error);
     }
 }
 

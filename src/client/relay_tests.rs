@@ -67,6 +67,7 @@ async fn a_write_whose_client_left_reaches_a_slow_node_whole() {
         cores,
         &shutdown,
     );
+    crate::upstream::NodeResource::ready(&*pool);
     let mut session = testing::departed(&shutdown).await;
     let (mut frame, request) = large_insert();
 

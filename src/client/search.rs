@@ -7,6 +7,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -29,7 +30,7 @@ use crate::{
     net::budget::SMALL,
     pool::{CheckOutError, Lease, Share},
     topology::{Address, ServerKind},
-    upstream::Incoming,
+    upstream::{Failure, Incoming},
     wire::Frame,
 };
 
@@ -46,8 +47,10 @@ enum Answer {
     Has(Lease, Incoming),
     /// It does not know the cursor.
     HasNot(Address),
-    /// Nobody knows.
-    Unknown(Attempt),
+    /// No connection could be had.
+    Unasked(CheckOutError),
+    /// The exchange failed, on a connection of this generation.
+    Broken(Failure, u64),
 }
 
 type Question = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -117,12 +120,29 @@ async fn ask_all(
     }
     let share = awaits::share(&inbound.request);
     let core = session.core;
-    let ask = |node| -> Question { Box::pin(ask(node, core, share, copy(&inbound.frame), patience)) };
+    let shared = Arc::clone(&session.shared);
+    let ask = |node: Chosen| -> Question {
+        let (shared, frame) = (Arc::clone(&shared), copy(&inbound.frame));
+        Box::pin(async move {
+            let answer = ask(&node, core, share, frame, patience).await;
+            if let Answer::Broken(failure, generation) = &answer {
+                let node = node.pool.address();
+                shared.cluster.report_failure(node, *generation, failure);
+            }
+            answer
+        })
+    };
     let found = pin!(search(nodes.into_iter().map(ask), denied));
     match attend(&mut session.client, IfGone::Stop, found).await {
         Ok(found) => {
             let (lease, incoming) = found?;
-            Some(relay::take(session, lease, incoming, inbound).await.into())
+            let (node, generation) = (lease.pool().clone(), lease.generation());
+            let taken = relay::take(session, lease, incoming, inbound).await;
+            if let Err(failure) = &taken {
+                let cluster = &session.shared.cluster;
+                cluster.report_failure(node.address(), generation, failure);
+            }
+            Some(taken.into())
         }
         Err(Gone) => {
             session.counters().abandoned.one();
@@ -176,7 +196,8 @@ async fn search(questions: impl Iterator<Item = Question>, denied: &mut Denied) 
         match answer {
             Some(Answer::Has(lease, incoming)) => return Some((lease, incoming)),
             Some(Answer::HasNot(address)) => denied.by.push(address),
-            Some(Answer::Unknown(attempt)) => note(&mut denied.unanswered, attempt),
+            Some(Answer::Unasked(error)) => note(&mut denied.unanswered, Attempt::NoConnection(error)),
+            Some(Answer::Broken(failure, _)) => note(&mut denied.unanswered, Attempt::Failed(failure)),
             None => {}
         }
     }
@@ -203,7 +224,7 @@ async fn first(open: &mut Vec<Question>) -> Answer {
     .await
 }
 
-async fn ask(node: Chosen, core: usize, share: Share, frame: Option<Frame>, patience: Patience) -> Answer {
+async fn ask(node: &Chosen, core: usize, share: Share, frame: Option<Frame>, patience: Patience) -> Answer {
     let has_not = || Answer::HasNot(node.pool.address().clone());
     let Some(mut frame) = frame else {
         return has_not();
@@ -212,16 +233,16 @@ async fn ask(node: Chosen, core: usize, share: Share, frame: Option<Frame>, pati
         Some(lease) => lease,
         None => match node.pool.wait(core, share, patience.max_time_left()).await {
             Ok(lease) => lease,
-            Err(error) => return Answer::Unknown(Attempt::NoConnection(error)),
+            Err(error) => return Answer::Unasked(error),
         },
     };
     if let Err(failure) = lease.send(&mut frame).await {
-        return Answer::Unknown(Attempt::Failed(failure));
+        return Answer::Broken(failure, lease.generation());
     }
     match lease.reply(SMALL).await {
         Ok(Incoming::Whole(frame)) if code(&frame) == CURSOR_NOT_FOUND => has_not(),
         Ok(incoming) => Answer::Has(lease, incoming),
-        Err(failure) => Answer::Unknown(Attempt::Failed(failure)),
+        Err(failure) => Answer::Broken(failure, lease.generation()),
     }
 }
 
@@ -238,10 +259,7 @@ fn copy(frame: &Frame) -> Option<Frame> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use bson::rawdoc;
 
@@ -252,7 +270,7 @@ mod tests {
             testing,
         },
         shutdown::Shutdown,
-        upstream::{Failure, Reason},
+        upstream::Reason,
         wire::{RawDoc, op_msg},
     };
 
@@ -296,11 +314,11 @@ mod tests {
     }
 
     fn lost() -> Answer {
-        Answer::Unknown(Attempt::Failed(Failure::maybe_sent(Reason::Closed)))
+        Answer::Broken(Failure::maybe_sent(Reason::Closed), 0)
     }
 
     fn unsent() -> Answer {
-        Answer::Unknown(Attempt::Failed(Failure::not_sent(Reason::Closed)))
+        Answer::Broken(Failure::not_sent(Reason::Closed), 0)
     }
 
     #[tokio::test(start_paused = true)]

@@ -132,7 +132,6 @@ impl Session {
             }
             End::StreamBroken(_) => {
                 counters.streams_broken.one();
-                shared.cluster.request_check();
                 tracing::warn!(%peer, "client connection closed: {end}");
             }
         }

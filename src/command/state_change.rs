@@ -8,7 +8,7 @@ use bson::{Bson, Document, RawDocumentBuf};
 
 use super::error_reply::HOST_UNREACHABLE;
 use crate::{
-    topology::TopologyVersion,
+    topology::{ApplicationError, ErrorCause, TopologyVersion},
     wire::{RawDoc, WireError},
 };
 
@@ -34,6 +34,20 @@ pub struct NodeState {
     pub code: i32,
     /// The version of the node's state, from servers since 4.4.
     pub topology_version: Option<TopologyVersion>,
+}
+
+impl NodeState {
+    /// The error as the topology takes it in. `generation` is that of the connection on which it came.
+    #[must_use]
+    pub fn into_error(self, generation: u64) -> ApplicationError {
+        ApplicationError {
+            cause: ErrorCause::StateChange {
+                code: self.code,
+                topology_version: self.topology_version,
+            },
+            generation,
+        }
+    }
 }
 
 /// Whether such an error stands at any level of `body`. Costs a walk: replies with a hundred thousand write errors are not

@@ -24,6 +24,13 @@ impl Lease {
         }
     }
 
+    /// The pool's generation when the connection was made.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        // Only drop empties it.
+        self.pooled.as_ref().map_or(0, |pooled| pooled.generation)
+    }
+
     /// The pool that it belongs to.
     #[must_use]
     pub fn pool(&self) -> &Arc<Pool> {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -28,6 +28,10 @@ use crate::{
 const ABANDON_BURST: u32 = 16;
 /// How often idle connections are looked through.
 const MAINTENANCE: Duration = Duration::from_secs(1);
+/// Why a node that is gone has no connections.
+const LEFT: &str = "it left the replica set";
+/// Why a paused pool has none.
+const UNSEEN: &str = "its monitor does not reach it";
 
 type Outcome = Result<Lease, CheckOutError>;
 
@@ -43,8 +47,6 @@ pub struct Pool {
     /// Ways to end the connections that are open.
     interrupters: Mutex<Vec<Interrupter>>,
     in_flight: AtomicUsize,
-    /// Whether the monitor reaches the node: only then is `min_size` kept warm.
-    up: AtomicBool,
     stopped: Shutdown,
     /// What happened so far.
     pub totals: Totals,
@@ -85,7 +87,6 @@ impl Pool {
             allowance: Mutex::new(Allowance::new(ABANDON_BURST, Instant::now())),
             interrupters: Mutex::default(),
             in_flight: AtomicUsize::new(0),
-            up: AtomicBool::new(false),
             stopped: shutdown.child(),
             totals: Totals::default(),
         });
@@ -133,9 +134,10 @@ impl Pool {
             let (sender, receiver) = oneshot::channel();
             let looked = {
                 let mut state = self.lock();
-                if state.is_retired() {
+                if state.is_paused() {
+                    let reason = if state.is_retired() { LEFT } else { UNSEEN };
                     drop(state);
-                    return Err(self.cleared("it left the replica set"));
+                    return Err(self.cleared(reason));
                 }
                 state.check_out_or_wait(Identity::Service, core, share, sender)
             };
@@ -265,7 +267,7 @@ impl Pool {
     async fn connect(self: Arc<Self>, making: Making, core: usize) {
         let connected = upstream::connect(&self.address, &self.upstream).await;
         // A node that refused is asked again for those who wait; what is kept warm waits for the next round of upkeep.
-        let keep_warm = connected.is_ok() && self.up.load(Relaxed);
+        let keep_warm = connected.is_ok();
         match connected {
             Ok(Opened { connection, .. }) => {
                 self.totals.opened.fetch_add(1, Relaxed);
@@ -313,9 +315,7 @@ impl Pool {
             self.totals.closed.fetch_add(reaped.len() as u64, Relaxed);
             drop(reaped);
             core = (core + 1) % self.cores.len().max(1);
-            if self.up.load(Relaxed) {
-                self.connect_if_wanted(core, true);
-            }
+            self.connect_if_wanted(core, true);
         }
     }
 
@@ -349,13 +349,11 @@ impl Pool {
 
 impl NodeResource for Pool {
     fn ready(&self) {
-        self.up.store(true, Relaxed);
+        self.lock().ready();
     }
 
     fn failed(&self, reason: &str, hangs: bool) {
-        if self.up.swap(false, Relaxed) {
-            self.empty(reason, false);
-        }
+        self.empty(reason, false);
         if hangs {
             // Idle ones are closed by now: these are lent, to exchanges that would wait for as long as the node hangs.
             self.interrupters().drain(..).for_each(|lent| lent.interrupt());
@@ -363,12 +361,16 @@ impl NodeResource for Pool {
     }
 
     fn retired(&self) {
-        self.empty("it left the replica set", true);
+        self.empty(LEFT, true);
         self.stopped.begin();
     }
 
     fn load(&self) -> usize {
         self.in_flight.load(Relaxed)
+    }
+
+    fn generation(&self) -> u64 {
+        self.counts().generation
     }
 }
 

@@ -3,7 +3,8 @@
 //! Invariants: ordinary commands never hold more than `max_size` connections, awaiting ones never more than `max_awaiting`,
 //! and all that are idle, lent or being made are never more than both together; at most `max_connecting` are being made;
 //! no connection is idle while somebody waits whose share has room; each share's waiters are served in the order of their
-//! arrival; a connection of an older generation is never lent.
+//! arrival; a connection of an older generation is never lent. A pool starts paused and is paused again when it is cleared; a paused
+//! one holds nothing idle and connects nowhere, until its node is seen (Connection Monitoring and Pooling specification, "paused").
 
 use std::time::{Duration, Instant};
 
@@ -59,11 +60,12 @@ pub struct State<C, W> {
     ordinary: Part<W>,
     awaiting: Part<W>,
     next_ticket: u64,
+    paused: bool,
     retired: bool,
 }
 
 impl<C, W> State<C, W> {
-    /// An empty pool.
+    /// An empty pool, paused.
     pub fn new(options: Options) -> Self {
         Self {
             generation: 0,
@@ -71,6 +73,7 @@ impl<C, W> State<C, W> {
             ordinary: Part::new(options.max_size),
             awaiting: Part::new(options.max_awaiting),
             next_ticket: 0,
+            paused: true,
             retired: false,
             options,
         }
@@ -128,9 +131,12 @@ impl<C, W> State<C, W> {
             .into_iter()
             .find(|share| self.part(*share).wants_connection());
         let too_few = keep_warm && self.total() < self.options.min_size;
+        if self.is_paused() {
+            return None;
+        }
         let share = wanted.or(too_few.then_some(Share::Ordinary))?;
         let room = self.total() < self.options.most() && self.connecting() < self.options.max_connecting;
-        if self.retired || !room {
+        if !room {
             return None;
         }
         self.part(share).connecting += 1;
@@ -161,7 +167,7 @@ impl<C, W> State<C, W> {
 
     fn hand_on(&mut self, mut pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
         let expired = pooled.expires.is_some_and(|expires| expires <= now);
-        if self.retired || pooled.generation != self.generation || expired {
+        if self.is_paused() || pooled.generation != self.generation || expired {
             return Placed::Unwanted(pooled);
         }
         for share in Share::IN_ORDER {
@@ -200,8 +206,18 @@ impl<C, W> State<C, W> {
         }
     }
 
-    /// Starts a new generation: returns what is idle, to be closed, and all who wait, to be told.
+    /// The node was seen: connections are made again. Does nothing to a ready pool, nor once the node is gone.
+    pub fn ready(&mut self) {
+        self.paused = false;
+    }
+
+    /// Starts a new generation and pauses: returns what is idle, to be closed, and all who wait, to be told. Does nothing to a
+    /// paused pool.
     pub fn clear(&mut self) -> (Vec<Pooled<C>>, Vec<W>) {
+        if self.is_paused() {
+            return (Vec::new(), Vec::new());
+        }
+        self.paused = true;
         self.generation += 1;
         let mut waiters = Vec::new();
         for share in Share::IN_ORDER {
@@ -212,11 +228,17 @@ impl<C, W> State<C, W> {
 
     /// The node is gone: as [`State::clear`], and nothing is lent or made any more.
     pub fn retire(&mut self) -> (Vec<Pooled<C>>, Vec<W>) {
+        let cleared = self.clear();
         self.retired = true;
-        self.clear()
+        cleared
     }
 
-    /// Whether the node is gone: nobody who queues now would ever be served.
+    /// Whether the node is not seen, or gone: nobody who queues now would be served.
+    pub fn is_paused(&self) -> bool {
+        self.paused || self.retired
+    }
+
+    /// Whether the node is gone.
     pub fn is_retired(&self) -> bool {
         self.retired
     }

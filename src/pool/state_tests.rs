@@ -16,6 +16,12 @@ fn options(max_size: usize, min_size: usize) -> Options {
     }
 }
 
+fn ready(options: Options) -> TestState {
+    let mut state = TestState::new(options);
+    state.ready();
+    state
+}
+
 fn pooled(connection: u32, core: usize, making: Making) -> Pooled<u32> {
     Pooled {
         connection,
@@ -43,7 +49,7 @@ fn open(state: &mut TestState, connection: u32, core: usize, now: Instant) {
 
 #[test]
 fn the_most_recently_used_of_the_own_core_comes_first_then_another_cores() {
-    let (mut state, now) = (TestState::new(options(10, 0)), Instant::now());
+    let (mut state, now) = (ready(options(10, 0)), Instant::now());
     for (connection, core) in [(1, 0), (2, 1), (3, 1)] {
         open(&mut state, connection, core, now);
     }
@@ -60,7 +66,7 @@ fn the_most_recently_used_of_the_own_core_comes_first_then_another_cores() {
 
 #[test]
 fn waiters_are_served_in_order_and_those_who_left_are_passed_over() {
-    let (mut state, now) = (TestState::new(options(1, 0)), Instant::now());
+    let (mut state, now) = (ready(options(1, 0)), Instant::now());
     open(&mut state, 1, 0, now);
     let lent = check_out(&mut state, Ordinary).unwrap();
     let tickets: Vec<u64> = (10..14).map(|waiter| state.enqueue(Ordinary, waiter)).collect();
@@ -82,7 +88,7 @@ fn waiters_are_served_in_order_and_those_who_left_are_passed_over() {
 
 #[test]
 fn connecting_is_bounded_and_follows_demand() {
-    let mut state = TestState::new(options(3, 1));
+    let mut state = ready(options(3, 1));
     assert!(state.begin_connect(false).is_none(), "nobody asked for warm ones");
     assert!(state.begin_connect(true).is_some(), "one is kept warm");
     assert!(state.begin_connect(true).is_none(), "nobody waits");
@@ -98,7 +104,7 @@ fn connecting_is_bounded_and_follows_demand() {
 
 #[test]
 fn a_cleared_pool_takes_nothing_of_the_old_generation_back() {
-    let (mut state, now) = (TestState::new(options(4, 0)), Instant::now());
+    let (mut state, now) = (ready(options(4, 0)), Instant::now());
     open(&mut state, 1, 0, now);
     open(&mut state, 2, 0, now);
     let lent = check_out(&mut state, Ordinary).unwrap();
@@ -116,8 +122,23 @@ fn a_cleared_pool_takes_nothing_of_the_old_generation_back() {
 }
 
 #[test]
+fn a_paused_pool_makes_no_connections_until_its_node_is_seen() {
+    let mut state = TestState::new(options(4, 1));
+    assert!(state.is_paused() && state.begin_connect(true).is_none());
+    assert!(state.clear().1.is_empty());
+    assert_eq!(state.counts().generation, 0, "it was clear");
+    state.ready();
+    assert!(state.begin_connect(true).is_some());
+    drop(state.clear());
+    assert!(state.is_paused() && state.begin_connect(true).is_none());
+    drop(state.retire());
+    state.ready();
+    assert!(state.is_paused(), "its node is gone");
+}
+
+#[test]
 fn the_old_and_the_idle_are_reaped_down_to_the_minimum() {
-    let (mut state, now) = (TestState::new(options(4, 1)), Instant::now());
+    let (mut state, now) = (ready(options(4, 1)), Instant::now());
     for connection in 1..=3 {
         open(&mut state, connection, 0, now);
     }
@@ -146,7 +167,7 @@ fn lifetimes_differ_by_up_to_a_tenth() {
 
 #[test]
 fn neither_share_takes_from_the_other_and_idle_connections_serve_both() {
-    let (mut state, now) = (TestState::new(options(1, 0)), Instant::now());
+    let (mut state, now) = (ready(options(1, 0)), Instant::now());
     open(&mut state, 1, 0, now);
     let await_one = check_out(&mut state, Awaiting).unwrap();
     assert!(check_out(&mut state, Ordinary).is_none(), "nothing is idle");
@@ -180,7 +201,7 @@ fn neither_share_takes_from_the_other_and_idle_connections_serve_both() {
 
 #[test]
 fn room_that_a_closed_connection_leaves_is_filled_from_the_idle_ones() {
-    let (mut state, now) = (TestState::new(options(1, 0)), Instant::now());
+    let (mut state, now) = (ready(options(1, 0)), Instant::now());
     for connection in 1..=3 {
         state.enqueue(if connection == 1 { Ordinary } else { Awaiting }, connection);
         let making = state.begin_connect(false).unwrap();
@@ -210,7 +231,7 @@ fn room_that_a_closed_connection_leaves_is_filled_from_the_idle_ones() {
 
 #[test]
 fn ordinary_commands_are_connected_for_first() {
-    let mut state = TestState::new(options(4, 0));
+    let mut state = ready(options(4, 0));
     for waiter in 0..2 {
         state.enqueue(Awaiting, waiter);
     }
@@ -233,7 +254,7 @@ fn without_a_share_of_their_own_awaits_draw_on_the_ordinary_one() {
         max_awaiting: 0,
         ..options(1, 0)
     };
-    let (mut state, now) = (TestState::new(none), Instant::now());
+    let (mut state, now) = (ready(none), Instant::now());
     open(&mut state, 1, 0, now);
     let lent = check_out(&mut state, Awaiting).unwrap();
     state.enqueue(Awaiting, 5);
@@ -306,7 +327,10 @@ impl Model {
                 }
             }
             7 => self.state.leave(u64::from(number / 2)),
-            _ if core == 0 => drop(self.state.clear()),
+            _ if core == 0 => {
+                drop(self.state.clear());
+                self.state.ready();
+            }
             _ => {
                 if let Some(pooled) = self.lent.pop() {
                     self.state.discard(pooled.share);
@@ -324,7 +348,7 @@ proptest! {
         max_awaiting in 0usize..4,
     ) {
         let options = Options { max_awaiting, ..options(4, 1) };
-        let mut model = Model { state: TestState::new(options), lent: vec![], making: vec![], now: Instant::now() };
+        let mut model = Model { state: ready(options), lent: vec![], making: vec![], now: Instant::now() };
         for (number, (step, core, awaits)) in steps.into_iter().enumerate() {
             let share = if awaits { Awaiting } else { Ordinary };
             model.step(step, core, share, number as u32);

@@ -9,6 +9,7 @@
 //! have distinct addresses, so that an index names a server of that one snapshot.
 
 mod address;
+mod application_error;
 mod cluster_time;
 mod event;
 mod hello;
@@ -21,11 +22,13 @@ mod rtt;
 mod selection;
 mod server;
 mod srv_hosts;
+mod staleness;
 #[cfg(test)]
 mod testing;
 mod view;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
+pub use application_error::{ApplicationError, Demotion, ErrorCause};
 pub use cluster_time::ClusterTime;
 pub use event::{Change, Event, RemovalReason};
 pub use machine::{Topology, TopologyKind, TopologyOptions};
@@ -36,4 +39,5 @@ pub use rtt::RttAverage;
 pub use selection::{Criteria, SelectionError, SelectionOptions, select, select_excluding};
 pub use server::{OpTime, ServerDescription, ServerKind, TopologyVersion};
 pub use srv_hosts::{choose_hosts, shares_domain};
+pub use staleness::StalenessEstimate;
 pub use view::{Common, Limits, MAX_WIRE_VERSION, MIN_WIRE_VERSION};

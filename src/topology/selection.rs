@@ -6,14 +6,11 @@
 //!
 //! Source: the Server Selection and Max Staleness specifications.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    Mode, ReadPreference, SMALLEST_MAX_STALENESS, ServerDescription, ServerKind, TagSet, Topology,
-    TopologyKind,
+    Mode, ReadPreference, SMALLEST_MAX_STALENESS, ServerDescription, ServerKind, StalenessEstimate, TagSet,
+    Topology, TopologyKind,
 };
 
 /// How often an idle primary writes, so that its secondaries do not look stale.
@@ -179,9 +176,13 @@ impl<E: Fn(usize) -> bool, L: Fn(usize) -> usize> Selection<'_, E, L> {
     /// Filters by staleness, then by the first tag set that fits any server, then by latency.
     fn eligible(&self, preference: &ReadPreference, random: impl FnMut(usize) -> usize) -> Option<usize> {
         let with_primary = preference.mode == Mode::Nearest;
-        let freshness = Freshness::of(self.topology, self.options, preference);
+        let bound = preference
+            .max_staleness
+            .map(|max| (max, StalenessEstimate::of(self.topology, self.options.heartbeat)));
         let is_candidate = |server: &ServerDescription| match server.kind {
-            ServerKind::RsSecondary => freshness.allows(server),
+            ServerKind::RsSecondary => bound
+                .as_ref()
+                .is_none_or(|(max, estimate)| estimate.is_within(server, *max)),
             ServerKind::RsPrimary => with_primary,
             _ => false,
         };
@@ -237,92 +238,6 @@ impl<E: Fn(usize) -> bool, L: Fn(usize) -> usize> Selection<'_, E, L> {
         } else {
             first
         })
-    }
-}
-
-/// How fresh a secondary must be: a bound on the staleness that the specification estimates.
-struct Freshness {
-    /// `None` if there is no bound.
-    max_staleness_ms: Option<i128>,
-    heartbeat_ms: i128,
-    reference: Reference,
-}
-
-/// What secondaries are compared with.
-enum Reference {
-    /// The primary's last check and last write: clocks cancel out.
-    Primary(Instant, i64),
-    /// The newest write of any secondary.
-    Newest(i64),
-    /// Nothing tells when it was last written.
-    Nothing,
-}
-
-impl Freshness {
-    fn of(topology: &Topology, options: &SelectionOptions, preference: &ReadPreference) -> Self {
-        let max_staleness_ms = preference.max_staleness.map(millis);
-        let reference = match max_staleness_ms {
-            None => Reference::Nothing,
-            Some(_) => Reference::of(topology),
-        };
-        Self {
-            max_staleness_ms,
-            heartbeat_ms: millis(options.heartbeat),
-            reference,
-        }
-    }
-
-    fn allows(&self, secondary: &ServerDescription) -> bool {
-        let Some(max) = self.max_staleness_ms else {
-            return true;
-        };
-        self.staleness_ms(secondary)
-            .is_some_and(|staleness| staleness <= max)
-    }
-
-    /// In milliseconds; `None` if the secondary does not tell enough, which counts as too stale.
-    fn staleness_ms(&self, secondary: &ServerDescription) -> Option<i128> {
-        let last_write = i128::from(secondary.last_write?);
-        let lag = match self.reference {
-            Reference::Primary(update, write) => {
-                since(secondary.last_update?, update) - last_write + i128::from(write)
-            }
-            Reference::Newest(write) => i128::from(write) - last_write,
-            Reference::Nothing => return None,
-        };
-        Some(lag + self.heartbeat_ms)
-    }
-}
-
-impl Reference {
-    fn of(topology: &Topology) -> Self {
-        let primary = topology
-            .primary()
-            .and_then(|(_, primary)| primary.last_update.zip(primary.last_write));
-        if let Some((update, write)) = primary {
-            return Self::Primary(update, write);
-        }
-        let secondaries = topology
-            .servers()
-            .iter()
-            .filter(|server| server.kind == ServerKind::RsSecondary);
-        secondaries
-            .filter_map(|server| server.last_write)
-            .max()
-            .map_or(Self::Nothing, Self::Newest)
-    }
-}
-
-fn millis(duration: Duration) -> i128 {
-    // At most 2^64 seconds: far below what the type holds.
-    duration.as_millis() as i128
-}
-
-/// `later - earlier` in milliseconds, of either sign.
-fn since(later: Instant, earlier: Instant) -> i128 {
-    match later.checked_duration_since(earlier) {
-        Some(ahead) => millis(ahead),
-        None => -millis(earlier.duration_since(later)),
     }
 }
 

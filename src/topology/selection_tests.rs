@@ -1,6 +1,6 @@
 //! Tests of selection: each rule by tables, then properties over random topologies.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use bson::doc;
 use proptest::prelude::*;

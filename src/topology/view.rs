@@ -3,11 +3,11 @@
 //! Source: "TopologyDescription" and "Checking wire protocol compatibility" of the Server Discovery and
 //! Monitoring specification.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use bson::oid::ObjectId;
 
-use super::{Address, ServerDescription, Topology, TopologyKind, TopologyVersion};
+use super::{Address, ServerDescription, Topology, TopologyKind};
 
 /// The lowest wire version that is spoken here: MongoDB 3.6, the first with OP_MSG and sessions.
 pub const MIN_WIRE_VERSION: i32 = 6;
@@ -169,17 +169,6 @@ impl Topology {
     #[must_use]
     pub fn compatibility_error(&self) -> Option<&Arc<str>> {
         self.compatibility_error.as_ref()
-    }
-
-    /// Whether an error that a server answered is older than what is known of that server, so that it must
-    /// not mark the server Unknown. `version` is the error's `topologyVersion`. Whether the connection was
-    /// of an older pool generation is for the caller to know.
-    #[must_use]
-    pub fn is_stale_error(&self, address: &Address, version: Option<&TopologyVersion>) -> bool {
-        self.get(address).is_none_or(|server| {
-            // Every change of state has a new version: an equal one is not news.
-            TopologyVersion::compare(server.topology_version.as_ref(), version) != Ordering::Less
-        })
     }
 }
 

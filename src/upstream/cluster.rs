@@ -10,14 +10,16 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Options, Resolver,
-    monitor::{self, Observation, Source, Watch},
-    srv,
+    failure::Failure,
+    monitor::{self, MIN_HEARTBEAT, Observation, Watch},
+    round_trips, srv,
 };
 use crate::{
     shutdown::Shutdown,
     topology::{
-        Address, Change, ClusterTime, Criteria, Event, Presented, SelectionError, SelectionOptions,
-        ServerDescription, ServerKind, Topology, TopologyOptions, TopologyVersion, select, select_excluding,
+        Address, ApplicationError, Change, ClusterTime, Criteria, ErrorCause, Event, Presented,
+        SelectionError, SelectionOptions, ServerDescription, ServerKind, Topology, TopologyOptions, select,
+        select_excluding,
     },
 };
 
@@ -32,6 +34,8 @@ pub trait NodeResource: Send + Sync + 'static {
     fn retired(&self);
     /// Operations in flight, for the choice between equally near nodes.
     fn load(&self) -> usize;
+    /// How often it failed: an error that came on a connection from before the last time is old news.
+    fn generation(&self) -> u64;
 }
 
 /// The cluster at one moment. `nodes[i]` belongs to `topology.servers()[i]`.
@@ -99,7 +103,7 @@ pub struct Cluster<R> {
     /// Woken by the snapshots that say something new, which measurements alone do not.
     news: watch::Sender<u64>,
     check_all: watch::Sender<u64>,
-    reports: mpsc::Sender<Observation>,
+    reports: mpsc::Sender<Report>,
     selection: SelectionOptions,
     server_selection_timeout: Duration,
     compresses: bool,
@@ -118,7 +122,7 @@ impl<R: NodeResource> Cluster<R> {
             direct: options.direct,
             ..TopologyOptions::default()
         });
-        let (sender, observations) = mpsc::channel(64);
+        let (sender, received) = mpsc::channel(64);
         let reports = sender.clone();
         let (check_all, checks) = watch::channel(0);
         let mut writer = Writer {
@@ -154,7 +158,7 @@ impl<R: NodeResource> Cluster<R> {
         }
         shutdown.spawn(
             "cluster",
-            writer.run(Arc::clone(&cluster), observations, checks, srv_hosts),
+            writer.run(Arc::clone(&cluster), received, checks, srv_hosts),
         );
         cluster
     }
@@ -175,23 +179,33 @@ impl<R: NodeResource> Cluster<R> {
         self.news.subscribe()
     }
 
-    /// Reports that a node answered a command with a state-change error: it counts as Unknown until its monitor says what it
-    /// is, so that commands wait for the new primary instead of asking the old one (Server Discovery and Monitoring
-    /// specification, "not writable primary" errors). An error that is older than what is known changes nothing.
-    pub fn report_state_change(&self, address: &Address, code: i32, version: Option<TopologyVersion>) {
-        let error = format!("it answered a command with code {code}");
-        let mut description = ServerDescription::unknown(address.clone(), Some(error));
-        description.topology_version = version;
-        // When the writer is behind, the check that follows tells the same.
-        let _ = self.reports.try_send(Observation {
-            description,
-            from: Source::Command,
-            cluster_time: None,
-        });
-        self.request_check();
+    /// Reports an error that a command met: the node counts as Unknown until its monitor says what it is, so that commands wait
+    /// for another instead of asking it (Server Discovery and Monitoring specification, "Application errors"). If a connection
+    /// broke or the node shuts down, its resource is told that it failed. An error that is older than what is known changes nothing.
+    pub fn report_error(&self, address: &Address, error: ApplicationError) {
+        // When the writer is behind, others have reported the same.
+        let _ = self.reports.try_send(Report::Error(address.clone(), error));
     }
 
-    /// Asks for an immediate check of every node; many requests within half a second are one.
+    /// Reports a failed exchange on a connection of this generation. That the connection broke is an error of the node's; of what
+    /// else failed it is asked.
+    pub fn report_failure(&self, address: &Address, generation: u64, failure: &Failure) {
+        if failure.is_network_error() {
+            let cause = ErrorCause::Network(failure.to_string());
+            self.report_error(address, ApplicationError { cause, generation });
+        } else {
+            self.doubt(address);
+        }
+    }
+
+    /// Asks for a check of this node on a new connection: what it streams does not prove that it is there.
+    pub fn doubt(&self, address: &Address) {
+        // When the writer is behind, others have asked the same.
+        let _ = self.reports.try_send(Report::Doubt(address.clone()));
+    }
+
+    /// Asks for an immediate check of every node; many requests within half a second are one. A monitor that is being streamed to
+    /// heeds it not: its node tells of a change unasked.
     pub fn request_check(&self) {
         self.check_all.send_modify(|count| *count += 1);
     }
@@ -215,6 +229,17 @@ impl<R: NodeResource> Cluster<R> {
     }
 }
 
+/// What the writer is told.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// What a monitor saw.
+    Check(Box<Observation>),
+    /// What a command met.
+    Error(Address, ApplicationError),
+    /// A node that may not be there.
+    Doubt(Address),
+}
+
 struct Member<R> {
     watch: Arc<Watch>,
     resource: Arc<R>,
@@ -229,7 +254,7 @@ struct Writer<R> {
     shutdown: Shutdown,
     members: HashMap<Address, Member<R>>,
     topology: Topology,
-    sender: mpsc::Sender<Observation>,
+    sender: mpsc::Sender<Report>,
     make: MakeResource<R>,
     presented: Arc<Presented>,
     cluster_time: Option<Arc<ClusterTime>>,
@@ -239,14 +264,16 @@ impl<R: NodeResource> Writer<R> {
     async fn run(
         mut self,
         cluster: Arc<Cluster<R>>,
-        mut observations: mpsc::Receiver<Observation>,
+        mut reports: mpsc::Receiver<Report>,
         mut checks: watch::Receiver<u64>,
         mut srv_hosts: mpsc::Receiver<Vec<Address>>,
     ) {
         loop {
             tokio::select! {
-                observation = observations.recv() => match observation {
-                    Some(observation) => self.take_in(observation, &cluster),
+                report = reports.recv() => match report {
+                    Some(Report::Check(observation)) => self.take_in(observation, &cluster),
+                    Some(Report::Error(address, error)) => self.demote(&address, &error, &cluster),
+                    Some(Report::Doubt(address)) => self.doubt(&address),
                     None => return,
                 },
                 asked = checks.changed() => match asked {
@@ -258,32 +285,81 @@ impl<R: NodeResource> Writer<R> {
         }
     }
 
-    fn take_in(&mut self, observation: Observation, cluster: &Cluster<R>) {
+    fn take_in(&mut self, observation: Box<Observation>, cluster: &Cluster<R>) {
         let Observation {
             description,
-            from,
+            silent,
             cluster_time,
-        } = observation;
+        } = *observation;
         self.advance(cluster_time);
-        let version = description.topology_version.as_ref();
-        if from == Source::Command && self.topology.is_stale_error(&description.address, version) {
-            return;
-        }
         let (address, failed) = (description.address.clone(), description.error.clone());
-        let change = self.topology.apply(description);
-        if !change.applied {
+        let Some(changed) = self.apply(description) else {
             return;
-        }
-        self.follow(&change);
+        };
         if let Some(member) = self.members.get(&address) {
             match failed {
-                // A node that only changed its state keeps its connections.
-                Some(_) if from == Source::Command => {}
-                Some(reason) => member.resource.failed(&reason, from == Source::Silence),
+                Some(reason) => member.resource.failed(&reason, silent),
                 None => member.resource.ready(),
             }
         }
-        self.publish(change.changed, cluster);
+        self.publish(changed, cluster);
+    }
+
+    /// A node that only changed its state keeps its connections; one that shuts down does not.
+    ///
+    /// A node that was just checked cannot be asked again for a moment, and is not lost for everybody because of one connection:
+    /// else a client whose message makes nodes close connections could keep it Unknown.
+    fn demote(&mut self, address: &Address, error: &ApplicationError, cluster: &Cluster<R>) {
+        let Some(member) = self.members.get(address) else {
+            return;
+        };
+        let generation = member.resource.generation();
+        let Some(demotion) = self.topology.demotion(address, error, generation) else {
+            return;
+        };
+        let is_network = matches!(error.cause, ErrorCause::Network(_));
+        if is_network && self.was_just_checked(address) {
+            return self.doubt(address);
+        }
+        let tells_version = demotion.description.topology_version.is_some();
+        let reason = demotion.description.error.clone().unwrap_or_default();
+        let Some(changed) = self.apply(demotion.description) else {
+            return;
+        };
+        if let Some(member) = self.members.get(address) {
+            if demotion.clears_pool {
+                member.resource.failed(&reason, false);
+            }
+            member.watch.check_now.notify_one();
+            // A streaming monitor hears of every new version. If the error told none, it may have heard of this state already.
+            if !tells_version {
+                member.watch.doubt.notify_one();
+            }
+        }
+        self.publish(changed, cluster);
+    }
+
+    fn was_just_checked(&self, address: &Address) -> bool {
+        let checked = self.topology.get(address).and_then(|server| server.last_update);
+        checked.is_some_and(|checked| checked.elapsed() < MIN_HEARTBEAT)
+    }
+
+    fn doubt(&self, address: &Address) {
+        if let Some(member) = self.members.get(address) {
+            member.watch.check_now.notify_one();
+            member.watch.doubt.notify_one();
+        }
+    }
+
+    /// Takes a description in, and follows the changes that it brings. Says whether anything but measurements changed; `None` if the
+    /// description was ignored.
+    fn apply(&mut self, description: ServerDescription) -> Option<bool> {
+        let change = self.topology.apply(description);
+        if !change.applied {
+            return None;
+        }
+        self.follow(&change);
+        Some(change.changed)
     }
 
     fn take_in_srv(&mut self, hosts: &[Address], cluster: &Cluster<R>) {
@@ -376,7 +452,7 @@ impl<R: NodeResource> Writer<R> {
         );
         tasks.spawn(
             "rtt",
-            monitor::measure_round_trips(Arc::clone(&watch), Arc::clone(&self.options)),
+            round_trips::measure(Arc::clone(&watch), Arc::clone(&self.options)),
         );
         let resource = (self.make)(address);
         self.members.insert(
@@ -410,3 +486,7 @@ impl<R: NodeResource> Writer<R> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

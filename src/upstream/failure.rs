@@ -65,6 +65,13 @@ impl Failure {
         matches!(self.reason, Reason::ConnectTimeout(_) | Reason::ReplyTimeout(_))
     }
 
+    /// Whether an established connection broke, as by a node that died: neither that a reply did not come in time, nor that no
+    /// connection could be made.
+    #[must_use]
+    pub fn is_network_error(&self) -> bool {
+        matches!(self.reason, Reason::Io(_) | Reason::Closed)
+    }
+
     /// A failure after that.
     #[must_use]
     pub fn maybe_sent(reason: Reason) -> Self {

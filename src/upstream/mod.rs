@@ -8,7 +8,10 @@ pub mod dns;
 pub mod failure;
 mod interrupt;
 mod monitor;
+mod round_trips;
 pub mod srv;
+#[cfg(test)]
+mod testing;
 
 pub use cluster::{Cluster, NodeResource, Snapshot};
 pub use connect::{Opened, connect};

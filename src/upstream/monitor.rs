@@ -1,8 +1,11 @@
 //! Watching one node: a connection that nothing else uses, on which the node itself says when its state changes.
 //!
-//! A server since 4.4 streams its answers to one `hello` (Server Discovery and Monitoring specification, "streaming
-//! protocol"); older ones are asked at each heartbeat. A check that was asked for drops the stream and connects anew, because only a
-//! new answer proves that the node is there.
+//! A server since 4.4 streams its answers to one `hello`; older ones are asked at each heartbeat, or sooner if a check is asked for. A
+//! node that was there is asked again at once when its connection breaks; one that was not, at the next heartbeat or when a check is
+//! asked for. Checks of one node are [`MIN_HEARTBEAT`] apart. Where an exchange broke, the stream proves nothing: it is dropped, and a
+//! new connection tells whether the node is there.
+//!
+//! Source: "Multi-threaded or asynchronous monitoring" and "Streaming protocol" of the Server Monitoring specification.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,32 +13,35 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::{sleep, timeout},
 };
 
 use super::{
     Options,
-    connect::{Opened, connect, hello_document},
+    cluster::Report,
+    connect::{connect, hello_document},
     connection::Connection,
     failure::{Failure, Reason},
 };
 use crate::{
-    topology::{Address, ClusterTime, RttAverage, ServerDescription, TopologyVersion},
+    topology::{Address, ClusterTime, RttAverage, ServerDescription, ServerKind, TopologyVersion},
     wire::op_msg,
 };
 
 /// The shortest pause between two checks of one node (`minHeartbeatFrequencyMS` of the specification).
 pub(super) const MIN_HEARTBEAT: Duration = Duration::from_millis(500);
-/// The longest pause between two attempts to reach a node that is down.
-const MAX_RETRY: Duration = Duration::from_secs(5);
 
 /// What a monitor shares with the cluster.
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) address: Address,
-    /// Asks for a check at once.
+    /// Asks for a check at once, unless one is in progress.
     pub(super) check_now: Notify,
+    /// Asks for a check on a new connection, even if one is in progress.
+    pub(super) doubt: Notify,
+    /// Whether the node streams, so that round trips have to be measured apart.
+    streams: watch::Sender<bool>,
     rtt: Mutex<RttAverage>,
 }
 
@@ -44,6 +50,8 @@ impl Watch {
         Self {
             address,
             check_now: Notify::new(),
+            doubt: Notify::new(),
+            streams: watch::channel(false).0,
             rtt: Mutex::new(RttAverage::new()),
         }
     }
@@ -52,7 +60,7 @@ impl Watch {
         self.rtt.lock().unwrap_or_else(PoisonError::into_inner).average()
     }
 
-    fn record(&self, sample: Duration) {
+    pub(super) fn record(&self, sample: Duration) {
         self.rtt
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -60,184 +68,166 @@ impl Watch {
     }
 
     fn reset(&self) {
+        self.streams.send_replace(false);
         self.rtt.lock().unwrap_or_else(PoisonError::into_inner).reset();
+    }
+
+    pub(super) fn streams(&self) -> bool {
+        *self.streams.borrow()
+    }
+
+    /// Waits until the node streams.
+    pub(super) async fn until_streams(&self) {
+        // It cannot fail: the sender is here.
+        let _ = self.streams.subscribe().wait_for(|streams| *streams).await;
     }
 }
 
-/// What was seen of a node.
+/// What a monitor saw of its node.
 #[derive(Debug)]
 pub(super) struct Observation {
     pub(super) description: ServerDescription,
-    pub(super) from: Source,
+    /// Whether it waited in vain, so that others may wait too.
+    pub(super) silent: bool,
     pub(super) cluster_time: Option<ClusterTime>,
 }
 
-/// Who saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    /// The node's monitor, to which the node spoke, or which was told that it is not there.
-    Monitor,
-    /// The node's monitor, which waited in vain.
-    Silence,
-    /// A command, by the error that it got.
-    Command,
-}
-
-/// Watches a node until the receiver of observations is gone.
-pub(super) async fn run(watch: Arc<Watch>, options: Arc<Options>, observed: mpsc::Sender<Observation>) {
-    let (mut retry, mut told) = (MIN_HEARTBEAT, false);
+/// Watches a node until nobody listens to its reports.
+pub(super) async fn run(watch: Arc<Watch>, options: Arc<Options>, reports: mpsc::Sender<Report>) {
+    let (mut known, mut told) = (false, false);
     loop {
-        let started = Instant::now();
-        let mut was_reached = false;
-        let failure = match check_and_stream(&watch, &options, &observed, &mut was_reached).await {
-            Ok(Ended::CheckAsked) => {
-                pause_since(started).await;
+        let mut checked = Instant::now();
+        let failure = match check_and_stream(&watch, &options, &reports, (&mut known, &mut checked)).await {
+            Ok(Ended::Doubted) => {
+                pause_since(checked).await;
                 continue;
             }
             Ok(Ended::NobodyListens) => return,
             Err(failure) => failure,
         };
         // That a node was lost is told as an event; that one never answered is told here, once.
-        if was_reached || told {
+        if known || told {
             tracing::debug!(node = %watch.address, error = %failure, "check failed");
         } else {
             tracing::warn!(node = %watch.address, "no answer yet: {failure}");
         }
         told = true;
         watch.reset();
-        let description = ServerDescription::unknown(watch.address.clone(), Some(failure.to_string()));
-        let from = if failure.is_silence() {
-            Source::Silence
-        } else {
-            Source::Monitor
-        };
         let observation = Observation {
-            description,
-            from,
+            description: ServerDescription::unknown(watch.address.clone(), Some(failure.to_string())),
+            silent: failure.is_silence(),
             cluster_time: None,
         };
-        if observed.send(observation).await.is_err() {
+        if reports.send(Report::Check(Box::new(observation))).await.is_err() {
             return;
         }
-        // A node that was there a moment ago is asked again at once: most likely only the connection broke.
-        retry = if was_reached {
-            MIN_HEARTBEAT
+        // Most likely only the connection broke. A node that refuses has said what there is to say.
+        if std::mem::take(&mut known) && !matches!(failure.reason, Reason::Handshake(_)) {
+            pause_since(checked).await;
         } else {
-            (retry * 2)
-                .min(MAX_RETRY)
-                .min(options.heartbeat.max(MIN_HEARTBEAT))
-        };
-        if !was_reached {
-            let _ = timeout(retry, watch.check_now.notified()).await;
+            let ended = Instant::now();
+            let _ = timeout(options.heartbeat, watch.check_now.notified()).await;
+            pause_since(ended).await;
         }
-        pause_since(started).await;
     }
 }
 
 enum Ended {
-    CheckAsked,
+    Doubted,
     NobodyListens,
 }
 
 /// Keeps checks of one node [`MIN_HEARTBEAT`] apart.
-async fn pause_since(started: Instant) {
-    sleep(MIN_HEARTBEAT.saturating_sub(started.elapsed())).await;
+async fn pause_since(then: Instant) {
+    sleep(MIN_HEARTBEAT.saturating_sub(then.elapsed())).await;
 }
 
+/// Checks on one connection until it fails. `known` tells whether the last check of the node succeeded, `checked` when it ended.
 async fn check_and_stream(
     watch: &Watch,
     options: &Options,
-    observed: &mpsc::Sender<Observation>,
-    was_reached: &mut bool,
+    reports: &mpsc::Sender<Report>,
+    (known, checked): (&mut bool, &mut Instant),
 ) -> Result<Ended, Failure> {
     let opened = connect(&watch.address, options).await?;
+    // What was doubted before this connection was made, it has answered.
+    let _ = timeout(Duration::ZERO, watch.doubt.notified()).await;
     watch.record(opened.round_trip);
     let (mut connection, mut reply) = (opened.connection, opened.hello);
-    let mut streaming = false;
     loop {
+        *checked = Instant::now();
         let description =
-            ServerDescription::from_hello(watch.address.clone(), &reply, Instant::now(), watch.average());
-        let version = description.topology_version;
-        let hello_ok = description.hello_ok;
-        *was_reached = true;
-        if observed
-            .send(Observation {
-                description,
-                from: Source::Monitor,
-                cluster_time: ClusterTime::of(&reply),
-            })
-            .await
-            .is_err()
-        {
+            ServerDescription::from_hello(watch.address.clone(), &reply, *checked, watch.average());
+        if description.kind == ServerKind::Unknown {
+            let error = description.error.unwrap_or_default();
+            return Err(Failure::replied(Reason::Handshake(error)));
+        }
+        *known = true;
+        let (version, hello_ok) = (description.topology_version, description.hello_ok);
+        let observation = Observation {
+            description,
+            silent: false,
+            cluster_time: ClusterTime::of(&reply),
+        };
+        if reports.send(Report::Check(Box::new(observation))).await.is_err() {
             return Ok(Ended::NobodyListens);
         }
-        let next = next_reply(
-            &mut connection,
-            version.as_ref(),
-            hello_ok,
-            &mut streaming,
-            watch,
-            options,
-        );
+        watch
+            .streams
+            .send_if_modified(|streams| std::mem::replace(streams, version.is_some()) != version.is_some());
+        let next = async {
+            match version {
+                Some(version) => streamed(&mut connection, &version, hello_ok, options).await,
+                None => polled(&mut connection, hello_ok, watch, options).await,
+            }
+        };
         reply = tokio::select! {
             next = next => next?,
-            () = watch.check_now.notified() => return Ok(Ended::CheckAsked),
+            () = watch.doubt.notified() => return Ok(Ended::Doubted),
         };
     }
 }
 
-async fn next_reply(
+/// The next answer of a node that answers when its state changes.
+async fn streamed(
     connection: &mut Connection,
-    version: Option<&TopologyVersion>,
+    version: &TopologyVersion,
     hello_ok: bool,
-    streaming: &mut bool,
+    options: &Options,
+) -> Result<bson::RawDocumentBuf, Failure> {
+    if connection.is_clean() {
+        let hello = hello_document(hello_ok, Some((version, options.heartbeat)));
+        connection.start(&hello, op_msg::EXHAUST_ALLOWED).await?;
+    }
+    within(options.heartbeat + options.connect_timeout, connection.next()).await
+}
+
+/// The next answer of a node that has to be asked.
+async fn polled(
+    connection: &mut Connection,
+    hello_ok: bool,
     watch: &Watch,
     options: &Options,
 ) -> Result<bson::RawDocumentBuf, Failure> {
-    let late = |limit| move |_| Failure::maybe_sent(Reason::ReplyTimeout(limit));
-    if let Some(version) = version {
-        if connection.is_clean() {
-            let hello = hello_document(hello_ok, Some((version, options.heartbeat)));
-            connection.start(&hello, op_msg::EXHAUST_ALLOWED).await?;
-            *streaming = true;
-        }
-        let limit = options.heartbeat + options.connect_timeout;
-        return timeout(limit, connection.next()).await.map_err(late(limit))?;
-    }
-    sleep(options.heartbeat).await;
+    let ended = Instant::now();
+    let _ = timeout(options.heartbeat, watch.check_now.notified()).await;
+    pause_since(ended).await;
     let asked = Instant::now();
     let hello = hello_document(hello_ok, None);
-    let reply = timeout(options.connect_timeout, connection.run(&hello))
-        .await
-        .map_err(late(options.connect_timeout))??;
+    let reply = within(options.connect_timeout, connection.run(&hello)).await?;
     watch.record(asked.elapsed());
     Ok(reply)
 }
 
-/// Measures round trips on a connection of their own, as streamed answers carry no timing.
-pub(super) async fn measure_round_trips(watch: Arc<Watch>, options: Arc<Options>) {
-    loop {
-        if let Err(failure) = measure(&watch, &options).await {
-            tracing::trace!(node = %watch.address, error = %failure, "round trip not measured");
-        }
-        sleep(options.heartbeat.min(MAX_RETRY)).await;
-    }
+/// What `exchange` gives, or that it was waited for in vain.
+pub(super) async fn within<T>(
+    limit: Duration,
+    exchange: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let late = |_| Err(Failure::maybe_sent(Reason::ReplyTimeout(limit)));
+    timeout(limit, exchange).await.unwrap_or_else(late)
 }
 
-async fn measure(watch: &Watch, options: &Options) -> Result<(), Failure> {
-    let Opened {
-        mut connection,
-        hello: reply,
-        ..
-    } = connect(&watch.address, options).await?;
-    let hello = hello_document(reply.get_bool("helloOk").unwrap_or(false), None);
-    loop {
-        let asked = Instant::now();
-        let limit = options.connect_timeout;
-        timeout(limit, connection.run(&hello))
-            .await
-            .map_err(|_| Failure::maybe_sent(Reason::ReplyTimeout(limit)))??;
-        watch.record(asked.elapsed());
-        sleep(options.heartbeat).await;
-    }
-}
+#[cfg(test)]
+#[path = "monitor_tests.rs"]
+mod tests;

@@ -12,7 +12,11 @@ use tokio::{
 
 use crate::{
     sharing::{LIMIT, MONITORING, collection, connections, occupy, pool_of_primary, primary, proxy, release},
-    support::{Client, Proxy, client::eventually, shared_set},
+    support::{
+        Client, Proxy,
+        client::{eventually, is_ok},
+        shared_set,
+    },
 };
 
 #[tokio::test]
@@ -55,7 +59,10 @@ async fn connections_are_kept_warm_closed_when_idle_and_replaced_by_age() {
         connections(set, primary, "sharing-idle").await == MONITORING
     })
     .await;
-    assert_eq!(pool_of_primary(&idle, "closed"), 5);
+    // On a slow machine one was idle for too long before all were in use.
+    let closed = pool_of_primary(&idle, "closed");
+    assert!(closed >= 5, "{closed} were closed");
+    assert_eq!(pool_of_primary(&idle, "opened"), closed);
     // The pool opens new ones as before.
     clients[0].succeed("sharing", doc! { "find": "upkeep" }).await;
 
@@ -131,4 +138,58 @@ async fn a_pooled_connection_that_broke_is_noticed_before_a_command_goes_out_on_
         assert_eq!(proxy.metric("tidegate_commands_sent_again_total"), 0.0);
         assert_eq!(proxy.metric("tidegate_commands_failed_total"), 0.0);
     }
+}
+
+/// A number of the only node's pool, whatever that node is just now.
+fn pool(proxy: &Proxy, key: &str) -> u64 {
+    proxy.status()["topology"]["nodes"][0]["pool"][key]
+        .as_u64()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_command_clears_the_pool_and_ends_no_other_exchange() {
+    let node = shared_set().address(primary().await).to_owned();
+    let (address, mut connected) = relay(node, false).await;
+    // Streamed answers count as checks, and just after a check nothing is cleared.
+    let uri = format!("mongodb://{address}/?directConnection=true&heartbeatFrequencyMS=120000");
+    let proxy = tokio::task::spawn_blocking(move || Proxy::start(&uri, ""))
+        .await
+        .unwrap();
+    for _ in 0..MONITORING {
+        connected.recv().await.unwrap();
+    }
+    let (mut broken, mut other, mut third) = (
+        Client::connect(proxy.address).await,
+        Client::connect(proxy.address).await,
+        Client::connect(proxy.address).await,
+    );
+    occupy(&mut broken, "cleared-broken").await;
+    let first = connected.recv().await.unwrap();
+    eventually("one awaits", LIMIT, async || {
+        proxy.status()["topology"]["nodes"][0]["pool"]["awaits"]["in_use"] == 1
+    })
+    .await;
+    occupy(&mut other, "cleared-other").await;
+    let insert = doc! { "insert": "cleared", "documents": [{}] };
+    third.succeed("sharing", insert.clone()).await;
+    assert_eq!((pool(&proxy, "opened"), pool(&proxy, "idle")), (3, 1));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+
+    first.abort();
+    let reply = broken.reply().await.unwrap();
+    assert!(!is_ok(&reply), "{reply}");
+    eventually("the pool is cleared of what was idle", LIMIT, async || {
+        (pool(&proxy, "generation"), pool(&proxy, "closed")) == (1, 2)
+    })
+    .await;
+    third.succeed("sharing", insert).await;
+    assert_eq!(pool(&proxy, "opened"), 4);
+    release("cleared-other").await;
+    let reply = other.reply().await.unwrap();
+    assert!(is_ok(&reply), "{reply}");
+    eventually("its connection is of the old generation", LIMIT, async || {
+        pool(&proxy, "closed") == 3
+    })
+    .await;
 }
