@@ -9,11 +9,16 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod application_errors;
+mod bson_corpus;
 mod connection_string;
 mod described;
 mod discovery;
 mod extended_json;
 mod fetch;
+mod monitoring_events;
+mod pool_simulation;
+mod pooling;
 mod read_write_concern;
 mod report;
 mod server_selection;
@@ -25,3 +30,4 @@ mod srv_seedlist;
     reason = "only the part that runs programs is needed here"
 )]
 mod support;
+mod unified_exemptions;

@@ -30,7 +30,7 @@ pub(crate) fn run_cases(folder: &str, exemptions: &[Exemption], judge: impl FnMu
 pub(crate) fn run_split(
     folder: &str,
     exemptions: &[Exemption],
-    split: impl Fn(&str, Value) -> Vec<Case>,
+    mut split: impl FnMut(&str, Value) -> Vec<Case>,
     mut judge: impl FnMut(&str, &Value),
 ) {
     let root = specification_tests().join(folder);
@@ -79,8 +79,8 @@ pub(crate) fn run_split(
 
 fn cases_of(name: &str, mut content: Value) -> Vec<Case> {
     let description = |case: &Value, or: &str| case["description"].as_str().unwrap_or(or).to_owned();
-    match content["tests"].take() {
-        Value::Array(cases) => {
+    match content.get_mut("tests").map(Value::take) {
+        Some(Value::Array(cases)) => {
             let numbered = cases.into_iter().enumerate();
             numbered
                 .map(|(index, case)| (description(&case, &format!("number {index}")), case))
