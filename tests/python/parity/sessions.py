@@ -54,6 +54,8 @@ def causality_passes_from_session_to_session(ctx):
 def snapshot_sessions_read_one_moment(ctx):
     things = ctx.seed("things", [{"_id": n, "n": 0} for n in range(3)])
     # A snapshot is of what is majority committed, which a write with w: 3 is soon after its acknowledgement.
+    committed = things.with_options(read_concern=ReadConcern("majority"))
+    expect.eventually(lambda: len(list(committed.find())) == 3, "the documents are majority committed")
     with ctx.client.start_session(snapshot=True) as session:
         first = [one["n"] for one in things.find({}, session=session).sort("_id")]
         things.with_options(write_concern=WriteConcern("majority")).update_many({}, {"$set": {"n": 1}})
