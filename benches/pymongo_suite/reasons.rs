@@ -16,7 +16,114 @@ pub(crate) struct Reason {
 }
 
 /// Every reason that is known.
-pub(crate) const REASONS: &[Reason] = &[];
+pub(crate) const REASONS: &[Reason] = &[
+    Reason {
+        modes: &[Mode::Mongos],
+        tests: &[
+            "test/test_change_stream.py::TestUnifiedChangeStreamsShowExpandedEvents::test_when_showExpandedEvents_is_true,_shardCollection_events_are_reported",
+        ],
+        why: "nothing can be sharded: behind the mongos that is presented there is one replica set",
+    },
+    Reason {
+        modes: &[Mode::Mongos],
+        tests: &[
+            "test/test_transactions_unified.py::TestUnifiedMongosRecoveryToken::test_commitTransaction_retry_fails_on_new_mongos",
+            "test/test_transactions_unified.py::TestUnifiedPinMongos::test_unpin_after_transient_error_within_a_transaction_and_commit",
+        ],
+        why: "they expect a second mongos that does not know the transaction; the proxy is one address, and finds it again",
+    },
+    Reason {
+        modes: &[Mode::Mongos],
+        tests: &[
+            "test/test_discovery_and_monitoring.py::TestUnifiedLoggingSharded::test_Topology_lifecycle",
+            "test/test_discovery_and_monitoring.py::TestUnifiedShardedEmitTopologyChangedBeforeClose::test_Topology_lifecycle",
+        ],
+        why: "they wait until each of two mongos has been found; the proxy is one address",
+    },
+    Reason {
+        modes: &[Mode::Mongos],
+        tests: &[
+            "test/test_load_balancer.py::TestLoadBalancerNonLbConnectionEstablishment::test_operations_against_non-load_balanced_clusters_fail_if_URI_contains_loadBalanced=true",
+        ],
+        why: "it expects a mongos that is no load balancer's; each listener serves loadBalanced=true as well",
+    },
+    Reason {
+        modes: &[Mode::ReplicaSet],
+        tests: &[
+            "test/test_discovery_and_monitoring.py::TestUnifiedLoggingReplicaset::test_Topology_lifecycle",
+            "test/test_discovery_and_monitoring.py::TestUnifiedReplicasetEmitTopologyChangedBeforeClose::test_Topology_lifecycle",
+            "test/test_server_selection_logging.py::TestServerSelectionLoggingReplicaSet::test_A_successful_operation",
+            "test/test_server_selection_logging.py::TestServerSelectionLoggingReplicaSet::test_Server_selection_fails_due_to_unsatisfiable_read_preference",
+        ],
+        why: "they wait until each of three members has been found; two are shown",
+    },
+    Reason {
+        modes: &[Mode::ReplicaSet],
+        tests: &[
+            "test/test_bulk.py::TestBulkWriteConcern::test_write_concern_failure_ordered",
+            "test/test_bulk.py::TestBulkWriteConcern::test_write_concern_failure_unordered",
+            "test/test_client.py::TestClient::test_drop_database",
+            "test/test_collection.py::TestCollection::test_aggregate",
+            "test/test_collection.py::TestCollection::test_create_index",
+            "test/test_collection.py::TestCollection::test_create_indexes",
+            "test/test_collection.py::TestCollection::test_drop_index",
+            "test/test_collection.py::TestCollection::test_find_one_and_write_concern",
+            "test/test_collection.py::TestCollection::test_rename",
+            "test/test_read_write_concern_spec.py::TestReadWriteConcernSpec::test_raise_write_concern_error",
+            "test/test_read_write_concern_spec.py::TestReadWriteConcernSpec::test_raise_wtimeout",
+        ],
+        why: "they expect an error of w: 3, one more than the members that are shown; there are three, and the write succeeds",
+    },
+    Reason {
+        modes: &[Mode::ReplicaSet],
+        tests: &[
+            "test/test_gridfs.py::TestGridfsReplicaSet::test_gridfs_replica_set",
+            "test/test_gridfs_bucket.py::TestGridfsBucketReplicaSet::test_gridfs_replica_set",
+            "test/test_read_preferences.py::TestSingleSecondaryOk::test_reads_from_secondary",
+            "test/test_read_preferences.py::TestReadPreferences::test_nearest",
+        ],
+        why: "they write with w: 2, the number of members that are shown, and read from secondaries; the third may not have it yet",
+    },
+    Reason {
+        modes: &[Mode::ReplicaSet],
+        tests: &[
+            "test/test_command_monitoring.py::TestCommandMonitoringWriteConcernError::test_A_retryable_write_with_write_concern_errors_publishes_success_event",
+            "test/test_retryable_writes.py::TestPoolPausedError::test_returns_original_error_code",
+        ],
+        why: "a state change of a node, reported as a write concern error, is masked, for the driver would take the proxy for down",
+    },
+    Reason {
+        modes: &[Mode::ReplicaSet],
+        tests: &[
+            "test/test_discovery_and_monitoring.py::TestUnifiedRediscoverQuicklyAfterStepDown::test_Rediscover_quickly_after_replSetStepDown",
+        ],
+        why: "it waits for another primary after replSetStepDown; the address that is shown as the primary stays it",
+    },
+    Reason {
+        modes: &[Mode::ReplicaSet],
+        tests: &[
+            "test/test_retryable_writes.py::TestRetryableWrites::test_batch_splitting_retry_fails",
+            "test/test_retryable_writes.py::TestRetryableWrites::test_retry_timeout_raises_original_error",
+        ],
+        why: "a node that closes a connection in mid-write, by a fail point of its own, comes to the client as an error document, not as a closed connection",
+    },
+    Reason {
+        modes: &[Mode::LoadBalanced],
+        tests: &[
+            "test/test_client_backpressure.py::TestBackpressure::test_retry_overload_error_getMore",
+            "test/test_client_backpressure.py::TestClientBackpressureGetMoreRetried::test_getMores_are_retried*",
+        ],
+        why: "PyMongo does not send a getMore again whose cursor is pinned to a connection, as all are in this mode",
+    },
+    Reason {
+        modes: &[Mode::LoadBalanced],
+        tests: &[
+            "test/test_load_balancer.py::TestLoadBalancerSdamErrorHandling::test_only_connections_for_a_specific_serviceId_are_closed_when_pools_are_cleared",
+            "test/test_load_balancer.py::TestLoadBalancerTransactions::test_pinned_connection_is_released_after_a_transient_network_commit_error",
+        ],
+        why: "they count on two services behind the load balancer, of which the second does not know what the first has begun; there is one",
+    },
+];
 
 impl Reason {
     pub(crate) fn holds_in(&self, mode: Mode) -> bool {

@@ -133,8 +133,9 @@ fn record(folder: &Path, mode: Mode) -> PathBuf {
 
 fn run_once(mode: Mode, set: &ReplicaSet, tests: &[String], folder: &Path) {
     fs::create_dir_all(folder).unwrap();
-    let proxy =
-        (mode != Mode::Direct).then(|| support::Proxy::start_with(&set.uri(), "", &mode.listener(), ""));
+    // As often as the suite's own clients look, of which one wants to see what was written a second ago.
+    let uri = format!("{}&heartbeatFrequencyMS=500", set.uri());
+    let proxy = (mode != Mode::Direct).then(|| support::Proxy::start_with(&uri, "", &mode.listener(), ""));
     let address = match &proxy {
         Some(proxy) => proxy.address.to_string(),
         None => primary(set),
@@ -220,6 +221,9 @@ fn arguments(mode: Mode, address: &str, tests: &[String], file: &Path, scratch: 
         "addopts=",
         "-o",
         "asyncio_default_fixture_loop_scope=session",
+        // The suite's own settings make an error of each warning; one test wants to see that.
+        "-W",
+        "error:The read preference 'hedge' option:DeprecationWarning",
         "--ignore=test/asynchronous",
     ];
     all.extend(pytest.map(OsString::from));

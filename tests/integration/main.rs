@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod across_pymongo;
 mod admin;
 mod awaits;
 mod bad_input;
