@@ -86,6 +86,7 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         }
         Route::KillCursors => return Box::pin(fan_out::kill_cursors(session, inbound, patience)).await,
         Route::AllNodes => return Box::pin(fan_out::all_nodes(session, inbound, patience)).await,
+        Route::AllSecondaries => return Box::pin(fan_out::all_secondaries(session, inbound, patience)).await,
         Route::Cursor(_) | Route::Primary | Route::Read(_) | Route::AnyNode => {}
     }
     let node = match choose(session, &mut inbound, &route) {

@@ -18,6 +18,7 @@ use crate::{
     command::{ErrorReply, state_change},
     pool::Share,
     routing::Route,
+    topology::ServerKind,
     wire::RawDoc,
 };
 
@@ -145,6 +146,26 @@ pub(super) async fn all_nodes(
     patience: Patience,
 ) -> Result<(), End> {
     let nodes = session.data_bearing();
+    each(session, inbound, patience, nodes).await
+}
+
+/// A command for every secondary, answered likewise; without any it is left to the primary.
+pub(super) async fn all_secondaries(
+    session: &mut Session,
+    inbound: Inbound,
+    patience: Patience,
+) -> Result<(), End> {
+    let mut nodes = session.data_bearing();
+    nodes.retain(|node| node.kind == ServerKind::RsSecondary);
+    each(session, inbound, patience, nodes).await
+}
+
+async fn each(
+    session: &mut Session,
+    inbound: Inbound,
+    patience: Patience,
+    nodes: Vec<Chosen>,
+) -> Result<(), End> {
     let body = match decode(&inbound) {
         Ok(body) if !nodes.is_empty() => body,
         Ok(_) => return one_node(session, inbound, patience).await,

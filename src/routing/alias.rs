@@ -38,6 +38,8 @@ pub fn redirect(
 ) -> Result<Route, NotPrimary> {
     match alias {
         Alias::Primary => Ok(as_primary(route, request)),
+        // Whichever answers later, it shall be as it was set.
+        Alias::Secondary if request.name(message) == b"configureFailPoint" => Ok(Route::AllSecondaries),
         Alias::Secondary => as_secondary(route, request, max_wire_version),
         Alias::Member => Ok(as_member(route, request, message)),
     }

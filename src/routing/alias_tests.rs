@@ -38,6 +38,13 @@ fn find() -> Document {
 }
 
 #[test]
+fn what_a_test_sets_on_the_secondary_holds_on_all_of_them() {
+    let stop = doc! { "configureFailPoint": "rsSyncApplyStop", "mode": "alwaysOn" };
+    assert_eq!(route(stop.clone(), Alias::Secondary), Ok(Route::AllSecondaries));
+    assert_ne!(route(stop, Alias::Primary), Ok(Route::AllSecondaries));
+}
+
+#[test]
 fn the_primary_takes_what_direct_connections_send_for_its_own() {
     for (body, expected) in [
         (find(), Ok(Route::Primary)),

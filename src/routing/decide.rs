@@ -32,6 +32,8 @@ pub enum Route {
     KillCursors,
     /// Every data-bearing node.
     AllNodes,
+    /// Every secondary.
+    AllSecondaries,
 }
 
 /// Decides where `request` goes. `default` is the listener's read preference, `max_wire_version` what all nodes speak.
