@@ -16,7 +16,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    net::{self, Permit},
+    net::{self, Permit, budget::SMALL},
     pool::Lease,
     telemetry::Counters,
     wire::{
@@ -114,19 +114,25 @@ fn judge(session: &Session, envelope: &Envelope) -> Result<(), WireError> {
     }
 }
 
-/// The room that a request takes in all its forms: as it came, inflated, and compressed again for the node. `beginning` is what
-/// has arrived of it, at least the envelope of a compressed one.
+/// The room that a request takes in all its forms: as it came, inflated, and compressed again for the node; none if it is small
+/// both as it came and inflated, whether it arrived in one piece or not. `beginning` is what has arrived of it, at least the
+/// envelope of a compressed one.
 ///
 /// # Errors
 /// When it is compressed and cannot be taken: then it is not even read.
 pub(super) fn request_room(session: &Session, header: &Header, beginning: &[u8]) -> Result<usize, WireError> {
-    if header.op_code != OpCode::Compressed {
-        return Ok(header.length + for_node(&session.shared, header.length));
+    let inflated = if header.op_code == OpCode::Compressed {
+        let envelope = Envelope::peek(beginning, header)?;
+        judge(session, &envelope)?;
+        Some(envelope.inside.length)
+    } else {
+        None
+    };
+    let message = inflated.unwrap_or(header.length);
+    if header.length.max(message) <= SMALL {
+        return Ok(0);
     }
-    let envelope = Envelope::peek(beginning, header)?;
-    judge(session, &envelope)?;
-    let inflated = envelope.inside.length;
-    Ok(header.length + inflated + for_node(&session.shared, inflated))
+    Ok(header.length + inflated.unwrap_or(0) + for_node(&session.shared, message))
 }
 
 fn for_node(shared: &Shared, length: usize) -> usize {
@@ -149,7 +155,7 @@ pub(super) async fn inflate(
     let compressed = frame.header().length;
     let room = request_room(session, frame.header(), frame.bytes())?;
     let held = match held {
-        None if room > compressed + net::budget::SMALL => session.shared.requests.acquire(room).await,
+        None => session.shared.requests.acquire(room).await,
         held => held,
     };
     let (frame, compressor) = net::compression::inflate(frame).await?;
@@ -227,6 +233,7 @@ mod tests {
     use bson::rawdoc;
 
     use super::*;
+    use crate::{client::testing, shutdown::Shutdown, wire::HEADER_LEN};
     use Compressor::{Snappy, Zlib, Zstd};
 
     fn listener(compressors: Option<&[Compressor]>) -> ListenerOptions {
@@ -257,5 +264,37 @@ mod tests {
         let mut hello = rawdoc! { "ok": 1 };
         Compressors::default().append_to(&mut hello);
         assert_eq!(hello, rawdoc! { "ok": 1 });
+    }
+
+    #[tokio::test]
+    async fn small_requests_need_no_room_whatever_forms_they_take_on_the_way() {
+        let shutdown = Shutdown::new();
+        let (session, _client) = testing::compressing(&shutdown).await;
+        let room = |length: usize, inflated: Option<usize>| {
+            let header = Header {
+                length,
+                request_id: 1,
+                response_to: 0,
+                op_code: inflated.map_or(OpCode::Msg, |_| OpCode::Compressed),
+            };
+            let mut beginning = header.to_bytes().to_vec();
+            if let Some(inflated) = inflated {
+                beginning.extend((OpCode::Msg as i32).to_le_bytes());
+                beginning.extend((inflated as i32 - HEADER_LEN as i32).to_le_bytes());
+                beginning.push(Zlib as u8);
+            }
+            request_room(&session, &header, &beginning).unwrap()
+        };
+        for (length, inflated) in [(SMALL, None), (100, Some(SMALL)), (SMALL, Some(SMALL))] {
+            assert_eq!(room(length, inflated), 0, "{length} {inflated:?}");
+        }
+        for (length, inflated, bytes) in [
+            (SMALL + 1, None, SMALL + 1),
+            (100, Some(SMALL + 1), 100 + SMALL + 1),
+        ] {
+            let forms = bytes + op_compressed::most_deflated(SMALL + 1);
+            assert_eq!(room(length, inflated), forms, "{length} {inflated:?}");
+        }
+        shutdown.begin();
     }
 }

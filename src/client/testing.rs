@@ -16,7 +16,7 @@ use crate::{
     pool::Pool,
     shutdown::Shutdown,
     upstream::{self, Cluster},
-    wire::{RawDoc, op_msg},
+    wire::{Compressor, RawDoc, op_msg},
 };
 
 /// A session whose client has already left, with a cluster that has no nodes.
@@ -26,9 +26,20 @@ pub(super) async fn departed(shutdown: &Shutdown) -> Session {
 
 /// A session and its client, with a cluster that has no nodes.
 pub(super) async fn connected(shutdown: &Shutdown) -> (Session, TcpStream) {
-    let cluster = Cluster::start(upstream::Options::default(), shutdown, |_| {
-        unreachable!("there are no seeds")
-    });
+    without_nodes(upstream::Options::default(), shutdown).await
+}
+
+/// As [`connected`], where requests may go to the nodes compressed.
+pub(super) async fn compressing(shutdown: &Shutdown) -> (Session, TcpStream) {
+    let options = upstream::Options {
+        compressors: vec![Compressor::Zlib],
+        ..upstream::Options::default()
+    };
+    without_nodes(options, shutdown).await
+}
+
+async fn without_nodes(options: upstream::Options, shutdown: &Shutdown) -> (Session, TcpStream) {
+    let cluster = Cluster::start(options, shutdown, |_| unreachable!("there are no seeds"));
     session(cluster).await
 }
 

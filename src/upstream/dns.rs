@@ -6,8 +6,10 @@
 
 use std::{
     fs,
+    future::Future,
     hash::{BuildHasher, Hasher, RandomState},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     time::Duration,
 };
 
@@ -26,6 +28,9 @@ const PORT: u16 = 53;
 /// How long a name server may take, and how often all of them are asked; as the C library does.
 const LIMIT: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 2;
+/// How long the addresses of one kind wait for those of the other (RFC 8305, section 3, "Resolution Delay"): some name servers never
+/// answer a question for AAAA records.
+const LATE: Duration = Duration::from_millis(250);
 /// The largest answer by UDP that passes networks unbroken (DNS flag day 2020).
 const UDP_ANSWER: usize = 1232;
 
@@ -143,7 +148,7 @@ impl Resolver {
             RData::AAAA(aaaa) => Some(IpAddr::V6(Ipv6Addr::from(aaaa.address))),
             _ => None,
         });
-        let found = match tokio::join!(v4, v6) {
+        let found = match both(v4, v6).await {
             (Ok(v4), Ok(v6)) => [v4, v6].concat(),
             (Ok(found), Err(error)) | (Err(error), Ok(found)) if found.is_empty() => return Err(error),
             (Ok(found), Err(_)) | (Err(_), Ok(found)) => found,
@@ -190,6 +195,30 @@ impl Resolver {
             Some(server) => vec![server],
             None => fs::read(SYSTEM).map_or_else(|_| Vec::new(), |text| system_servers(&text)),
         }
+    }
+}
+
+type Found = Result<Vec<IpAddr>, DnsError>;
+
+/// Both kinds of addresses, or one kind where the other does not come soon after it.
+async fn both(v4: impl Future<Output = Found>, v6: impl Future<Output = Found>) -> (Found, Found) {
+    let (mut v4, mut v6) = (pin!(v4), pin!(v6));
+    tokio::select! {
+        v4 = &mut v4 => {
+            let v6 = other(&v4, v6).await;
+            (v4, v6)
+        }
+        v6 = &mut v6 => {
+            let v4 = other(&v6, v4).await;
+            (v4, v6)
+        }
+    }
+}
+
+async fn other(found: &Found, other: impl Future<Output = Found>) -> Found {
+    match found {
+        Ok(found) if !found.is_empty() => timeout(LATE, other).await.unwrap_or_else(|_| Ok(Vec::new())),
+        _ => other.await,
     }
 }
 
@@ -304,120 +333,5 @@ fn read_answer<T>(
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use simple_dns::{
-        ResourceRecord,
-        rdata::{A, SRV, TXT},
-    };
-
-    use super::*;
-
-    const NAME: &str = "_mongodb._tcp.a.b.c";
-
-    fn reply(id: u16, name: &str, code: RCODE, records: Vec<RData<'static>>) -> Vec<u8> {
-        let mut packet = Packet::new_reply(id);
-        *packet.rcode_mut() = code;
-        let name = Name::new(name).unwrap().into_owned();
-        packet.questions.push(Question::new(
-            name.clone(),
-            QTYPE::TYPE(TYPE::SRV),
-            CLASS::IN.into(),
-            false,
-        ));
-        let records = records.into_iter();
-        packet.answers = records
-            .map(|data| ResourceRecord::new(name.clone(), CLASS::IN, 300, data))
-            .collect();
-        packet.build_bytes_vec().unwrap()
-    }
-
-    fn ports(answer: &[u8]) -> Result<Vec<u16>, Unusable> {
-        read_answer(answer, 7, NAME, TYPE::SRV, |_, data| match data {
-            RData::SRV(srv) => Some(srv.port),
-            _ => None,
-        })
-    }
-
-    #[test]
-    fn records_of_the_wanted_kind_are_read() {
-        let srv = |port| {
-            RData::SRV(SRV {
-                priority: 0,
-                weight: 0,
-                port,
-                target: Name::new_unchecked("n.b.c"),
-            })
-        };
-        let other = RData::A(A { address: 1 });
-        let answer = reply(
-            7,
-            "_MongoDB._tcp.A.b.c",
-            RCODE::NoError,
-            vec![srv(1), other, srv(2)],
-        );
-        assert_eq!(ports(&answer), Ok(vec![1, 2]));
-    }
-
-    #[test]
-    fn what_is_no_answer_is_told_apart() {
-        let because = |answer: &[u8]| match ports(answer) {
-            Err(Unusable::Because(what)) => what,
-            other => panic!("{other:?}"),
-        };
-        let ok = RCODE::NoError;
-        assert_eq!(
-            ports(&reply(7, NAME, RCODE::NameError, vec![])),
-            Err(Unusable::NoSuchName)
-        );
-        assert_eq!(ports(&reply(7, NAME, ok, vec![])), Ok(vec![]));
-        assert!(because(&reply(8, NAME, ok, vec![])).contains("another question"));
-        assert!(because(&reply(7, "x.b.c", ok, vec![])).contains("another question"));
-        assert!(because(&query(7, NAME, TYPE::SRV).unwrap()).contains("another question"));
-        assert!(because(&reply(7, NAME, RCODE::ServerFailure, vec![])).contains("SERVFAIL"));
-        assert!(because(&reply(7, NAME, RCODE::Refused, vec![])).contains("refused"));
-        assert!(because(&[1, 2, 3]).contains("nonsense"));
-    }
-
-    #[test]
-    fn the_strings_of_a_txt_record_are_one_text() {
-        let txt = ["replicaS", "et=rep", "l0"]
-            .into_iter()
-            .fold(TXT::new(), |txt, part| txt.with_string(part).unwrap());
-        assert_eq!(String::try_from(txt).unwrap(), "replicaSet=repl0");
-    }
-
-    #[test]
-    fn the_systems_name_servers_are_read_whatever_else_stands_there() {
-        let text = b"# x\nsearch a b\nnonsense 1\nnameserver 10.0.0.2\nnameserver ::1\noptions ndots:5 edns0 trust-ad\n";
-        let servers: Vec<_> = system_servers(text).iter().map(ToString::to_string).collect();
-        assert_eq!(servers, ["10.0.0.2:53", "[::1]:53"]);
-        assert!(system_servers(b"").is_empty());
-    }
-
-    #[test]
-    fn what_cannot_be_a_name_is_refused() {
-        let label = "a".repeat(64);
-        for name in [format!("{label}.b.c"), vec!["a".repeat(60); 5].join(".")] {
-            let error = query(1, &name, TYPE::SRV).unwrap_err();
-            assert!(error.is_final(), "{error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_answer_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = ports(&bytes);
-        }
-
-        #[test]
-        fn no_damaged_answer_makes_it_panic(at in 0..200usize, byte: u8, cut in 0..200usize) {
-            let srv = SRV { priority: 0, weight: 0, port: 1, target: Name::new_unchecked("n.b.c") };
-            let mut answer = reply(7, NAME, RCODE::NoError, vec![RData::SRV(srv), RData::A(A { address: 1 })]);
-            let length = answer.len();
-            answer[at % length] = byte;
-            answer.truncate(length - cut % length);
-            let _ = ports(&answer);
-        }
-    }
-}
+#[path = "dns_tests.rs"]
+mod tests;
