@@ -389,6 +389,45 @@ async fn streamed_hello_chains_its_replies_and_ends_for_another_command_and_at_s
 }
 
 #[tokio::test]
+async fn streams_without_a_wait_starve_nobody_and_end_at_stop() {
+    let proxy = Proxy::start(&shared_set().uri(), "");
+    let address = proxy.address.to_string();
+    let mut client = Raw::connect(address.as_str()).await.unwrap();
+    let hello = doc! { "hello": 1, "$db": "admin" };
+    let shown = client.command(&hello).await.unwrap().body;
+    let mut readers = Vec::new();
+    // One for each core that serves clients, and more.
+    for _ in 0..=std::thread::available_parallelism().map_or(1, usize::from) {
+        let mut greedy = Raw::connect(address.as_str()).await.unwrap();
+        let id = greedy.next_id();
+        let stream = msg(id, EXHAUST_ALLOWED, &[body_section(&wait_on(&shown, 0))]);
+        greedy.send(&stream).await.unwrap();
+        readers.push(tokio::spawn(async move {
+            let mut room = vec![0; 1 << 20];
+            while greedy.stream.read(&mut room).await.is_ok_and(|read| read > 0) {}
+        }));
+    }
+    let started = Instant::now();
+    for _ in 0..20 {
+        let mut other = Raw::connect(address.as_str()).await.unwrap();
+        assert!(other.command(&hello).await.unwrap().ok());
+    }
+    assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    let started = Instant::now();
+    let stopped = tokio::task::spawn_blocking(move || proxy.stop());
+    let (status, log) = stopped.await.unwrap();
+    assert!(status.success(), "{log}");
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        started.elapsed()
+    );
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_election_shows_as_a_new_election_of_a_primary_that_stayed_one() {
     let set = restless_set().await;
     let sections = "[[listener]]\naddress = '127.0.0.1:0'\npresents_as = 'replica_set'\n";

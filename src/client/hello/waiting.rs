@@ -9,6 +9,7 @@ use std::{
     pin::{Pin, pin},
     sync::atomic::Ordering::Relaxed,
     task::Poll,
+    time::Duration,
 };
 
 use bson::{DateTime, RawDocumentBuf};
@@ -39,6 +40,10 @@ use crate::{
     wire::{RawDoc, op_msg},
 };
 
+/// The shortest wait between two replies of a stream: without any, a client that reads as fast as it is written to would keep
+/// its core from all others, and Tidegate from stopping.
+const SHORTEST_IN_STREAM: Duration = Duration::from_millis(1);
+
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Woken {
@@ -64,6 +69,9 @@ struct Next {
 pub(super) async fn answer(session: &mut Session, inbound: &Inbound, fields: &Fields) -> Result<(), End> {
     let streams = exhausts(inbound) && !session.load_balanced;
     let mut fields = fields.clone();
+    if let Some((_, patience)) = fields.wait.as_mut().filter(|_| streams) {
+        *patience = (*patience).max(SHORTEST_IN_STREAM);
+    }
     let mut response_to = inbound.reply_to.request_id;
     loop {
         let (next, woken) = next(session, inbound, &fields, streams).await;
@@ -122,10 +130,7 @@ async fn next(
 ) -> (Option<Next>, Woken) {
     let mut news = session.shared.cluster.subscribe_news();
     let started = Instant::now();
-    let limit = inbound
-        .request
-        .deadline_millis()
-        .map(std::time::Duration::from_millis);
+    let limit = inbound.request.deadline_millis().map(Duration::from_millis);
     let mut timer = None;
     let mut woken = Woken::News;
     loop {
@@ -135,11 +140,11 @@ async fn next(
             (Shown::Now(_, terms), Some((known, patience))) => {
                 match judge(session, known, terms.version.as_ref()) {
                     Ok(true) => *patience,
-                    Ok(false) => std::time::Duration::ZERO,
+                    Ok(false) => Duration::ZERO,
                     Err(error) => return (Some(Next::error(&error)), woken),
                 }
             }
-            _ => std::time::Duration::ZERO,
+            _ => Duration::ZERO,
         };
         let is_due = patience.is_zero() || !matches!(woken, Woken::News);
         match shown {
