@@ -17,6 +17,9 @@ use crate::{
 /// The longest wait that is granted at once; a client that wants more asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The BSON type of a null.
+const NULL: u8 = 0x0a;
+
 /// What a `hello` asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Fields {
@@ -48,6 +51,8 @@ impl Fields {
         for element in body.iter() {
             let element = element.map_err(|error| ErrorReply::invalid_message(&error))?;
             match element.key {
+                // A field that is null counts as left out, but for the description.
+                name if element.kind == NULL && name != b"client" => {}
                 b"helloOk" => fields.hello_ok = flag(&element)?,
                 b"loadBalanced" => fields.load_balanced = flag(&element)?,
                 b"client" => fields.has_client = true,
@@ -198,6 +203,11 @@ mod tests {
         };
         assert_eq!(read(&hello, true), Ok(expected));
         assert_eq!(read(&doc! { "isMaster": 1 }, false), Ok(Fields::default()));
+        let nulls = doc! {
+            "hello": 1, "helloOk": Bson::Null, "loadBalanced": Bson::Null, "topologyVersion": Bson::Null,
+            "maxAwaitTimeMS": Bson::Null, "compression": Bson::Null, "saslSupportedMechs": Bson::Null,
+        };
+        assert_eq!(read(&nulls, false), read(&doc! { "hello": 1 }, false));
         let for_ever = doc! { "hello": 1, "topologyVersion": self::version(), "maxAwaitTimeMS": i64::MAX };
         assert_eq!(read(&for_ever, false).unwrap().wait.unwrap().1, LONGEST_WAIT);
     }
