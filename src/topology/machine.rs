@@ -171,11 +171,15 @@ impl Topology {
         let mut error = "the server ".to_owned();
         // Writing to a string cannot fail.
         let _ = write_set_names(&mut error, expected, description.set_name.as_deref());
-        change.events.push(Event::SetNameMismatch {
-            address: description.address.clone(),
-            expected: expected.clone(),
-            found: description.set_name,
-        });
+        let known = self.get(&description.address);
+        if known.is_none_or(|known| known.error.as_ref() != Some(&error)) {
+            // Each check finds the same; it is told once.
+            change.events.push(Event::SetNameMismatch {
+                address: description.address.clone(),
+                expected: expected.clone(),
+                found: description.set_name,
+            });
+        }
         ServerDescription {
             last_update: description.last_update,
             ..ServerDescription::unknown(description.address, Some(error))

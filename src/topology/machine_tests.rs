@@ -333,6 +333,8 @@ fn a_direct_connection_takes_any_member_but_checks_the_set_name() {
         topology.servers()[0].error.as_deref(),
         Some("the server is in replica set \"rs\", not in \"other\"")
     );
+    let change = topology.apply(secondary("a", &["a"]));
+    assert!(change.events.is_empty(), "told twice: {change:?}");
 }
 
 #[test]
