@@ -1,6 +1,9 @@
 //! What must hold between settings that are each right by themselves.
 
-use std::{net::SocketAddr, ops::RangeInclusive};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+};
 
 use super::{
     mistake::{Place, Report},
@@ -9,6 +12,7 @@ use super::{
 use crate::{
     client::{Limits, ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE},
     pool,
+    topology::Address,
 };
 
 /// Bounds of the number of clients.
@@ -87,17 +91,36 @@ pub(super) fn listener(section: &mut Section<'_>, options: &ListenerOptions) {
         ListenAddress::Unix(_) => true,
     };
     let is_local_path = matches!(options.address, ListenAddress::Unix(_));
-    if !is_local(&options.address) {
-        section.warning(
-            "address",
-            "Tidegate does not authenticate clients yet: whoever can reach this address can use the replica set",
-        );
+    let twin = options.twin.as_ref().map(|twin| twin.address.into());
+    for (key, address) in [
+        ("address", Some(&options.address)),
+        ("secondary_address", twin.as_ref()),
+    ] {
+        if address.is_some_and(|address| !is_local(address)) {
+            section.warning(
+                key,
+                "Tidegate does not authenticate clients yet: whoever can reach this address can use the replica set",
+            );
+        }
     }
     if !is_local_path && options.unix_mode != UNIX_MODE {
         section.mistake(
             "unix_mode",
             "has no meaning: address is not the path of a Unix domain socket",
         );
+    }
+    let twin = options.twin.as_ref().and_then(|twin| twin.advertise.as_ref());
+    for (key, shown) in [
+        ("advertise", options.advertise.as_ref()),
+        ("advertise_secondary", twin),
+    ] {
+        let ip = shown.and_then(|shown| shown.host().parse::<IpAddr>().ok());
+        if ip.is_some_and(|ip| ip.is_unspecified()) {
+            section.mistake(
+                key,
+                "is no address that can be dialled; write the one by which applications reach this host",
+            );
+        }
     }
     let names_itself = options.presents_as == Presentation::ReplicaSet || options.reach != Reach::Cluster;
     let is_reachable = is_local(&options.address) && !is_local_path;
@@ -138,6 +161,12 @@ fn second_alias(section: &mut Section<'_>, options: &ListenerOptions, twin: &Twi
             "secondary_address",
             format!("{address} is the listener's own address"),
         );
+    } else if [options.advertise.as_ref(), twin.advertise.as_ref()] != [None, None]
+        && shown_at(&options.address, options.advertise.as_ref())
+            == shown_at(&address, twin.advertise.as_ref())
+    {
+        let problem = "is by what applications find the primary too: each needs an address of its own";
+        section.mistake("advertise_secondary", problem);
     }
     if !twin.address.ip().is_loopback()
         && twin.advertise.is_none()
@@ -149,6 +178,11 @@ fn second_alias(section: &mut Section<'_>, options: &ListenerOptions, twin: &Twi
         );
         section.mistake("advertise_secondary", problem);
     }
+}
+
+/// By which address drivers find an alias.
+fn shown_at(address: &ListenAddress, advertise: Option<&Address>) -> String {
+    advertise.map_or_else(|| address.to_string(), Address::to_string)
 }
 
 /// Every address that a listener is bound to.

@@ -38,6 +38,21 @@ fn every_key_of_a_listener_reaches_its_option() {
 }
 
 #[test]
+fn whoever_opens_a_listener_to_others_is_warned_of_both_addresses() {
+    for (keys, key) in [
+        ("address = '0.0.0.0:1'", "listener[0].address: "),
+        (
+            "presents_as = 'replica_set'\nsecondary_address = '0.0.0.0:2'\nadvertise_secondary = 'a:1'",
+            "listener[0].secondary_address: ",
+        ),
+    ] {
+        let config = load(&format!("{URI}[[listener]]\n{keys}\n"), &[]).unwrap();
+        assert_eq!(config.warnings.len(), 1, "{keys}: {:?}", config.warnings);
+        assert!(config.warnings[0].contains(key), "{keys}: {:?}", config.warnings);
+    }
+}
+
+#[test]
 fn mistakes_about_listeners_say_what_to_do() {
     let long = format!("address = '/{}'", "x".repeat(107));
     for (keys, expected) in [
@@ -56,6 +71,14 @@ fn mistakes_about_listeners_say_what_to_do() {
         (
             "presents_as = 'replica_set'\nsecondary_address = '0.0.0.0:2'",
             "listener[0].advertise_secondary: is missing",
+        ),
+        (
+            "advertise = 'a:1'\npresents_as = 'replica_set'\nsecondary_address = '127.0.0.1:2'\nadvertise_secondary = 'A:1'",
+            "listener[0].advertise_secondary: is by what applications find the primary too",
+        ),
+        (
+            "advertise = '[::]:5'",
+            "listener[0].advertise: is no address that can be dialled",
         ),
         (
             "advertise_secondary = 'a:1'",
