@@ -2,7 +2,7 @@
 
 use bson::RawDocument;
 
-use super::{Presentation, Reach, inbound::Inbound, session::Session};
+use super::{Presentation, Reach, inbound::Inbound, options::canonical, session::Session};
 use crate::{
     command::{ErrorReply, Request, rewrite},
     routing::{Alias, Route, redirect},
@@ -39,7 +39,7 @@ impl Session {
         let dialled = self.client.local_address();
         dialled.map_or_else(
             || self.listener.address.to_string(),
-            |address| address.to_string(),
+            |address| canonical(address).to_string(),
         )
     }
 
@@ -77,7 +77,9 @@ pub(super) fn apply(session: &Session, inbound: &mut Inbound, route: Route) -> R
         };
         ErrorReply::not_primary(&inbound.request, version)
     })?;
-    if alias != Alias::Primary && asks_for_primary(&inbound.request, message) {
+    // A mongos chooses by it, and serves it.
+    let is_member = alias != Alias::Primary && session.upstream_kind() != UpstreamKind::Sharded;
+    if is_member && asks_for_primary(&inbound.request, message) {
         rewrite::accept_any_member(&mut inbound.frame, &inbound.request);
     }
     Ok(route)

@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     ListenAddress, ListenerOptions,
     admission::Admitted,
-    options::Peer,
+    options::{Peer, canonical},
     session::Session,
     shared::Shared,
     unix::{self, SocketFile},
@@ -138,7 +138,7 @@ impl Acceptor {
         match &self.0 {
             AcceptorKind::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
-                Ok((Accepted::Tcp(stream), Peer::Tcp(peer)))
+                Ok((Accepted::Tcp(stream), Peer::Tcp(canonical(peer))))
             }
             AcceptorKind::Unix(socket, _) => Ok((Accepted::Unix(socket.accept().await?.0), Peer::Unix)),
         }

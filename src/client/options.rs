@@ -70,6 +70,15 @@ impl fmt::Display for ListenAddress {
     }
 }
 
+/// An IPv4 address that came over an IPv6 socket, written as what it is: so it is told to clients, and counted with others.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        // Its zone stays.
+        IpAddr::V6(_) => address,
+    }
+}
+
 /// Who has connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
@@ -170,6 +179,15 @@ impl ListenerOptions {
             .contains(&compressor)
     }
 
+    /// In a word, what it looks like: "node" where it shows a member as that is, else the name of its presentation.
+    #[must_use]
+    pub fn shown_as(&self) -> &'static str {
+        match self.reach {
+            Reach::Node(_) => "node",
+            Reach::Cluster | Reach::Secondaries => self.presents_as.name(),
+        }
+    }
+
     /// The alias for secondaries that is bound beside this listener, if it has one.
     #[must_use]
     pub fn secondary_alias(&self) -> Option<Self> {
@@ -186,5 +204,21 @@ impl ListenerOptions {
             reach: Reach::Secondaries,
             ..self.clone()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_is_told_as_such_whatever_socket_it_came_over() {
+        for (address, expected) in [
+            ("[::ffff:10.0.0.1]:5", "10.0.0.1:5"),
+            ("10.0.0.1:5", "10.0.0.1:5"),
+            ("[fe80::1%3]:5", "[fe80::1%3]:5"),
+        ] {
+            assert_eq!(canonical(address.parse().unwrap()).to_string(), expected);
+        }
     }
 }

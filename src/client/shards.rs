@@ -14,6 +14,7 @@ use bson::{Document, RawDocumentBuf, doc};
 use super::{inbound::Inbound, session::Session};
 use crate::{
     command::{Class, ErrorReply, Sharding, config_shards, rewrite},
+    topology::UpstreamKind,
     wire::Frame,
 };
 
@@ -86,12 +87,10 @@ fn presented_set(session: &Session) -> Option<String> {
     if !session.shows_mongos() {
         return None;
     }
-    let snapshot = session.shared.cluster.load();
-    let topology = &snapshot.topology;
-    topology
-        .set_name()
-        .filter(|_| topology.kind().is_replica_set())
-        .map(str::to_owned)
+    // What is known of the set whichever way it is reached, also over a direct connection to one member.
+    let facts = &session.shared.cluster.load().presented.facts;
+    let is_set = facts.kind == UpstreamKind::ReplicaSet;
+    facts.set_name.as_deref().filter(|_| is_set).map(str::to_owned)
 }
 
 fn shard_map(set_name: &str, address: &str) -> Document {

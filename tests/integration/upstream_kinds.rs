@@ -358,6 +358,28 @@ async fn a_mongos_is_told_the_read_preference_that_only_the_listener_has() {
     );
 }
 
+#[tokio::test]
+async fn a_listener_for_one_mongos_leaves_its_choice_of_nodes_alone() {
+    let router = Proxy::start(&shared_set().uri(), "");
+    let node = format!("node = \"{}\"", router.address);
+    let front = Proxy::start_with(&format!("mongodb://{}/", router.address), "", &node, "");
+    let mut client = Client::connect(front.address).await;
+    let served_by = doc! {
+        "aggregate": 1,
+        "pipeline": [{ "$currentOp": {} }, { "$limit": 1 }, { "$project": { "host": 1 } }],
+        "cursor": {},
+        "$readPreference": { "mode": "primary" },
+    };
+    let set = shared_set();
+    let primary = set.address(set.primary().await.unwrap());
+    let port = primary.rsplit_once(':').unwrap().1;
+    for _ in 0..20 {
+        let reply = client.succeed("admin", served_by.clone()).await;
+        let host = batch(&reply).0[0].get_str("host").unwrap().to_owned();
+        assert!(host.ends_with(&format!(":{port}")), "{host} is not the primary");
+    }
+}
+
 /// Writes, reads through a cursor, and errors, as on any upstream.
 async fn serves(proxy: &Proxy) {
     let mut client = Client::connect(proxy.address).await;
@@ -430,6 +452,10 @@ async fn a_secondary_that_is_named_directly_serves_reads_alone() {
         1,
         "reads go on"
     );
+    // Reached in this way it is shown as a mongos like any other.
+    let shards = client.succeed("admin", doc! { "listShards": 1 }).await;
+    let shard = shards.get_array("shards").unwrap()[0].as_document().unwrap();
+    assert_eq!(shard.get_str("_id").unwrap(), set.options().set_name);
 }
 
 #[tokio::test]
