@@ -173,14 +173,14 @@ impl Observer {
 }
 
 fn listener(options: &ListenerOptions) -> Listener {
-    let (presents_as, reaches) = match &options.reach {
-        Reach::Node(node) => ("node", node.to_string()),
-        Reach::Secondaries => (options.presents_as.name(), "secondaries".to_owned()),
-        Reach::Cluster => (options.presents_as.name(), "cluster".to_owned()),
+    let reaches = match &options.reach {
+        Reach::Node(node) => node.to_string(),
+        Reach::Secondaries => "secondaries".to_owned(),
+        Reach::Cluster => "cluster".to_owned(),
     };
     Listener {
         address: options.address.to_string(),
-        presents_as: presents_as.to_owned(),
+        presents_as: options.shown_as().to_owned(),
         reaches,
         advertise: options.advertise.as_ref().map(Address::to_string),
         read_preference: options.read_preference.to_string(),

@@ -114,7 +114,7 @@ impl Proxy {
             admin: None,
         };
         for (socket, options) in bound.listeners {
-            tracing::info!(address = %options.address, presents_as = options.presents_as.name(), "serving clients");
+            tracing::info!(address = %options.address, presents_as = options.shown_as(), "serving clients");
             let reached = match &options.reach {
                 Reach::Node(node) => {
                     let member = start_member(config, node, &handles, &proxy.back);
