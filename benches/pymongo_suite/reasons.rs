@@ -77,6 +77,7 @@ pub(crate) const REASONS: &[Reason] = &[
     Reason {
         modes: &[Mode::ReplicaSet],
         tests: &[
+            "test/test_collection.py::TestCollection::test_aggregation_cursor",
             "test/test_gridfs.py::TestGridfsReplicaSet::test_gridfs_replica_set",
             "test/test_gridfs_bucket.py::TestGridfsBucketReplicaSet::test_gridfs_replica_set",
             "test/test_read_preferences.py::TestSingleSecondaryOk::test_reads_from_secondary",
