@@ -39,7 +39,7 @@ const PROXIED: [Mode; 3] = [Mode::Mongos, Mode::ReplicaSet, Mode::LoadBalanced];
 
 /// Runs PyMongo's own test suite and compares what happens through Tidegate with what happens directly.
 ///
-/// Exits with 1 when a test fails without a known reason, or fewer pass or more fail than by a proxy that only relays. What was said is
+/// Exits with 1 when a test fails without a known reason, or fewer pass than by a proxy that only relays. What was said is
 /// kept in target/pymongo_suite.
 #[derive(Parser)]
 #[command(name = "pymongo_suite")]

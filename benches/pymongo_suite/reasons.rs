@@ -60,8 +60,6 @@ pub(crate) const REASONS: &[Reason] = &[
     Reason {
         modes: &[Mode::ReplicaSet],
         tests: &[
-            "test/test_bulk.py::TestBulkWriteConcern::test_write_concern_failure_ordered",
-            "test/test_bulk.py::TestBulkWriteConcern::test_write_concern_failure_unordered",
             "test/test_client.py::TestClient::test_drop_database",
             "test/test_collection.py::TestCollection::test_aggregate",
             "test/test_collection.py::TestCollection::test_create_index",
@@ -69,8 +67,6 @@ pub(crate) const REASONS: &[Reason] = &[
             "test/test_collection.py::TestCollection::test_drop_index",
             "test/test_collection.py::TestCollection::test_find_one_and_write_concern",
             "test/test_collection.py::TestCollection::test_rename",
-            "test/test_read_write_concern_spec.py::TestReadWriteConcernSpec::test_raise_write_concern_error",
-            "test/test_read_write_concern_spec.py::TestReadWriteConcernSpec::test_raise_wtimeout",
         ],
         why: "they expect an error of w: 3, one more than the members that are shown; there are three, and the write succeeds",
     },

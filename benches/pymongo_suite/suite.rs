@@ -232,9 +232,6 @@ fn arguments(mode: Mode, address: &str, tests: &[String], file: &Path, scratch: 
         "addopts=",
         "-o",
         "asyncio_default_fixture_loop_scope=session",
-        // The suite's own settings make an error of each warning; one test wants to see that.
-        "-W",
-        "error:The read preference 'hedge' option:DeprecationWarning",
         "--ignore=test/asynchronous",
     ];
     all.extend(pytest.map(OsString::from));
