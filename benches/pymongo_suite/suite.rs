@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::doc;
 use serde::Deserialize;
 use tidegate::sandbox::{Guard, MemberOptions, Options, ReplicaSet, free_ports, temporary_folder};
 
@@ -88,20 +87,14 @@ pub(crate) struct Outcome {
 /// Outcomes by test.
 pub(crate) type Outcomes = BTreeMap<String, Outcome>;
 
-/// The replica set that a run needs: test commands, elections that a busy machine does not set off, and a cache in which a
-/// transaction of 48 MB finds room.
+/// The replica set that a run needs: test commands, and elections that a busy machine does not set off.
 pub(crate) fn start_set() -> ReplicaSet {
-    let set = support::start_set(Options {
+    support::start_set(Options {
         members: vec![MemberOptions::default(); 3],
         mongod_arguments: vec!["--setParameter".to_owned(), "enableTestCommands=1".to_owned()],
         election_timeout: Duration::from_secs(10),
         ..Options::default()
-    });
-    for node in 0..3 {
-        let cache = doc! { "setParameter": 1, "wiredTigerEngineRuntimeConfig": "cache_size=1G" };
-        wait(set.command(node, cache)).unwrap();
-    }
-    set
+    })
 }
 
 /// Runs `tests` (all if there are none: files, classes or methods as pytest names them) in `mode` against `set`, and those
@@ -155,13 +148,9 @@ fn run_once(mode: Mode, set: &ReplicaSet, tests: &[String], folder: &Path) {
 }
 
 fn primary(set: &ReplicaSet) -> String {
-    let number = wait(set.primary()).unwrap();
-    set.address(number).to_owned()
-}
-
-fn wait<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.unwrap().block_on(future)
+    let number = runtime.unwrap().block_on(set.primary()).unwrap();
+    set.address(number).to_owned()
 }
 
 fn read(file: &Path) -> Option<Outcomes> {

@@ -22,9 +22,11 @@ use super::{
 const PORT_TRIES: usize = 10;
 /// A set whose owner was killed a moment ago is still closing its files.
 const PORT_WAIT: Duration = Duration::from_secs(30);
-/// The shared cache of a `mongod` that holds test data.
-const CACHE_GB: &str = "0.25";
-const OPLOG_MB: &str = "64";
+/// The most that a `mongod` caches. What is not committed yet must fit into a part of it: with a quarter of this, large
+/// transactions beside each other were refused.
+const CACHE_GB: &str = "1";
+/// Of several tests' large documents at once, change streams that resume still find their place.
+const OPLOG_MB: &str = "256";
 
 /// Something that has just happened while a set starts. Its `Display` is a line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
