@@ -67,6 +67,8 @@ pub(crate) const REASONS: &[Reason] = &[
             "test/test_collection.py::TestCollection::test_drop_index",
             "test/test_collection.py::TestCollection::test_find_one_and_write_concern",
             "test/test_collection.py::TestCollection::test_rename",
+            "test/test_read_write_concern_spec.py::TestReadWriteConcernSpec::test_raise_write_concern_error",
+            "test/test_read_write_concern_spec.py::TestReadWriteConcernSpec::test_raise_wtimeout",
         ],
         why: "they expect an error of w: 3, one more than the members that are shown; there are three, and the write succeeds",
     },
