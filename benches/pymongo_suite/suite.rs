@@ -221,6 +221,9 @@ fn arguments(mode: Mode, address: &str, tests: &[String], file: &Path, scratch: 
         "addopts=",
         "-o",
         "asyncio_default_fixture_loop_scope=session",
+        // One test wants this warning to be an error, as the suite's own settings make it in other surroundings.
+        "-W",
+        "error:The read preference 'hedge' option:DeprecationWarning",
         "--ignore=test/asynchronous",
     ];
     all.extend(pytest.map(OsString::from));
