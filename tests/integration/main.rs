@@ -39,3 +39,4 @@ mod support;
 mod topology;
 mod upkeep;
 mod upstream_kinds;
+mod waiting_hello;
