@@ -79,6 +79,7 @@ mod tests {
     use super::*;
     use crate::{
         client::{Limits, ListenerOptions, Shared},
+        failover,
         pool::Pool,
         shutdown::Shutdown,
         upstream::{Cluster, Options},
@@ -103,7 +104,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let view = View {
-            shared: Arc::new(Shared::new(cluster, Limits::default(), 1)),
+            shared: Arc::new(Shared::new(
+                cluster,
+                Limits::default(),
+                failover::Options::default(),
+                1,
+            )),
             cores: Arc::new([]),
             listeners: vec![Arc::new(ListenerOptions::at(address))],
         };

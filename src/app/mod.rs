@@ -103,7 +103,12 @@ impl Proxy {
         let handles: Arc<[Handle]> = runtimes.into();
 
         let cluster = start_cluster(config.upstream.clone(), &config.pool, &handles, &back);
-        let shared = Arc::new(Shared::new(cluster, config.limits.clone(), count));
+        let shared = Arc::new(Shared::new(
+            cluster,
+            config.limits.clone(),
+            config.failover.clone(),
+            count,
+        ));
         let client_cores: Arc<[Core]> = handles.iter().map(|handle| Core::new(handle.clone())).collect();
         let mut proxy = Self {
             shared: Arc::clone(&shared),

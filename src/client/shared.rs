@@ -13,6 +13,7 @@ use bson::oid::ObjectId;
 
 use super::{Limits, admission::Admission, drivers::Drivers, fail_point::FailPoints};
 use crate::{
+    failover::{self, Gate},
     net::Budget,
     pool::Pool,
     routing::{Pins, TransactionPins},
@@ -51,6 +52,10 @@ pub struct Process {
     pub replies: Budget,
     /// The bounds in force.
     pub limits: Limits,
+    /// What becomes of commands while the replica set changes.
+    pub failover: failover::Options,
+    /// Where they wait meanwhile.
+    pub gate: Arc<Gate>,
     /// Who is connected, and from where.
     pub admission: Admission,
     /// By which drivers.
@@ -73,8 +78,15 @@ pub struct Process {
 impl Shared {
     /// Shares `cluster` among the sessions of `cores` cores.
     #[must_use]
-    pub fn new(cluster: Arc<Cluster<Pool>>, limits: Limits, cores: usize) -> Self {
+    pub fn new(
+        cluster: Arc<Cluster<Pool>>,
+        limits: Limits,
+        failover: failover::Options,
+        cores: usize,
+    ) -> Self {
         let process = Process {
+            gate: Arc::new(Gate::new(&failover)),
+            failover,
             requests: Budget::new(limits.buffer_bytes / 2),
             replies: Budget::new(limits.buffer_bytes / 2),
             admission: Admission::new(limits.max_clients, limits.max_clients_per_address),

@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Limits, ListenerOptions, Shared, options::Peer, session::Session};
 use crate::{
+    failover,
     net::Socket,
     shutdown::Shutdown,
     upstream::{self, Cluster},
@@ -20,7 +21,12 @@ async fn a_sessions_future_stays_small() {
     let cluster = Cluster::start(upstream::Options::default(), &shutdown, |_| {
         unreachable!("there are no seeds")
     });
-    let shared = Arc::new(Shared::new(cluster, Limits::default(), 1));
+    let shared = Arc::new(Shared::new(
+        cluster,
+        Limits::default(),
+        failover::Options::default(),
+        1,
+    ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stream = TcpStream::connect(address).await.unwrap();

@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{Limits, ListenerOptions, Shared, options::Peer, relay, session::Session};
 use crate::{
+    failover,
     net::Socket,
     pool::Pool,
     shutdown::Shutdown,
@@ -97,7 +98,12 @@ async fn serve_one(mut socket: Socket, answer: RawDocumentBuf) {
 }
 
 async fn session(cluster: Arc<Cluster<Pool>>) -> (Session, TcpStream) {
-    let shared = Arc::new(Shared::new(cluster, Limits::default(), 1));
+    let shared = Arc::new(Shared::new(
+        cluster,
+        Limits::default(),
+        failover::Options::default(),
+        1,
+    ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let client = TcpStream::connect(address).await.unwrap();

@@ -8,10 +8,11 @@ use std::{
 use super::{
     mistake::{Place, Report},
     reader::Section,
+    values,
 };
 use crate::{
     client::{Limits, ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE},
-    pool,
+    failover, pool,
     topology::Address,
 };
 
@@ -19,6 +20,8 @@ use crate::{
 pub(super) const MOST_CLIENTS: usize = 10_000_000;
 /// Requests and replies each get half of the buffer, and a message of 48 MB must fit in either half.
 pub(super) const BUFFER_BYTES: RangeInclusive<usize> = 128 << 20..=1 << 40;
+/// A message of 48 MB must find room to wait.
+pub(super) const HOLD_BYTES: RangeInclusive<usize> = 64 << 20..=1 << 40;
 /// No message is longer than 48 MB, and below 64 KiB a reply arrives in one read anyway.
 pub(super) const STREAM_ABOVE: RangeInclusive<usize> = 64 << 10..=48_000_000;
 
@@ -57,6 +60,19 @@ pub(super) fn limits(section: &mut Section<'_>, limits: &Limits) {
             limits.max_clients
         );
         section.warning("max_clients_per_address", problem);
+    }
+}
+
+/// Checks that commands that wait leave room for those that need not.
+pub(super) fn failover(section: &mut Section<'_>, options: &failover::Options, limits: &Limits) {
+    let requests = limits.buffer_bytes / 2;
+    if options.hold_bytes > requests {
+        let problem = format!(
+            "is more than the half of buffer_bytes that requests have ({}): commands that wait can leave no room for \
+             others",
+            values::display_size(requests)
+        );
+        section.warning("hold_bytes", problem);
     }
 }
 

@@ -36,7 +36,7 @@ use environment::Given;
 use mistake::Report;
 use uri::{ConnectionString, UriError};
 
-use crate::{admin, client, pool, telemetry::log, upstream};
+use crate::{admin, client, failover, pool, telemetry::log, upstream};
 
 /// Bounds what a pool may be told to hold; more connections than this no node and no host could serve.
 const MOST_CONNECTIONS: usize = 1_000_000;
@@ -53,6 +53,8 @@ pub struct Config {
     pub upstream: upstream::Options,
     /// Every node's pool.
     pub pool: pool::Options,
+    /// What becomes of commands while no node can take them.
+    pub failover: failover::Options,
     /// Where clients are served; at least one.
     pub listeners: Vec<client::ListenerOptions>,
     /// Bounds on what clients may hold.

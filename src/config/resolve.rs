@@ -10,11 +10,13 @@ use super::{
     tree::{Node, Table, Value},
     uri::{self, ConnectionString, Supported, UriOptions},
 };
-use crate::{admin, client, pool, telemetry::log, topology::ReadPreference, upstream};
+use crate::{admin, client, failover, pool, telemetry::log, topology::ReadPreference, upstream};
 
 /// Where the admin endpoint listens that names no address.
 pub(super) const DEFAULT_ADMIN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9218);
+
+const EXACTLY_ONCE: &[(&str, bool)] = &[("auto", true), ("off", false)];
 
 const FORMATS: &[(&str, log::Format)] = &[
     ("auto", log::Format::Auto),
@@ -30,6 +32,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     let listeners = listeners::listeners(&mut root, &fallback, upstream.heartbeat, &mut report);
     let pool = pool_section(&mut root, &connection, &mut report);
     let limits = limits_section(&mut root, &mut report);
+    let failover = failover_section(&mut root, &upstream, &limits, &mut report);
     let admin = admin_section(&mut root, &listeners, &mut report);
     let log = log_section(&mut root, &mut report);
     for (name, node) in &root {
@@ -42,6 +45,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
         connection: connection.string,
         upstream,
         pool,
+        failover,
         listeners,
         limits,
         admin,
@@ -216,6 +220,27 @@ fn pool_section(root: &mut Table, connection: &Connection, report: &mut Report) 
             problem,
         );
     }
+    options
+}
+
+/// What becomes of commands in an election. The connection string's option says how long a driver would wait for a node.
+fn failover_section(
+    root: &mut Table,
+    upstream: &upstream::Options,
+    limits: &client::Limits,
+    report: &mut Report,
+) -> failover::Options {
+    let default = failover::Options::default();
+    let mut section = section(root, "failover", report);
+    let hold = section.duration_or_off("hold", Some(upstream.server_selection_timeout));
+    let options = failover::Options {
+        hold: hold.unwrap_or_default(),
+        hold_commands: section.count("hold_commands", 1..=check::MOST_CLIENTS, default.hold_commands),
+        hold_bytes: section.size("hold_bytes", check::HOLD_BYTES, default.hold_bytes),
+        exactly_once: section.choice("exactly_once", EXACTLY_ONCE, default.exactly_once),
+    };
+    check::failover(&mut section, &options, limits);
+    section.finish(|name| schema::unknown(schema::section("failover"), name));
     options
 }
 

@@ -46,6 +46,11 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "failover",
+        repeated: false,
+        keys: &["hold", "hold_commands", "hold_bytes", "exactly_once"],
+    },
+    Section {
         name: "limits",
         repeated: false,
         keys: &[

@@ -1,7 +1,11 @@
-//! What to do after a failure: the verdict, a pure function.
+//! What becomes of a command while the replica set changes: it waits, goes again, or fails.
 //!
-//! The gate and the proxy's own sessions for exactly-once retry will stand here too.
+//! The verdict is a pure function; the gate is where commands wait.
 
+pub mod gate;
+mod options;
 pub mod verdict;
 
+pub use gate::{Full, Gate, GateStatus, Place, Turn};
+pub use options::Options;
 pub use verdict::{Attempts, Sent, Verdict, after_error, after_failure, is_transient};

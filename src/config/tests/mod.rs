@@ -11,6 +11,7 @@ use std::{path::Path, time::Duration};
 
 use super::*;
 use crate::{
+    failover,
     topology::{Mode, TagSet},
     wire::Compressor,
 };
@@ -82,6 +83,11 @@ fn every_setting_reaches_its_option() {
         wait_timeout = "6s"
         idle_timeout = "off"
         max_lifetime = "4s"
+        [failover]
+        hold = "8s"
+        hold_commands = 70
+        hold_bytes = "64MiB"
+        exactly_once = "off"
         [limits]
         max_clients = 90
         max_clients_per_address = 80
@@ -127,6 +133,15 @@ fn every_setting_reaches_its_option() {
         }
     );
     assert_eq!(
+        config.failover,
+        failover::Options {
+            hold: seconds(8),
+            hold_commands: 70,
+            hold_bytes: 64 << 20,
+            exactly_once: false,
+        }
+    );
+    assert_eq!(
         config.limits,
         client::Limits {
             max_clients: 90,
@@ -166,8 +181,23 @@ fn every_setting_reaches_its_option() {
 }
 
 #[test]
+fn commands_are_held_for_as_long_as_drivers_wait_for_a_node_unless_told_otherwise() {
+    let hold = |options: &str, section: &str| {
+        let text = format!("[upstream]\nuri = 'mongodb://a/?{options}'\n[[listener]]\n[failover]\n{section}");
+        load(&text, &[]).unwrap().failover.hold
+    };
+    assert_eq!(hold("", ""), Duration::from_secs(30));
+    assert_eq!(hold("serverSelectionTimeoutMS=5000", ""), Duration::from_secs(5));
+    assert_eq!(
+        hold("serverSelectionTimeoutMS=5000", "hold = '1m'"),
+        Duration::from_secs(60)
+    );
+    assert_eq!(hold("", "hold = 'off'"), Duration::ZERO);
+}
+
+#[test]
 fn warnings_have_their_place_too() {
-    let text = "[upstream]\nuri = 'mongodb://a/?w=1'\n[[listener]]\naddress = '0.0.0.0:1'\n[limits]\nmax_clients = 5\nmax_clients_per_address = 6";
+    let text = "[upstream]\nuri = 'mongodb://a/?w=1'\n[[listener]]\naddress = '0.0.0.0:1'\n[limits]\nmax_clients = 5\nmax_clients_per_address = 6\n[failover]\nhold_bytes = '1GiB'";
     let config = load(text, &[]).unwrap();
     let heads: Vec<_> = config
         .warnings
@@ -179,7 +209,8 @@ fn warnings_have_their_place_too() {
         [
             "upstream.uri",
             "listener[0].address",
-            "limits.max_clients_per_address"
+            "limits.max_clients_per_address",
+            "failover.hold_bytes"
         ]
     );
     assert!(
