@@ -26,6 +26,7 @@ mod mongosh;
 mod parity;
 mod presentation;
 mod reads_again;
+mod relays;
 mod sandbox;
 mod sharing;
 mod stuck;
