@@ -68,6 +68,24 @@ pub struct Row {
     pub class: Class,
     /// Whether a successful reply may open a cursor or go on with one.
     pub cursor: bool,
+    /// Which write it is, if servers can recognise a second attempt at it.
+    pub write: Option<Write>,
+}
+
+/// The writes of which a server can recognise a second attempt, unless a statement concerns many documents (Retryable Writes
+/// specification, "Supported Write Operations"). They differ in where their statements stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// `insert`: a document is a statement.
+    Insert,
+    /// `update`.
+    Update,
+    /// `delete`.
+    Delete,
+    /// `findAndModify`: is a statement itself.
+    FindAndModify,
+    /// `bulkWrite`, since MongoDB 8.0.
+    Bulk,
 }
 
 const fn row(name: &'static str, class: Class) -> Row {
@@ -75,14 +93,21 @@ const fn row(name: &'static str, class: Class) -> Row {
         name,
         class,
         cursor: false,
+        write: None,
     }
 }
 
 const fn cursor(name: &'static str, class: Class) -> Row {
     Row {
-        name,
-        class,
         cursor: true,
+        ..row(name, class)
+    }
+}
+
+const fn write(name: &'static str, kind: Write) -> Row {
+    Row {
+        write: Some(kind),
+        ..row(name, Class::Primary)
     }
 }
 
@@ -112,7 +137,7 @@ static TABLE: &[Row] = &[
     row("balancerStop", SHARDED_ONLY),
     row("buildInfo", AnyNode),
     row("buildinfo", AnyNode),
-    row("bulkWrite", Primary),
+    write("bulkWrite", Write::Bulk),
     row("cleanupReshardCollection", SHARDED_ONLY),
     row("clearJumboFlag", SHARDED_ONLY),
     row("cloneCollectionAsCapped", Primary),
@@ -136,7 +161,7 @@ static TABLE: &[Row] = &[
     row("dbStats", Read),
     row("dbhash", Read),
     row("dbstats", Read),
-    row("delete", Primary),
+    write("delete", Write::Delete),
     row("deleteIndexes", Primary),
     row("distinct", Read),
     row("drop", Primary),
@@ -154,8 +179,8 @@ static TABLE: &[Row] = &[
     row("explain", Explicit),
     row("features", AnyNode),
     cursor("find", Read),
-    row("findAndModify", Primary),
-    row("findandmodify", Primary),
+    write("findAndModify", Write::FindAndModify),
+    write("findandmodify", Write::FindAndModify),
     row("flushRouterConfig", SHARDED_ONLY),
     row("flushrouterconfig", SHARDED_ONLY),
     row("geoNear", Read),
@@ -173,7 +198,7 @@ static TABLE: &[Row] = &[
     row("group", Read),
     row("hello", Class::Local(Local::Hello)),
     row("hostInfo", AnyNode),
-    row("insert", Primary),
+    write("insert", Write::Insert),
     row("invalidateUserCache", AllNodes),
     row("isMaster", Class::Local(Local::Hello)),
     row("isdbgrid", Class::Sharding(Sharding::IsDbGrid)),
@@ -234,7 +259,7 @@ static TABLE: &[Row] = &[
     row("transitionFromDedicatedConfigServer", SHARDED_ONLY),
     row("transitionToDedicatedConfigServer", SHARDED_ONLY),
     row("unshardCollection", SHARDED_ONLY),
-    row("update", Primary),
+    write("update", Write::Update),
     row("updateRole", Primary),
     row("updateSearchIndex", Primary),
     row("updateUser", Primary),

@@ -91,6 +91,40 @@ impl Layout {
     }
 }
 
+/// A section of kind 1: documents, one behind the other, that stand for an array of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sequence<'a> {
+    /// The name of the array; not checked to be UTF-8.
+    pub name: &'a [u8],
+    /// The documents, not checked.
+    pub documents: &'a [u8],
+}
+
+/// The document sequences of a message; ends at the first section that breaks the specification, which [`Layout::parse`] finds.
+pub fn sequences(frame: &[u8]) -> impl Iterator<Item = Sequence<'_>> {
+    let has_sum = peek_flags(frame).is_ok_and(|flags| flags & CHECKSUM_PRESENT != 0);
+    let end = frame.len().saturating_sub(if has_sum { 4 } else { 0 });
+    let mut rest = frame.get(SECTIONS_AT..end).unwrap_or_default();
+    std::iter::from_fn(move || {
+        loop {
+            let (kind, section) = rest.split_first()?;
+            if *kind == 0 {
+                let length = RawDoc::prefix(section).ok()?.bytes().len();
+                rest = &section[length..];
+                continue;
+            }
+            let length = sequence_len(section).ok().filter(|_| *kind == 1)?;
+            let (sequence, next) = section.split_at(length);
+            rest = next;
+            let name_len = sequence[4..].iter().position(|b| *b == 0)?;
+            return Some(Sequence {
+                name: &sequence[4..4 + name_len],
+                documents: &sequence[4 + name_len + 1..],
+            });
+        }
+    })
+}
+
 /// The flag bits of a message that may be incomplete or unchecked.
 ///
 /// # Errors
@@ -244,6 +278,25 @@ mod tests {
     }
 
     #[test]
+    fn sequences_are_found_wherever_the_body_stands() {
+        let (first, second) = (kind1("ops", &[body(), body()].concat()), kind1("nsInfo", &[]));
+        for flags in [0, CHECKSUM_PRESENT] {
+            for sections in [
+                [kind0(), first.clone(), second.clone()],
+                [first.clone(), kind0(), second.clone()],
+                [first.clone(), second.clone(), kind0()],
+            ] {
+                let frame = message(flags, &sections.each_ref().map(Vec::as_slice));
+                let found: Vec<_> = sequences(&frame).collect();
+                assert_eq!((found[0].name, found[1].name), (&b"ops"[..], &b"nsInfo"[..]));
+                assert_eq!(found[0].documents, [body(), body()].concat());
+                assert!(found.len() == 2 && found[1].documents.is_empty());
+            }
+        }
+        assert_eq!(sequences(&message(0, &[&kind0()])).count(), 0);
+    }
+
+    #[test]
     fn what_the_specification_forbids_is_refused() {
         let sequence = kind1("documents", &body());
         type Case = (Vec<u8>, fn(&WireError) -> bool);
@@ -325,6 +378,7 @@ mod tests {
             let mut bytes = message(flags, &[&kind0(), &kind1("documents", &body())]);
             let at = at % bytes.len();
             bytes[at] = with;
+            let _ = sequences(&bytes).count();
             if let Ok(layout) = Layout::parse(&bytes) {
                 prop_assert!(layout.body_at + layout.body_len <= bytes.len());
             }
