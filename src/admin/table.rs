@@ -15,7 +15,7 @@ const COUNTERS: [&str; 16] = [
     "commands_sent_again",
     "reads_sent_again",
     "node_errors",
-    "selection_waits",
+    "commands_held",
     "pool_waits",
     "abandoned",
     "streams_broken",

@@ -2,20 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{
-    choose::{Chosen, NoNode, Patience},
-    exchange::{Attempt, attempt, charge_wait},
+    choose::{Chosen, Patience},
+    exchange::{Attempt, attempt, charge_wait, check_out, converse},
+    hold::{Passed, Search},
     inbound::Inbound,
-    relay::Taken,
     search,
     session::Session,
     transaction,
 };
 use crate::{
-    command::Request,
-    failover::{Attempts, Sent, Verdict, after_error, after_failure, is_transient},
+    command::{ErrorReply, state_change::is_state_change},
+    failover::{Attempts, Outcome, Repeat, Sent, Verdict, is_transient, verdict as judge},
     pool::{CheckOutError, Pool},
     routing::Route,
 };
@@ -27,12 +30,10 @@ const GRACE: Duration = Duration::from_secs(1);
 const MOST_TOLD: Duration = Duration::from_millis(100);
 
 /// Whether the verdict must be asked about what an attempt came to.
-pub(super) fn may_be_due(attempted: &Attempt, request: &Request) -> bool {
+pub(super) fn may_be_due(attempted: &Attempt) -> bool {
     match attempted {
-        // Nearly every reply is decided by the first comparison.
-        Attempt::Reply(taken) => {
-            taken.error_code() != 0 && is_transient(taken.error_code()) && request.is_retryable_read()
-        }
+        // Nearly every reply has no error.
+        Attempt::Reply(taken) => taken.trouble().is_some_and(|(_, code)| is_transient(code)),
         Attempt::NoConnection(_) | Attempt::Failed(_) => true,
         Attempt::Late(..) | Attempt::Gone | Attempt::Answer(_) => false,
     }
@@ -61,7 +62,7 @@ pub(super) async fn wait(
     route: &Route,
     patience: Patience,
 ) -> Attempt {
-    let mut rounds = Rounds::new(inbound, patience, None);
+    let mut rounds = Rounds::new(patience, None);
     let attempted = rounds.attempt(session, inbound, route).await;
     rounds.run(session, inbound, route, attempted).await
 }
@@ -78,7 +79,7 @@ pub(super) async fn repeat(
     if let Route::Cursor(_) = route {
         return on_the_same(session, inbound, &node, patience, attempted).await;
     }
-    let rounds = Rounds::new(inbound, patience, Some(node.pool));
+    let rounds = Rounds::new(patience, Some(node.pool));
     rounds.run(session, inbound, route, attempted).await
 }
 
@@ -91,14 +92,14 @@ async fn on_the_same(
     patience: Patience,
     mut attempted: Attempt,
 ) -> Attempt {
-    let mut rounds = Rounds::new(inbound, patience, None);
+    let mut rounds = Rounds::new(patience, None);
     let spent = match &attempted {
         Attempt::Failed(_) => Duration::ZERO,
         // To wait for a connection once more takes as long again.
         _ => patience.spent(),
     };
     let until = Instant::now() + GRACE.saturating_sub(spent);
-    while Instant::now() < until && rounds.judge(session, &attempted) == Verdict::Again {
+    while Instant::now() < until && rounds.judge(session, inbound, &attempted) == Verdict::Again {
         rounds.pause(session).await;
         attempted = attempt(session, inbound, node, &patience).await;
     }
@@ -109,6 +110,8 @@ async fn on_the_same(
 struct Rounds {
     patience: Patience,
     so_far: Attempts,
+    /// When the last attempt began.
+    began: Instant,
     /// The node that had it last: another one is better, if one fits.
     last: Option<Arc<Pool>>,
     /// Woken once it is known what a node said of its state.
@@ -116,15 +119,11 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn new(inbound: &Inbound, patience: Patience, last: Option<Arc<Pool>>) -> Self {
+    fn new(patience: Patience, last: Option<Arc<Pool>>) -> Self {
         Self {
             patience,
-            so_far: Attempts {
-                is_read: inbound.request.is_retryable_read(),
-                not_sent: 0,
-                reached: 0,
-                time_left: true,
-            },
+            so_far: Attempts::NONE,
+            began: patience.since(),
             last,
             told: None,
         }
@@ -137,98 +136,148 @@ impl Rounds {
         route: &Route,
         mut attempted: Attempt,
     ) -> Attempt {
-        while self.judge(session, &attempted) == Verdict::Again {
+        while self.judge(session, inbound, &attempted) == Verdict::Again {
             // A reply that is not used gives its connection back before another is asked for.
             drop(attempted);
             self.pause(session).await;
             attempted = self.attempt(session, inbound, route).await;
         }
-        attempted
+        self.conclude(session, inbound, attempted)
     }
 
     async fn attempt(&mut self, session: &mut Session, inbound: &mut Inbound, route: &Route) -> Attempt {
-        let avoid = self.last.as_ref().map(|pool| pool.address());
-        match session
-            .choose_later(route, &inbound.request, self.patience, avoid)
-            .await
-        {
-            Ok(node) => {
+        let search = Search {
+            route,
+            patience: self.patience,
+            avoid: self.last.as_ref().map(|pool| pool.address()),
+            returns: self.so_far.count() > 0,
+            may_be_done: self.so_far.reached() > 0,
+        };
+        match session.find_node(inbound, search).await {
+            Ok(Passed { node, passage }) => {
+                self.began = Instant::now();
                 charge_wait(inbound, self.patience);
-                let attempted = attempt(session, inbound, &node, &self.patience).await;
+                let lease = check_out(session, inbound, &node, &self.patience).await;
+                // The next may look for a connection.
+                drop(passage);
+                let attempted = match lease {
+                    Ok(lease) => converse(session, inbound, &node, &mut Some(lease)).await,
+                    Err(failed) => failed,
+                };
                 self.last = Some(node.pool);
                 attempted
             }
-            Err(NoNode::Gone) => Attempt::Gone,
-            Err(NoNode::Answer(error)) => Attempt::Answer(error),
+            Err(no_node) => no_node.into(),
         }
     }
 
     /// What to do after this attempt; counts it.
-    fn judge(&mut self, session: &Session, attempted: &Attempt) -> Verdict {
-        let sent = match attempted {
-            // A full pool is waited for once; to wait again elsewhere would only lengthen every queue.
-            Attempt::NoConnection(CheckOutError::Timeout { .. }) => return Verdict::Fail,
-            Attempt::NoConnection(_) => Sent::NotSent,
-            Attempt::Failed(failure) => failure.sent,
-            Attempt::Reply(taken) => return self.judge_reply(session, taken),
-            Attempt::Late(..) | Attempt::Gone | Attempt::Answer(_) => return Verdict::Fail,
+    fn judge(&mut self, session: &Session, inbound: &Inbound, attempted: &Attempt) -> Verdict {
+        let Some(outcome) = self.outcome(session, attempted) else {
+            return Verdict::Relay;
         };
-        match attempted {
-            Attempt::NoConnection(CheckOutError::Connect { node, .. }) => session.shared.cluster.doubt(node),
-            Attempt::NoConnection(_) => session.shared.cluster.request_check(),
-            // What the failure tells has been reported.
-            _ => {}
+        match outcome {
+            Outcome::Failed(Sent::NotSent) => self.so_far.not_sent += 1,
+            Outcome::Failed(_) => self.so_far.broken += 1,
+            Outcome::Error(..) => self.so_far.answered += 1,
         }
-        if sent == Sent::NotSent {
-            self.so_far.not_sent += 1;
-            self.so_far.time_left = !self.patience.is_over();
-        } else {
-            self.reached();
+        if outcome != Outcome::Failed(Sent::NotSent) {
+            self.patience = self.patience.not_held_since(self.began);
         }
-        let verdict = after_failure(sent, self.so_far);
-        match (verdict, sent) {
-            (Verdict::Fail, _) => {}
-            (Verdict::Again, Sent::NotSent) => session.counters().commands_sent_again.one(),
-            (Verdict::Again, _) => session.counters().reads_sent_again.one(),
-        }
-        verdict
-    }
-
-    fn judge_reply(&mut self, session: &Session, taken: &Taken) -> Verdict {
-        if session.reaches_one_member() {
-            // There is no other, and its state is the client's to know.
-            return Verdict::Fail;
-        }
-        self.reached();
-        let verdict = after_error(taken.error_code(), self.so_far);
-        if verdict == Verdict::Again {
-            session.counters().node_errors.one();
-            session.counters().reads_sent_again.one();
+        self.so_far.time_left = !self.patience.is_over();
+        let command = inbound.repeat();
+        let verdict = judge(command, outcome, self.so_far);
+        note(session, command, outcome, verdict);
+        if let (Verdict::Again, Attempt::Reply(taken)) = (verdict, attempted) {
             let told = session.shared.cluster.subscribe();
             self.told = taken.report_state(session).then_some(told);
         }
         verdict
     }
 
-    /// A node had the command: what is left of the command's own time counts, and a node is waited for anew.
-    fn reached(&mut self) {
-        self.so_far.reached += 1;
-        self.so_far.time_left = self.patience.max_time_left() != Some(Duration::ZERO);
-        self.patience = self.patience.renewed();
+    /// How an attempt ended, if not well.
+    fn outcome(&self, session: &Session, attempted: &Attempt) -> Option<Outcome> {
+        let cluster = &session.shared.cluster;
+        let sent = match attempted {
+            // A full pool is waited for once; to wait again elsewhere would only lengthen every queue.
+            Attempt::NoConnection(CheckOutError::Timeout { .. }) if self.so_far.reached() == 0 => {
+                return None;
+            }
+            Attempt::NoConnection(error) => {
+                match error {
+                    CheckOutError::Connect { node, .. } => cluster.doubt(node),
+                    _ => cluster.request_check(),
+                }
+                Sent::NotSent
+            }
+            Attempt::Failed(failure) => {
+                // What it tells of its node has been reported; the others may know more.
+                cluster.request_check();
+                failure.sent
+            }
+            Attempt::Reply(_) if session.reaches_one_member() => {
+                // There is no other, and its state is the client's to know.
+                return None;
+            }
+            Attempt::Reply(taken) => {
+                let (level, code) = taken.trouble()?;
+                return Some(Outcome::Error(level, code));
+            }
+            Attempt::Late(..) | Attempt::Gone | Attempt::Answer(_) => return None,
+        };
+        Some(Outcome::Failed(sent))
     }
 
     /// From the second time on, the nodes are most likely going down: what is known of them changes in a moment. One that
     /// said that it is no primary must not be chosen as such again.
     async fn pause(&mut self, session: &Session) {
-        let attempts = self.so_far.not_sent + self.so_far.reached;
+        let attempts = self.so_far.count();
         if let Some(mut told) = self.told.take() {
-            let _ = tokio::time::timeout(MOST_TOLD, told.changed()).await;
-        } else if attempts > 1 {
-            let pause = Duration::from_millis(20 << attempts.min(5));
+            let _ = timeout(MOST_TOLD, told.changed()).await;
+        }
+        if attempts > 1 {
+            let pause = Duration::from_millis(10 << attempts.min(6));
             let mut changes = session.shared.cluster.subscribe();
-            let _ = tokio::time::timeout(pause, changes.changed()).await;
+            let _ = timeout(pause, changes.changed()).await;
         }
     }
+
+    /// Sees to it that the client is not told that a command was not executed because its last attempt was not.
+    fn conclude(&self, session: &Session, inbound: &Inbound, attempted: Attempt) -> Attempt {
+        let is_open = self.so_far.reached() > 0 && inbound.repeat() != Repeat::Read;
+        let error = match &attempted {
+            Attempt::NoConnection(error) if is_open => error.to_string(),
+            Attempt::Answer(error) if is_open => error.message().to_owned(),
+            Attempt::Failed(failure) if is_open && failure.sent == Sent::NotSent => failure.to_string(),
+            _ => return attempted,
+        };
+        session.counters().outcomes_unknown.one();
+        let message = format!("{error}; an earlier attempt may have been executed: its outcome is unknown");
+        Attempt::Answer(ErrorReply::unreachable(&inbound.request, message))
+    }
+}
+
+/// Counts what was decided, by reason, and says so in the log.
+fn note(session: &Session, command: Repeat, outcome: Outcome, verdict: Verdict) {
+    let counters = session.counters();
+    match (verdict, outcome, command) {
+        (Verdict::Again, Outcome::Failed(Sent::NotSent), _) | (Verdict::Again, _, Repeat::Single) => {
+            counters.commands_sent_again.one();
+        }
+        (Verdict::Again, _, Repeat::Read) => counters.reads_sent_again.one(),
+        (Verdict::Again, Outcome::Failed(_), _) => counters.writes_sent_again.one(),
+        (Verdict::Again, Outcome::Error(..), _) => counters.writes_sent_again_after_error.one(),
+        (Verdict::Relay, Outcome::Error(_, code), _) if is_state_change(code) => {
+            counters.state_errors_relayed.one();
+        }
+        _ => {}
+    }
+    if let Outcome::Error(..) = outcome
+        && verdict == Verdict::Again
+    {
+        counters.node_errors.one();
+    }
+    tracing::debug!(peer = %session.peer, ?command, ?outcome, ?verdict, "attempt judged");
 }
 
 #[cfg(test)]

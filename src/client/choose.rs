@@ -8,6 +8,7 @@ use super::{
     attend::{IfGone, attend},
     awaits,
     session::Session,
+    shared::Shared,
 };
 use crate::{
     command::{ErrorReply, Request},
@@ -36,39 +37,41 @@ pub(super) enum NoNode {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     since: Instant,
-    /// When the wait for a node began.
-    selecting: Instant,
+    /// When it has been held for long enough.
+    hold_until: Instant,
     /// The command's own `maxTimeMS`, if that is a deadline.
     max_time: Option<Duration>,
-    selection: Duration,
 }
 
 impl Patience {
-    /// Patience from now on.
-    pub(super) fn new(request: &Request, selection: Duration) -> Self {
+    /// Patience from now on: for being held as long as `hold`.
+    pub(super) fn new(request: &Request, hold: Duration) -> Self {
         let max_time = request.deadline_millis().map(Duration::from_millis);
         let since = Instant::now();
         Self {
             since,
-            selecting: since,
+            hold_until: since + hold,
             max_time,
-            selection,
         }
     }
 
-    /// The same after a node had the command for a while: the command's own time runs on, but another node is waited for anew.
-    pub(super) fn renewed(self) -> Self {
+    /// When the command came.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// The same after a node had the command since `then`: the command's own time ran on, but it was not held.
+    pub(super) fn not_held_since(self, then: Instant) -> Self {
         Self {
-            selecting: Instant::now(),
+            hold_until: self.hold_until + then.elapsed(),
             ..self
         }
     }
 
     /// When waiting for a node ends.
     pub(super) fn deadline(&self) -> Instant {
-        let selected = self.selecting + self.selection;
         self.max_time
-            .map_or(selected, |max| selected.min(self.since + max))
+            .map_or(self.hold_until, |max| self.hold_until.min(self.since + max))
     }
 
     /// What is left of `maxTimeMS`.
@@ -86,7 +89,7 @@ impl Patience {
     }
 
     /// The error at the end: the command's own limit, or Tidegate's.
-    fn expired(&self, request: &Request, what: &str, detail: &str) -> ErrorReply {
+    pub(super) fn expired(&self, request: &Request, what: &str, detail: &str) -> ErrorReply {
         match self.max_time_left() {
             Some(Duration::ZERO) => ErrorReply::max_time_expired(what),
             _ => {
@@ -97,67 +100,38 @@ impl Patience {
     }
 }
 
+/// The node that fits now; `avoid` only if no other does.
+pub(super) fn choose(
+    shared: &Shared,
+    route: &Route,
+    request: &Request,
+    avoid: Option<&Address>,
+) -> Result<Option<Chosen>, ErrorReply> {
+    let snapshot = shared.cluster.load();
+    let criteria = match route {
+        Route::Read(preference) => Criteria::Read(preference),
+        Route::AnyNode => Criteria::AnyReachable,
+        _ => Criteria::Primary,
+    };
+    let options = shared.cluster.selection();
+    let found = match avoid {
+        None => snapshot.select(&criteria, options),
+        Some(avoid) => snapshot.select_avoiding(&criteria, options, avoid),
+    };
+    let found = found.map_err(|error| ErrorReply::unreachable(request, error.to_string()))?;
+    Ok(found.map(|(pool, kind)| Chosen {
+        pool: Arc::clone(pool),
+        kind,
+    }))
+}
+
 impl Session {
-    /// The node that fits now, without waiting.
+    /// The node that fits now, for a command that need not wait.
     pub(super) fn choose_now(&self, route: &Route, request: &Request) -> Result<Option<Chosen>, ErrorReply> {
-        self.choose_avoiding(route, request, None)
-    }
-
-    /// The node that fits now; `avoid` only if no other does.
-    fn choose_avoiding(
-        &self,
-        route: &Route,
-        request: &Request,
-        avoid: Option<&Address>,
-    ) -> Result<Option<Chosen>, ErrorReply> {
-        let snapshot = self.shared.cluster.load();
-        let criteria = match route {
-            Route::Read(preference) => Criteria::Read(preference),
-            Route::AnyNode => Criteria::AnyReachable,
-            _ => Criteria::Primary,
-        };
-        let options = self.shared.cluster.selection();
-        let found = match avoid {
-            None => snapshot.select(&criteria, options),
-            Some(avoid) => snapshot.select_avoiding(&criteria, options, avoid),
-        };
-        let found = found.map_err(|error| ErrorReply::unreachable(request, error.to_string()))?;
-        Ok(found.map(|(pool, kind)| Chosen {
-            pool: Arc::clone(pool),
-            kind,
-        }))
-    }
-
-    /// Waits for a node that fits; `avoid` is taken only if no other does.
-    pub(super) async fn choose_later(
-        &mut self,
-        route: &Route,
-        request: &Request,
-        patience: Patience,
-        avoid: Option<&Address>,
-    ) -> Result<Chosen, NoNode> {
-        self.counters().selection_waits.one();
-        let mut changes = self.shared.cluster.subscribe();
-        loop {
-            let chosen = self.choose_avoiding(route, request, avoid);
-            if let Some(chosen) = chosen.map_err(NoNode::Answer)? {
-                return Ok(chosen);
-            }
-            self.shared.cluster.request_check();
-            let changed = tokio::time::timeout_at(patience.deadline(), changes.changed());
-            match attend(&mut self.client, if_gone(request), pin!(changed)).await {
-                Ok(Ok(Ok(()))) => {}
-                Ok(_) => {
-                    let detail = describe(route, self);
-                    return Err(NoNode::Answer(patience.expired(
-                        request,
-                        "node that fits",
-                        &detail,
-                    )));
-                }
-                Err(_) => return Err(NoNode::Gone),
-            }
+        if self.must_wait(route) {
+            return Ok(None);
         }
+        choose(&self.shared, route, request, None)
     }
 
     /// The node with this address, if it is still part of the cluster.

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     command::{ErrorReply, Request, rewrite},
+    failover::{Repeat, Sent},
     net::{Permit, buffers},
     pool::{CheckOutError, Lease},
     routing::{Route, decide, needs_read_preference, tells_read_preference},
@@ -37,6 +38,15 @@ pub(super) enum Attempt {
     Gone,
     /// The client is told this.
     Answer(ErrorReply),
+}
+
+impl From<NoNode> for Attempt {
+    fn from(no_node: NoNode) -> Self {
+        match no_node {
+            NoNode::Answer(error) => Self::Answer(error),
+            NoNode::Gone => Self::Gone,
+        }
+    }
 }
 
 impl From<Result<Taken, Failure>> for Attempt {
@@ -74,10 +84,12 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         Ok(route) => route,
         Err(error) => return refuse(session, &error, &inbound).await,
     };
-    let patience = Patience::new(
-        &inbound.request,
-        session.shared.cluster.server_selection_timeout(),
-    );
+    let patience = Patience::new(&inbound.request, session.shared.failover.hold);
+    if session.must_wait_out_pause(&inbound, &route)
+        && let Err(no_node) = Box::pin(session.wait_out_pause(&inbound, patience)).await
+    {
+        return Box::pin(tell(session, no_node.into(), &inbound, patience)).await;
+    }
     match route {
         Route::Local(local) => return local::answer(session, local, &inbound).await,
         Route::Refused(reason) => {
@@ -98,7 +110,7 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         None => Box::pin(again::seek(session, &mut inbound, &route, patience)).await,
     };
     if let Some(node) = node
-        && again::may_be_due(&outcome, &inbound.request)
+        && again::may_be_due(&outcome)
     {
         outcome = Box::pin(again::repeat(
             session,
@@ -173,23 +185,59 @@ pub(super) async fn attempt(
     node: &Chosen,
     patience: &Patience,
 ) -> Attempt {
-    let mut lease = match node
-        .pool
-        .try_check_out(session.core, awaits::share(&inbound.request))
-    {
-        Some(lease) => lease,
-        None => match Box::pin(wait_for_connection(session, inbound, node, patience)).await {
-            Ok(lease) => lease,
+    let share = awaits::share(&inbound.request);
+    let mut lease = node.pool.try_check_out(session.core, share);
+    if lease.is_none() {
+        match Box::pin(wait_for_connection(session, inbound, node, patience)).await {
+            Ok(waited_for) => lease = Some(waited_for),
             Err(failed) => return failed,
-        },
+        }
+    }
+    converse(session, inbound, node, &mut lease).await
+}
+
+/// A connection to this node, at once or after a while.
+pub(super) async fn check_out(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    node: &Chosen,
+    patience: &Patience,
+) -> Result<Lease, Attempt> {
+    let share = awaits::share(&inbound.request);
+    match node.pool.try_check_out(session.core, share) {
+        Some(lease) => Ok(lease),
+        None => Box::pin(wait_for_connection(session, inbound, node, patience)).await,
+    }
+}
+
+/// The exchange itself, on a connection that is lent; `None` comes to nothing.
+///
+/// It is taken out of a place of the caller's: by value it would stand twice in the session's future.
+pub(super) async fn converse(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    node: &Chosen,
+    lent: &mut Option<Lease>,
+) -> Attempt {
+    let Some(lease) = lent.as_mut() else {
+        return Attempt::Gone;
     };
     if let Err(error) = prepare(inbound, node.kind, &session.listener.read_preference) {
         return Attempt::Answer(error);
     }
     let generation = lease.generation();
-    let attempted = match relay::ask(session, &mut lease, &mut inbound.frame, &inbound.request).await {
-        Ok(Ok(incoming)) if session.client.has_ended() => Attempt::Late(lease, incoming),
-        Ok(Ok(Incoming::Whole(frame))) => relay::take_whole(lease, frame).into(),
+    let asked = relay::ask(session, lease, inbound).await;
+    let Some(lease) = lent.take() else {
+        return Attempt::Gone;
+    };
+    let is_late = session.client.has_ended();
+    let attempted = match asked {
+        // What was opened for a client that is gone is closed again; of a write it counts how it ended.
+        Ok(Ok(incoming)) if is_late && inbound.request.may_have_cursor() => Attempt::Late(lease, incoming),
+        Ok(Ok(Incoming::Whole(frame))) => {
+            session.counters().drained.add(is_late.into());
+            relay::take_whole(lease, frame).into()
+        }
         Ok(Ok(Incoming::Large(header))) => Box::pin(relay::take_large(session, lease, header, inbound))
             .await
             .into(),
@@ -301,6 +349,9 @@ pub(super) async fn tell(
         }
         Attempt::Failed(failure) => {
             counters.commands_failed.one();
+            if failure.sent != Sent::NotSent && inbound.repeat() != Repeat::Read {
+                counters.outcomes_unknown.one();
+            }
             session.shared.cluster.request_check();
             ErrorReply::unreachable(request, failed_message(&failure, request, inbound.frame.bytes()))
         }

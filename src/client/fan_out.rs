@@ -8,7 +8,8 @@ use std::{
 use bson::{Bson, Document, RawDocument, RawDocumentBuf};
 
 use super::{
-    choose::{Chosen, NoNode, Patience},
+    again,
+    choose::{Chosen, Patience},
     exchange::{Attempt, attempt, tell},
     inbound::{Inbound, encode},
     relay,
@@ -188,14 +189,10 @@ async fn each(
 }
 
 /// Leaves the command to the primary.
-async fn one_node(session: &mut Session, inbound: Inbound, patience: Patience) -> Result<(), End> {
-    match session
-        .choose_later(&Route::Primary, &inbound.request, patience, None)
-        .await
-    {
-        Ok(node) => on_node(session, inbound, node, patience).await,
-        Err(NoNode::Answer(error)) => tell(session, Attempt::Answer(error), &inbound, patience).await,
-        Err(NoNode::Gone) => tell(session, Attempt::Gone, &inbound, patience).await,
+async fn one_node(session: &mut Session, mut inbound: Inbound, patience: Patience) -> Result<(), End> {
+    match again::wait(session, &mut inbound, &Route::Primary, patience).await {
+        Attempt::Reply(taken) => relay::give(session, taken, &inbound.request, inbound.reply_to).await,
+        failed => tell(session, failed, &inbound, patience).await,
     }
 }
 

@@ -5,7 +5,11 @@ use bytes::BytesMut;
 
 use super::{compression, session::End};
 use crate::{
-    command::{ErrorReply, Request, may_be_compressed},
+    command::{
+        ErrorReply, Request, may_be_compressed,
+        retryable::{self, WriteShape},
+    },
+    failover::Repeat,
     net::buffers,
     wire::{Compressor, Frame, OpCode, RawDoc, WireError, legacy, legacy_translate, op_msg},
 };
@@ -40,6 +44,26 @@ pub(super) struct Inbound {
     pub(super) frame: Frame,
     pub(super) request: Request,
     pub(super) reply_to: ReplyTo,
+}
+
+impl Inbound {
+    /// What it means to send the command a second time.
+    pub(super) fn repeat(&self) -> Repeat {
+        let (request, message) = (&self.request, self.frame.bytes());
+        if request.ends_transaction() && request.in_transaction {
+            Repeat::Recognised
+        } else if request.in_transaction {
+            Repeat::Statement
+        } else if request.has_txn_number {
+            Repeat::Recognised
+        } else if request.is_retryable_read() {
+            Repeat::Read
+        } else if retryable::shape(message, request).is_some_and(WriteShape::is_single) {
+            Repeat::Single
+        } else {
+            Repeat::Never
+        }
+    }
 }
 
 /// What became of a message.

@@ -14,6 +14,7 @@ mod exhaust;
 mod fail_point;
 mod fan_out;
 mod hello;
+mod hold;
 mod inbound;
 pub mod listener;
 mod local;

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     command::{
         Reply, Request,
-        state_change::{self, NodeState},
+        state_change::{self, Level, NodeState},
     },
     net::{
         Permit,
@@ -40,16 +40,25 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(super) async fn ask(
     session: &mut Session,
     lease: &mut Lease,
-    frame: &mut Frame,
-    request: &Request,
+    inbound: &mut Inbound,
 ) -> Result<Result<Incoming, Failure>, Gone> {
+    let Inbound {
+        frame,
+        request,
+        reply_to,
+    } = inbound;
     let abandons = request.is_abandonable() && !session.client.has_ended();
     let (while_sending, for_reply) = if abandons {
         (IfGone::Stop, IfGone::Stop)
     } else {
         // A whole write is executed although its client left, so it must reach the node whole, at any speed above the least.
         let sending = transfer_time(frame.bytes().len());
-        (IfGone::GoOnFor(sending), IfGone::GoOnFor(DRAIN))
+        let for_reply = match reply_to.form {
+            // That its client left says nothing; whether the write must go again is seen in its reply.
+            ReplyForm::None => IfGone::GoOn,
+            _ => IfGone::GoOnFor(DRAIN),
+        };
+        (IfGone::GoOnFor(sending), for_reply)
     };
     if let Err(failure) = attend(&mut session.client, while_sending, pin!(lease.send(frame))).await? {
         return Ok(Err(failure));
@@ -119,6 +128,20 @@ impl Taken {
             Content::Whole(whole) if !whole.reply.ok => whole.reply.code,
             _ => 0,
         }
+    }
+
+    /// The error that a verdict may be due on: the command's own, or that of a changing replica set at any level.
+    pub(super) fn trouble(&self) -> Option<(Level, i32)> {
+        let Content::Whole(whole) = &self.content else {
+            return None;
+        };
+        if !whole.reply.has_error {
+            return None;
+        }
+        if whole.reply.code != 0 {
+            return Some((Level::Command, whole.reply.code));
+        }
+        state_change::find(body(&whole.frame).ok()?).ok()?
     }
 
     /// Makes use of what an error that is not passed on tells of its node; whether it tells anything.

@@ -11,7 +11,10 @@ use tokio::{
 
 use super::*;
 use crate::{
-    client::testing,
+    client::{
+        inbound::{Received, receive},
+        testing,
+    },
     pool::{self, Pool},
     shutdown::Shutdown,
 };
@@ -39,7 +42,7 @@ async fn serve_slowly(listener: TcpListener, pause: Duration) -> usize {
     }
 }
 
-fn large_insert() -> (Frame, Request) {
+fn large_insert() -> Inbound {
     let data = Binary {
         subtype: BinarySubtype::Generic,
         bytes: vec![0; LARGE],
@@ -47,10 +50,10 @@ fn large_insert() -> (Frame, Request) {
     let body = rawdoc! { "insert": "tides", "documents": [{ "data": data }], "$db": "test" };
     let mut message = BytesMut::new();
     op_msg::encode(RawDoc::prefix(body.as_bytes()).unwrap(), 1, 0, 0, &mut message);
-    let frame = Frame::new(message).unwrap();
-    let layout = op_msg::Layout::parse(frame.bytes()).unwrap();
-    let request = Request::peek(frame.bytes(), layout).unwrap();
-    (frame, request)
+    match receive(Frame::new(message).unwrap(), None).unwrap() {
+        Received::Command(inbound) => inbound,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -69,12 +72,12 @@ async fn a_write_whose_client_left_reaches_a_slow_node_whole() {
     );
     crate::upstream::NodeResource::ready(&*pool);
     let mut session = testing::departed(&shutdown).await;
-    let (mut frame, request) = large_insert();
+    let mut inbound = large_insert();
 
     let mut lease = pool.wait(0, pool::Share::Ordinary, None).await.unwrap();
-    let outcome = ask(&mut session, &mut lease, &mut frame, &request).await;
+    let outcome = ask(&mut session, &mut lease, &mut inbound).await;
     assert!(outcome.is_err(), "this node never answers");
     drop(lease);
-    assert_eq!(node.await.unwrap(), frame.bytes().len());
+    assert_eq!(node.await.unwrap(), inbound.frame.bytes().len());
     shutdown.begin();
 }

@@ -50,44 +50,61 @@ impl NodeState {
     }
 }
 
-/// Whether such an error stands at any level of `body`. Costs a walk: replies with a hundred thousand write errors are not
-/// decoded to find that none has to be masked.
+/// Where in a reply an error stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The command failed.
+    Command,
+    /// In `writeConcernError`: what the command did may be rolled back.
+    WriteConcern,
+    /// In `writeErrors`: one statement failed, and others may not have.
+    Write,
+}
+
+/// The first such error in `body`, and its level. Costs a walk: replies with a hundred thousand write errors are not decoded to
+/// find that there is none.
 ///
 /// # Errors
 /// When the document cannot be walked.
-pub fn has_state_change(body: RawDoc<'_>) -> Result<bool, WireError> {
+pub fn find(body: RawDoc<'_>) -> Result<Option<(Level, i32)>, WireError> {
     for element in body {
         let element = element?;
         let found = match element.key {
-            b"code" => element.as_i64().is_some_and(|code| is_state_change(code as i32)),
-            b"writeConcernError" => element.as_doc().map_or(Ok(false), code_is_state_change)?,
-            b"writeErrors" => match element.as_array() {
-                Some(errors) => any_is_state_change(errors)?,
-                None => false,
+            b"code" => element.as_i64().map(|code| (Level::Command, code as i32)),
+            b"writeConcernError" => match element.as_doc() {
+                Some(error) => code_of(error)?.map(|code| (Level::WriteConcern, code)),
+                None => None,
             },
-            _ => false,
+            b"writeErrors" => match element.as_array() {
+                Some(errors) => find_among(errors)?.map(|code| (Level::Write, code)),
+                None => None,
+            },
+            _ => None,
         };
-        if found {
-            return Ok(true);
+        if let Some((_, code)) = found
+            && is_state_change(code)
+        {
+            return Ok(found);
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
-fn code_is_state_change(error: RawDoc<'_>) -> Result<bool, WireError> {
+fn code_of(error: RawDoc<'_>) -> Result<Option<i32>, WireError> {
     let code = error.get("code")?.and_then(|code| code.as_i64());
-    Ok(code.is_some_and(|code| is_state_change(code as i32)))
+    Ok(code.map(|code| code as i32))
 }
 
-fn any_is_state_change(errors: RawDoc<'_>) -> Result<bool, WireError> {
+fn find_among(errors: RawDoc<'_>) -> Result<Option<i32>, WireError> {
     for error in errors {
         if let Some(error) = error?.as_doc()
-            && code_is_state_change(error)?
+            && let Some(code) = code_of(error)?
+            && is_state_change(code)
         {
-            return Ok(true);
+            return Ok(Some(code));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Returns `body` without state-change errors, or `None` if it has none. Only for replies that carry an error.
@@ -95,7 +112,7 @@ fn any_is_state_change(errors: RawDoc<'_>) -> Result<bool, WireError> {
 /// # Errors
 /// When the document is not valid BSON.
 pub fn mask(body: RawDoc<'_>) -> Result<Option<Masked>, WireError> {
-    if !has_state_change(body)? {
+    if find(body)?.is_none() {
         return Ok(None);
     }
     let mut reply = Document::from_reader(body.bytes())
@@ -224,6 +241,30 @@ mod tests {
             None
         );
         assert_eq!(masked(&doc! {"ok": 0.0, "errmsg": "no code"}), None);
+    }
+
+    #[test]
+    fn an_error_is_found_with_its_level() {
+        let find = |reply: &Document| find(RawDoc::prefix(&reply.to_vec().unwrap()).unwrap()).unwrap();
+        let table = [
+            (doc! {"ok": 0.0, "code": 10107}, Some((Level::Command, 10107))),
+            (
+                doc! {"n": 1, "writeConcernError": {"code": 11602}, "ok": 1.0},
+                Some((Level::WriteConcern, 11602)),
+            ),
+            (
+                doc! {"n": 0, "writeErrors": [{"code": 11000}, {"code": 189}], "ok": 1.0},
+                Some((Level::Write, 189)),
+            ),
+            (
+                doc! {"writeErrors": [{"code": 11000}], "writeConcernError": {"code": 64}, "ok": 1.0},
+                None,
+            ),
+            (doc! {"writeErrors": 5, "writeConcernError": 91, "ok": 1.0}, None),
+        ];
+        for (reply, found) in table {
+            assert_eq!(find(&reply), found, "{reply}");
+        }
     }
 
     #[test]

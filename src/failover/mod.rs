@@ -8,4 +8,4 @@ pub mod verdict;
 
 pub use gate::{Full, Gate, GateStatus, Place, Turn};
 pub use options::Options;
-pub use verdict::{Attempts, Sent, Verdict, after_error, after_failure, is_transient};
+pub use verdict::{Attempts, Outcome, Repeat, Sent, Verdict, is_transient, verdict};

@@ -1,16 +1,22 @@
-//! The verdict on a failed exchange.
+//! The verdict on an attempt that did not end well: pass its answer on, go again, or fail.
 //!
-//! A command that may change something goes again only if it cannot have been executed. That is certain in one case here:
-//! the node never had the whole message. A read changes nothing, so that it goes again too where nobody knows, and where the
-//! node answered that it could not serve it just then (Retryable Reads specification). Everything else is for the client
-//! to decide, who is told what is known.
+//! A command that may change something goes again in two cases only: it cannot have been executed, or the server recognises
+//! the second attempt (Retryable Writes specification). A read changes nothing, so that it goes again too where nobody knows,
+//! and where the node answered that it could not serve it just then (Retryable Reads specification). Everything else is for
+//! the client to decide, who is told what is known. The table in the tests is the whole of it; `ARCHITECTURE.md` shows it.
 
 use std::fmt;
 
-/// Most attempts at one command that did not reach a node.
+use crate::command::state_change::{Level, is_state_change};
+
+/// Most attempts at one command that did not reach a node; and most that a node answered that is no longer, or not yet,
+/// in the state to take it; and most that broke off of one that the server recognises.
 pub const MAX_ATTEMPTS: u32 = 10;
-/// Most attempts at one read that reached a node, or may have. Drivers make one more of each of their own.
+/// Most attempts at one read that broke off. Drivers make one more of each of their own, and a query by which nodes crash must
+/// not reach all of them.
 pub const MAX_READS: u32 = 3;
+/// Most attempts that are answered with an error that tells of another node's failure, as by a `mongos`.
+const MAX_ERRORS: u32 = 2;
 
 /// What a node can have seen of a request. Whether a command may be sent again depends on exactly this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,121 +33,145 @@ impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotSent => "the command was not sent",
-            Self::MaybeSent => "the command may have been executed",
-            Self::Replied => "the node answered, so the command may have been executed",
+            Self::MaybeSent => "the command may have been executed: its outcome is unknown",
+            Self::Replied => {
+                "the node answered, so the command may have been executed: its outcome is unknown"
+            }
         })
     }
+}
+
+/// What it means to send a command a second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// A read: no harm.
+    Read,
+    /// A write under a transaction number, a commit or an abort: the server recognises it.
+    Recognised,
+    /// A write of one statement that concerns one document at most, which a node has executed or not.
+    Single,
+    /// A statement of a transaction: the driver, or the application, runs the transaction again.
+    Statement,
+    /// Anything else: it might be executed twice, or the rest of it.
+    Never,
+}
+
+/// How an attempt ended that did not end well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Without an answer that can be used.
+    Failed(Sent),
+    /// With an error of this code.
+    Error(Level, i32),
 }
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// Pass the node's answer on.
+    Relay,
     /// Choose a node anew and send the command again.
     Again,
-    /// Tell the client.
+    /// Tell the client what is known.
     Fail,
 }
 
-/// What is known of the command and of the attempts at it.
+/// The attempts at a command, the last one counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempts {
-    /// It is a read that may be sent again though it may have been executed.
-    pub is_read: bool,
-    /// How many attempts failed before they reached a node, the last one counted if it did.
+    /// Those that did not reach a node.
     pub not_sent: u32,
-    /// How many failed later.
-    pub reached: u32,
+    /// Those that broke off later.
+    pub broken: u32,
+    /// Those that were answered with an error.
+    pub answered: u32,
     /// Whether the command's deadline has not passed.
     pub time_left: bool,
 }
 
-/// The verdict after an attempt failed.
+impl Attempts {
+    /// None yet.
+    pub const NONE: Self = Self {
+        not_sent: 0,
+        broken: 0,
+        answered: 0,
+        time_left: true,
+    };
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.not_sent + self.reached()
+    }
+
+    /// How many a node can have executed.
+    #[must_use]
+    pub fn reached(&self) -> u32 {
+        self.broken + self.answered
+    }
+}
+
+/// The verdict on the last of `attempts` at a command.
 ///
-/// Statements of transactions are no exception: a node that does not know the transaction answers `NoSuchTransaction`, which is
-/// the truth, with the label by which it is run again.
+/// Statements of transactions that were not sent are no exception: a node that does not know the transaction answers
+/// `NoSuchTransaction`, which is the truth, with the label by which it is run again.
 #[must_use]
-pub fn after_failure(sent: Sent, attempts: Attempts) -> Verdict {
-    let may = match sent {
-        Sent::NotSent => attempts.not_sent < MAX_ATTEMPTS,
-        Sent::MaybeSent | Sent::Replied => attempts.is_read && attempts.reached < MAX_READS,
+pub fn verdict(command: Repeat, outcome: Outcome, attempts: Attempts) -> Verdict {
+    let (may, else_to) = match outcome {
+        Outcome::Failed(Sent::NotSent) => (attempts.not_sent < MAX_ATTEMPTS, Verdict::Fail),
+        Outcome::Failed(Sent::MaybeSent | Sent::Replied) => {
+            let most = match command {
+                Repeat::Read => MAX_READS,
+                Repeat::Recognised => MAX_ATTEMPTS,
+                Repeat::Single | Repeat::Statement | Repeat::Never => 0,
+            };
+            (attempts.broken < most, Verdict::Fail)
+        }
+        Outcome::Error(level, code) => (
+            attempts.answered < most_errors(command, level, code),
+            Verdict::Relay,
+        ),
     };
     if may && attempts.time_left {
         Verdict::Again
     } else {
-        Verdict::Fail
+        else_to
     }
 }
 
-/// The verdict after a node answered with the error `code`: a read goes again once, as a driver would send it.
-#[must_use]
-pub fn after_error(code: i32, attempts: Attempts) -> Verdict {
-    if is_transient(code) && attempts.is_read && attempts.reached < 2 && attempts.time_left {
-        Verdict::Again
-    } else {
-        Verdict::Fail
+/// Most attempts at a command that are answered with this error.
+fn most_errors(command: Repeat, level: Level, code: i32) -> u32 {
+    match (command, level) {
+        (Repeat::Read | Repeat::Recognised, Level::Command) if is_state_change(code) => MAX_ATTEMPTS,
+        (Repeat::Read, Level::Command) if code == READ_CONCERN_NOT_YET => MAX_ERRORS,
+        (Repeat::Read | Repeat::Recognised, Level::Command) if is_unreachable(code) => MAX_ERRORS,
+        (Repeat::Recognised, Level::WriteConcern | Level::Write) if is_state_change(code) => MAX_ATTEMPTS,
+        (Repeat::Single, Level::Command) if proves_not_executed(code) => MAX_ATTEMPTS,
+        _ => 0,
     }
 }
 
-/// Whether the Retryable Reads specification ("retryable error") names this code.
+/// `ReadConcernMajorityNotAvailableYet`.
+const READ_CONCERN_NOT_YET: i32 = 134;
+
+/// Errors of the specifications' lists by which a server tells that it could not reach another, or not in time.
+fn is_unreachable(code: i32) -> bool {
+    // HostUnreachable, HostNotFound, NetworkTimeout, ExceededTimeLimit, SocketException
+    matches!(code, 6 | 7 | 89 | 262 | 9001)
+}
+
+/// `NotWritablePrimary`, `NotPrimaryNoSecondaryOk` and `LegacyNotPrimary`: a node looks at its state before it executes a
+/// statement. The others of the family interrupt what runs.
+fn proves_not_executed(code: i32) -> bool {
+    matches!(code, 10107 | 13435 | 10058)
+}
+
+/// Whether an error of this code can be a reason to go again, for any command.
 #[must_use]
 pub fn is_transient(code: i32) -> bool {
-    // HostUnreachable, HostNotFound, NetworkTimeout, ShutdownInProgress, ReadConcernMajorityNotAvailableYet,
-    // PrimarySteppedDown, ExceededTimeLimit, SocketException, NotWritablePrimary, InterruptedAtShutdown,
-    // InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary
-    matches!(
-        code,
-        6 | 7 | 89 | 91 | 134 | 189 | 262 | 9001 | 10107 | 11600 | 11602 | 13435 | 13436
-    )
+    is_state_change(code) || is_unreachable(code) || code == READ_CONCERN_NOT_YET
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Sent::*, Verdict::*, *};
-
-    fn attempts(is_read: bool, not_sent: u32, reached: u32, time_left: bool) -> Attempts {
-        Attempts {
-            is_read,
-            not_sent,
-            reached,
-            time_left,
-        }
-    }
-
-    #[test]
-    fn only_what_was_certainly_not_executed_goes_again_unless_it_is_a_read() {
-        let table = [
-            (NotSent, attempts(false, 1, 0, true), Again),
-            (NotSent, attempts(false, MAX_ATTEMPTS - 1, 0, true), Again),
-            (NotSent, attempts(false, MAX_ATTEMPTS, 0, true), Fail),
-            (NotSent, attempts(false, 1, 0, false), Fail),
-            (NotSent, attempts(true, 1, MAX_READS, true), Again),
-            (MaybeSent, attempts(false, 0, 1, true), Fail),
-            (Replied, attempts(false, 0, 1, true), Fail),
-            (MaybeSent, attempts(true, 5, 1, true), Again),
-            (Replied, attempts(true, 0, MAX_READS - 1, true), Again),
-            (MaybeSent, attempts(true, 0, MAX_READS, true), Fail),
-            (MaybeSent, attempts(true, 0, 1, false), Fail),
-        ];
-        for (sent, attempts, verdict) in table {
-            assert_eq!(after_failure(sent, attempts), verdict, "{sent:?} {attempts:?}");
-        }
-    }
-
-    #[test]
-    fn a_read_that_a_node_could_not_serve_just_then_goes_again_once() {
-        let table = [
-            (189, attempts(true, 0, 1, true), Again),
-            (134, attempts(true, 3, 1, true), Again),
-            (189, attempts(true, 0, 2, true), Fail),
-            (189, attempts(true, 0, 1, false), Fail),
-            (189, attempts(false, 0, 1, true), Fail),
-            // The read's own fault, and what would be no better elsewhere.
-            (2, attempts(true, 0, 1, true), Fail),
-            (43, attempts(true, 0, 1, true), Fail),
-            (50, attempts(true, 0, 1, true), Fail),
-        ];
-        for (code, attempts, verdict) in table {
-            assert_eq!(after_error(code, attempts), verdict, "{code} {attempts:?}");
-        }
-    }
-}
+#[path = "verdict_tests.rs"]
+mod tests;

@@ -75,6 +75,12 @@ fn primary_of(proxy: &Proxy) -> Option<String> {
     proxy.status()["topology"]["primary"].as_str().map(str::to_owned)
 }
 
+/// A write that may not be sent twice.
+fn update_all(collection: &str) -> Document {
+    let all = doc! { "q": {}, "u": { "$inc": { "n": 1 } }, "multi": true };
+    doc! { "update": collection, "updates": [all] }
+}
+
 pub(super) fn insert(collection: &str) -> Document {
     doc! { "insert": collection, "documents": [{}], "writeConcern": { "w": "majority" } }
 }
@@ -240,11 +246,11 @@ async fn errors_of_state_changes_become_host_unreachable() {
             doc! { "errorCode": code as i32 },
             doc! { "writeConcernError": concern },
         ] {
-            let mut data = doc! { "failCommands": ["insert"], "appName": "masked" };
+            let mut data = doc! { "failCommands": ["update"], "appName": "masked" };
             data.extend(failure.clone());
             let point = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
             set.command(primary, point).await.unwrap();
-            let reply = client.run(DB, insert("masked")).await;
+            let reply = client.run(DB, update_all("masked")).await;
             assert_no_state_change(&reply);
             let error = reply.get_document("writeConcernError").unwrap_or(&reply);
             assert_eq!(number(error, "code"), Some(6), "{failure}: {reply}");
@@ -254,10 +260,16 @@ async fn errors_of_state_changes_become_host_unreachable() {
         client.succeed(DB, insert("masked")).await;
     }
     assert_eq!(proxy.metric("tidegate_state_changes_masked_total"), masked);
-    // A connection that breaks under a command.
-    let data = doc! { "failCommands": ["insert"], "appName": "masked", "closeConnection": true };
+    // A connection that breaks under a command, which may have been executed; one with a number goes again.
+    let data = doc! { "failCommands": ["update", "insert"], "appName": "masked", "closeConnection": true };
     let point = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
-    set.command(primary, point).await.unwrap();
+    set.command(primary, point.clone()).await.unwrap();
+    let reply = client.run(DB, update_all("masked")).await;
+    assert_eq!(number(&reply, "code"), Some(6), "{reply}");
+    assert!(
+        reply.get_str("errmsg").unwrap().contains("outcome is unknown"),
+        "{reply}"
+    );
     let mut with_number = insert("masked");
     let uuid = bson::Binary {
         subtype: bson::spec::BinarySubtype::Uuid,
@@ -265,10 +277,10 @@ async fn errors_of_state_changes_become_host_unreachable() {
     };
     with_number.insert("lsid", doc! { "id": uuid });
     with_number.insert("txnNumber", 1_i64);
-    let reply = client.run(DB, with_number.clone()).await;
-    assert_eq!(number(&reply, "code"), Some(6), "{reply}");
-    assert_eq!(labels(&reply), ["RetryableWriteError"]);
+    set.command(primary, point).await.unwrap();
     client.succeed(DB, with_number).await;
+    assert_eq!(proxy.metric("tidegate_writes_sent_again_total"), 1.0);
+    assert_eq!(proxy.metric("tidegate_outcomes_unknown_total"), 1.0);
 }
 
 #[tokio::test]
