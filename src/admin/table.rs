@@ -5,7 +5,7 @@ use std::{fmt::Write, time::Duration};
 use super::status::{Awaits, Listener, Node, Status};
 
 /// The counters that tell whether something is wrong, in the order of a command's life. Those that are zero are left out.
-const COUNTERS: [&str; 16] = [
+const COUNTERS: [&str; 17] = [
     "commands",
     "commands_local",
     "commands_refused",
@@ -14,6 +14,7 @@ const COUNTERS: [&str; 16] = [
     "awaits_unserved",
     "commands_sent_again",
     "reads_sent_again",
+    "commands_rescued",
     "node_errors",
     "commands_held",
     "pool_waits",

@@ -225,6 +225,7 @@ pub(super) async fn converse(
     if let Err(error) = prepare(inbound, node.kind, &session.listener.read_preference) {
         return Attempt::Answer(error);
     }
+    lease.set_write(node.kind == ServerKind::RsPrimary && !inbound.request.is_abandonable());
     let generation = lease.generation();
     let asked = relay::ask(session, lease, inbound).await;
     let Some(lease) = lent.take() else {
@@ -248,8 +249,8 @@ pub(super) async fn converse(
         }
     };
     if let Attempt::Failed(failure) = &attempted {
-        let cluster = &session.shared.cluster;
-        cluster.report_failure(node.pool.address(), generation, failure);
+        let (shared, core) = (&session.shared, session.core);
+        shared.note_failure(core, node.pool.address(), generation, failure);
     }
     attempted
 }

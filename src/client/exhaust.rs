@@ -87,8 +87,8 @@ pub(super) async fn chain(
             Ok(next) => next,
             Err(cut) => {
                 if let Cut::Failed(failure) = &cut {
-                    let cluster = &session.shared.cluster;
-                    cluster.report_failure(lease.pool().address(), lease.generation(), failure);
+                    let (shared, core) = (&session.shared, session.core);
+                    shared.note_failure(core, lease.pool().address(), lease.generation(), failure);
                 }
                 drop(lease);
                 return end(session, cut, request, reply_to).await;

@@ -250,8 +250,8 @@ async fn run_on(
         .await
         .map_err(|_| format!("no reply within {PART_TIME:?}"))?
         .map_err(|failure| {
-            let cluster = &session.shared.cluster;
-            cluster.report_failure(node.pool.address(), lease.generation(), &failure);
+            let (shared, core) = (&session.shared, session.core);
+            shared.note_failure(core, node.pool.address(), lease.generation(), &failure);
             failure.to_string()
         })?;
     let raw = RawDoc::prefix(reply.as_bytes()).map_err(|error| error.to_string())?;

@@ -383,7 +383,8 @@ fn form_masked(
 /// Makes use of how a streamed reply ended, which came on a connection of this generation.
 pub(super) fn note_broken(session: &Session, (node, generation): (&Address, u64), passed: &Result<(), End>) {
     if let Err(End::StreamBroken(failure)) = passed {
-        session.shared.cluster.report_failure(node, generation, failure);
+        let (shared, core) = (&session.shared, session.core);
+        shared.note_failure(core, node, generation, failure);
     }
 }
 

@@ -127,7 +127,7 @@ async fn ask_all(
             let answer = ask(&node, core, share, frame, patience).await;
             if let Answer::Broken(failure, generation) = &answer {
                 let node = node.pool.address();
-                shared.cluster.report_failure(node, *generation, failure);
+                shared.note_failure(core, node, *generation, failure);
             }
             answer
         })
@@ -139,8 +139,8 @@ async fn ask_all(
             let (node, generation) = (lease.pool().clone(), lease.generation());
             let taken = relay::take(session, lease, incoming, inbound).await;
             if let Err(failure) = &taken {
-                let cluster = &session.shared.cluster;
-                cluster.report_failure(node.address(), generation, failure);
+                let shared = &session.shared;
+                shared.note_failure(core, node.address(), generation, failure);
             }
             Some(taken.into())
         }

@@ -19,7 +19,7 @@ use crate::{
     routing::{Pins, TransactionPins},
     telemetry::PerCore,
     topology::Address,
-    upstream::Cluster,
+    upstream::{Cluster, Failure},
 };
 
 /// Most cursors, and most sessions with a transaction, whose node is remembered.
@@ -119,6 +119,14 @@ impl Shared {
             told_of_stranger: AtomicBool::new(false),
             process,
         }
+    }
+
+    /// Makes use of a failed exchange on a connection of this generation, which served a client of this core.
+    pub(super) fn note_failure(&self, core: usize, node: &Address, generation: u64, failure: &Failure) {
+        if failure.is_interruption() {
+            self.counters.core(core).commands_rescued.one();
+        }
+        self.cluster.report_failure(node, generation, failure);
     }
 
     /// A number for a client connection or a message, positive and unique for a long while.

@@ -4,7 +4,7 @@
 //! begins. Everything before the tail is passed on as it comes; the tail is read whole, and the cursor that it names
 //! is remembered before its last byte goes out. So a `getMore` that follows always finds its node.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
@@ -62,7 +62,7 @@ pub(super) async fn head(
         return Ok(None);
     }
     let filled = lease.socket().fill_to(HEAD_LEN.min(header.length)).await;
-    filled.map_err(|error| Failure::maybe_sent(Reason::Io(error)))?;
+    filled.map_err(|error| Failure::maybe_sent(lease.because(Reason::Io(error))))?;
     let chained = request.takes_exhaust();
     Ok(parse_head(lease.socket().buffered(), header.length, chained))
 }
@@ -126,9 +126,7 @@ pub(super) async fn pass_through(
             let read = lease.socket().fill().await;
             // What the node takes is not the client's fault.
             since += asked.elapsed();
-            if read.map_err(|error| broken(Reason::Io(error)))? == 0 {
-                return Err(broken(Reason::Closed));
-            }
+            some_of(&lease, read)?;
         }
         let mut part = lease.socket().take_some(head.tail_at - at);
         if at == 0 {
@@ -170,9 +168,7 @@ pub(super) async fn pass_on(
     while at < head.tail_at {
         if lease.socket().buffered().is_empty() {
             let read = lease.socket().fill().await;
-            if read.map_err(|error| broken(Reason::Io(error)))? == 0 {
-                return Err(broken(Reason::Closed));
-            }
+            some_of(lease, read)?;
         }
         let mut part = lease.socket().take_some(head.tail_at - at);
         if at == 0 {
@@ -225,7 +221,7 @@ async fn read_rest(lease: &mut Lease, length: usize) -> Result<BytesMut, End> {
     let limit = transfer_time(length);
     let filled = tokio::time::timeout(limit, lease.socket().fill_to(length)).await;
     let filled = filled.map_err(|_| broken(Reason::ReplyTimeout(limit)))?;
-    filled.map_err(|error| broken(Reason::Io(error)))?;
+    filled.map_err(|error| broken(lease.because(Reason::Io(error))))?;
     Ok(lease.socket().take_some(length))
 }
 
@@ -238,6 +234,15 @@ fn finish(session: &Session, lease: &mut Lease, tail: &[u8], head: Head, request
         ..Default::default()
     };
     remember(session, &reply, lease.pool().address(), request);
+}
+
+/// Something of the reply must have been read.
+fn some_of(lease: &Lease, read: io::Result<usize>) -> Result<(), End> {
+    match read {
+        Ok(0) => Err(broken(lease.because(Reason::Closed))),
+        Ok(_) => Ok(()),
+        Err(error) => Err(broken(lease.because(Reason::Io(error)))),
+    }
 }
 
 fn broken(reason: Reason) -> End {

@@ -4,6 +4,7 @@ mod allowance;
 mod error;
 mod idle;
 mod lease;
+mod lent;
 mod share;
 mod shell;
 pub mod state;

@@ -15,21 +15,26 @@ use super::{
     allowance::Allowance,
     error::CheckOutError,
     lease::Lease,
+    lent::Lent,
     share::Share,
     state::{Counts, Making, Placed, Pooled, State, lifetime},
 };
 use crate::{
     shutdown::Shutdown,
     topology::Address,
-    upstream::{self, Connection, Interrupter, NodeResource, Opened},
+    upstream::{self, Connection, Interruption, NodeResource, Opened},
 };
 
 /// Connections that may be closed under abandoned commands, per second.
 const ABANDON_BURST: u32 = 16;
 /// How often idle connections are looked through.
 const MAINTENANCE: Duration = Duration::from_secs(1);
+/// How often a node that is gone is asked whether it is there, as long as exchanges run on it.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Why a node that is gone has no connections.
 const LEFT: &str = "it left the replica set";
+/// Why one has none that was the primary, and has not told what it is since another one is.
+const SUPERSEDED: &str = "another node has become the primary";
 /// Why a paused pool has none.
 const UNSEEN: &str = "its monitor does not reach it";
 
@@ -44,10 +49,11 @@ pub struct Pool {
     cores: Arc<[Handle]>,
     state: Mutex<State<Box<Connection>, oneshot::Sender<Outcome>>>,
     allowance: Mutex<Allowance>,
-    /// Ways to end the connections that are open.
-    interrupters: Mutex<Vec<Interrupter>>,
+    lent: Lent,
     in_flight: AtomicUsize,
+    /// Ends what serves the pool while its node is there.
     stopped: Shutdown,
+    process: Shutdown,
     /// What happened so far.
     pub totals: Totals,
 }
@@ -85,9 +91,10 @@ impl Pool {
             cores,
             state: Mutex::new(State::new(options)),
             allowance: Mutex::new(Allowance::new(ABANDON_BURST, Instant::now())),
-            interrupters: Mutex::default(),
+            lent: Lent::default(),
             in_flight: AtomicUsize::new(0),
             stopped: shutdown.child(),
+            process: shutdown.clone(),
             totals: Totals::default(),
         });
         pool.stopped.spawn("pool", Arc::clone(&pool).maintain());
@@ -200,7 +207,9 @@ impl Pool {
 
     pub(super) fn take_back(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
         self.in_flight.fetch_sub(weight(pooled.share), Relaxed);
-        if pooled.connection.is_clean() {
+        // One that was ended just when its reply had come is clean, and of no use.
+        if pooled.connection.is_clean() && !pooled.connection.is_interrupted() {
+            pooled.connection.set_write(false);
             self.place(pooled);
         } else {
             self.close_lent(pooled);
@@ -271,11 +280,7 @@ impl Pool {
         match connected {
             Ok(Opened { connection, .. }) => {
                 self.totals.opened.fetch_add(1, Relaxed);
-                {
-                    let mut interrupters = self.interrupters();
-                    interrupters.retain(|other| !other.is_gone());
-                    interrupters.push(connection.interrupter());
-                }
+                self.lent.add(connection.interrupter());
                 let max_lifetime = self.options().max_lifetime;
                 let expires =
                     max_lifetime.map(|limit| connection.opened() + lifetime(limit, fastrand::f64()));
@@ -319,6 +324,16 @@ impl Pool {
         }
     }
 
+    /// Nobody watches a node that has left: if it cannot be reached, or hangs, the exchanges on it are ended.
+    async fn outlast(self: Arc<Self>) {
+        while self.lent.is_any_open() {
+            if upstream::connect(&self.address, &self.upstream).await.is_err() {
+                return self.lent.interrupt_all(Interruption::Left);
+            }
+            tokio::time::sleep(FAREWELL).await;
+        }
+    }
+
     fn empty(&self, reason: &str, retire: bool) {
         let (idle, waiters) = {
             let mut state = self.lock();
@@ -337,10 +352,6 @@ impl Pool {
         }
     }
 
-    fn interrupters(&self) -> MutexGuard<'_, Vec<Interrupter>> {
-        self.interrupters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lock(&self) -> MutexGuard<'_, State<Box<Connection>, oneshot::Sender<Outcome>>> {
         // A panic while the lock is held is a bug, but the state is consistent between any two statements.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -356,13 +367,24 @@ impl NodeResource for Pool {
         self.empty(reason, false);
         if hangs {
             // Idle ones are closed by now: these are lent, to exchanges that would wait for as long as the node hangs.
-            self.interrupters().drain(..).for_each(|lent| lent.interrupt());
+            self.lent.interrupt_all(Interruption::Hangs);
         }
     }
 
-    fn retired(&self) {
+    fn superseded(&self, knows: bool) {
+        if knows {
+            self.lent.interrupt_writes(Interruption::Superseded);
+        } else {
+            self.empty(SUPERSEDED, false);
+            self.lent.interrupt_all(Interruption::Superseded);
+        }
+    }
+
+    fn retired(self: Arc<Self>) {
         self.empty(LEFT, true);
         self.stopped.begin();
+        let process = self.process.clone();
+        process.spawn("farewell", self.outlast());
     }
 
     fn load(&self) -> usize {

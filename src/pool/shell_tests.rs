@@ -1,14 +1,28 @@
 //! Tests of the pool's IO, with addresses that refuse or never answer.
 
-use tokio::net::TcpListener;
+use std::time::Duration;
+
+use bson::{RawDocumentBuf, rawdoc};
+use tokio::{net::TcpListener, time::timeout};
 
 use super::*;
+use crate::{
+    failover::Sent,
+    upstream::{
+        Failure, Reason,
+        testing::{Node, WhenAwaited, streaming},
+    },
+};
 
 /// A pool of the node at `address`, on the current runtime.
 fn pool(address: Address, options: Options) -> (Arc<Pool>, Shutdown) {
     let shutdown = Shutdown::new();
     let cores = Arc::from([Handle::current()]);
-    let pool = Pool::new(address, options, Arc::default(), cores, &shutdown);
+    let upstream = upstream::Options {
+        connect_timeout: Duration::from_secs(1),
+        ..upstream::Options::default()
+    };
+    let pool = Pool::new(address, options, Arc::new(upstream), cores, &shutdown);
     pool.ready();
     (pool, shutdown)
 }
@@ -63,9 +77,117 @@ async fn commands_that_wait_for_a_connection_count_as_load() {
 async fn a_retired_pool_turns_commands_away_at_once() {
     let (_listener, address) = silent().await;
     let (pool, shutdown) = pool(address, Options::default());
-    pool.retired();
+    Arc::clone(&pool).retired();
     let outcome = tokio::time::timeout(Duration::from_secs(2), pool.wait(0, Share::Ordinary, None)).await;
     let error = outcome.expect("no wait").unwrap_err();
     assert!(matches!(error, CheckOutError::Cleared { .. }), "{error}");
+    shutdown.begin();
+}
+
+/// A node whose commands hang, and two connections to it on which one does: a read and a write.
+async fn hanging() -> (Node, Arc<Pool>, Shutdown, [Lease; 2]) {
+    let node = Node::start(streaming(), WhenAwaited::Waits).await;
+    let options = Options {
+        max_size: 3,
+        ..Options::default()
+    };
+    let (pool, shutdown) = pool(node.address.clone(), options);
+    let mut read = pool.wait(0, Share::Ordinary, None).await.unwrap();
+    let mut write = pool.wait(0, Share::Ordinary, None).await.unwrap();
+    write.set_write(true);
+    for lease in [&mut read, &mut write] {
+        lease.start(&rawdoc! { "topologyVersion": 1 }, 0).await.unwrap();
+    }
+    (node, pool, shutdown, [read, write])
+}
+
+/// The reply, if it comes or fails at once.
+async fn at_once(lease: &mut Lease) -> Option<Result<RawDocumentBuf, Failure>> {
+    timeout(Duration::from_millis(200), lease.next()).await.ok()
+}
+
+fn is_rescued(outcome: Option<Result<RawDocumentBuf, Failure>>) -> bool {
+    let Some(Err(failure)) = outcome else {
+        return false;
+    };
+    assert_eq!(failure.sent, Sent::MaybeSent);
+    matches!(failure.reason, Reason::Interrupted(Interruption::Superseded))
+}
+
+#[tokio::test]
+async fn only_writes_end_on_a_primary_that_knows_that_it_is_none_any_more() {
+    let (node, pool, shutdown, [mut read, mut write]) = hanging().await;
+    pool.superseded(true);
+    assert!(is_rescued(at_once(&mut write).await));
+    assert!(at_once(&mut read).await.is_none(), "it goes on");
+    node.say(streaming());
+    assert!(at_once(&mut read).await.unwrap().is_ok());
+    drop((read, write));
+    assert_eq!(pool.counts().idle, 1, "the read's connection is of use");
+    // What carried a write before carries a read now, and the other way round.
+    let mut other = pool.try_check_out(0, Share::Ordinary).unwrap();
+    other.start(&rawdoc! { "topologyVersion": 1 }, 0).await.unwrap();
+    pool.superseded(true);
+    assert!(at_once(&mut other).await.is_none());
+    shutdown.begin();
+}
+
+#[tokio::test]
+async fn everything_ends_on_a_primary_that_does_not_know_and_nothing_new_begins() {
+    let (_node, pool, shutdown, [mut read, mut write]) = hanging().await;
+    let unsent = pool.wait(0, Share::Ordinary, None).await.unwrap();
+    pool.superseded(false);
+    assert!(is_rescued(at_once(&mut write).await));
+    assert!(is_rescued(at_once(&mut read).await));
+    let mut unsent = unsent;
+    let failure = unsent.run(&rawdoc! { "ping": 1 }).await.unwrap_err();
+    assert!(failure.is_interruption(), "{failure}");
+    drop((read, write, unsent));
+    assert!(pool.try_check_out(0, Share::Ordinary).is_none());
+    let refused = pool.wait(0, Share::Ordinary, None).await.unwrap_err();
+    assert!(matches!(refused, CheckOutError::Cleared { .. }), "{refused}");
+    // Until its monitor sees it again.
+    pool.ready();
+    assert!(pool.wait(0, Share::Ordinary, None).await.is_ok());
+    shutdown.begin();
+}
+
+#[tokio::test]
+async fn a_reply_that_came_before_its_connection_was_ended_counts_but_the_connection_does_not() {
+    let (node, pool, shutdown, [_read, mut write]) = hanging().await;
+    let _third = pool.wait(0, Share::Ordinary, None).await.unwrap();
+    node.say(streaming());
+    // The bytes lie in the socket by then, unread.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    pool.superseded(true);
+    assert!(at_once(&mut write).await.unwrap().is_ok());
+    let waiting = Arc::clone(&pool);
+    let waiting =
+        tokio::spawn(async move { waiting.wait(0, Share::Ordinary, None).await.unwrap().generation() });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(pool.counts().waiting, 1);
+    drop(write);
+    waiting.await.unwrap();
+    assert_eq!(pool.totals.opened.load(Relaxed), 4, "it is lent to nobody");
+    shutdown.begin();
+}
+
+#[tokio::test]
+async fn exchanges_on_a_node_that_left_go_on_while_it_answers_and_end_when_it_does_not() {
+    let (node, pool, shutdown, [mut read, _write]) = hanging().await;
+    Arc::clone(&pool).retired();
+    assert!(at_once(&mut read).await.is_none(), "the node is there");
+    node.say(streaming());
+    assert!(at_once(&mut read).await.unwrap().is_ok());
+    shutdown.begin();
+
+    // One that hangs.
+    let (node, pool, shutdown, [mut read, _write]) = hanging().await;
+    node.hang();
+    pool.retired();
+    let ended = timeout(Duration::from_secs(5), read.next()).await;
+    let failure = ended.expect("nobody else would end it").unwrap_err();
+    let is_left = matches!(failure.reason, Reason::Interrupted(Interruption::Left));
+    assert!(is_left, "{failure}");
     shutdown.begin();
 }

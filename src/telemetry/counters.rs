@@ -64,6 +64,7 @@ counters! {
     writes_sent_again, "Writes, commits and aborts sent again under their transaction number after a connection broke";
     writes_sent_again_after_error, "The same after a node answered that it was not, or no longer, in the state for it";
     state_errors_relayed, "Errors of a changing replica set passed on, because the command could have been executed twice";
+    commands_rescued, "Commands whose exchange was ended because their node hung, or another node became primary";
     node_errors, "Replies of nodes that carry an error";
     state_changes_masked, "Replies of nodes whose state-change error was replaced by HostUnreachable";
     commands_held, "Commands that had to wait at the gate for a node that fits, each time counted";

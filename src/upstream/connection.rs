@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 
 use super::{
-    failure::{Failure, Reason, read_failure},
+    failure::{Failure, Reason, read_reason},
     interrupt::{Interrupter, Interruptible},
 };
 use crate::{
@@ -73,6 +73,25 @@ impl Connection {
         self.interruptible.interrupter()
     }
 
+    /// Says whether the exchange that follows is for a primary alone to serve, so that it must not outlast its node's time as primary.
+    pub fn set_write(&self, is_write: bool) {
+        self.interruptible.set_write(is_write);
+    }
+
+    /// Whether the connection was ended from outside; a reply that had come is good nevertheless.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interruptible.interrupted().is_some()
+    }
+
+    /// The reason of a failure: that of the interruption, if the connection was ended from outside.
+    #[must_use]
+    pub fn because(&self, reason: Reason) -> Reason {
+        self.interruptible
+            .interrupted()
+            .map_or(reason, Reason::Interrupted)
+    }
+
     /// When the connection was opened.
     #[must_use]
     pub fn opened(&self) -> Instant {
@@ -105,7 +124,7 @@ impl Connection {
             None => self.socket.write_all(request.bytes()).await,
             Some(by) => Box::pin(self.write_compressed(request, by)).await,
         };
-        written.map_err(|error| Failure::not_sent(Reason::Io(error)))
+        written.map_err(|error| Failure::not_sent(self.because(Reason::Io(error))))
     }
 
     async fn write_compressed(
@@ -134,8 +153,10 @@ impl Connection {
                 Ok(None) => {}
                 Err(error) => return Err(Failure::replied(Reason::Wire(error))),
             }
-            if self.socket.fill().await.map_err(read_failure)? == 0 {
-                return Err(Failure::maybe_sent(Reason::Closed));
+            match self.socket.fill().await {
+                Ok(0) => return Err(Failure::maybe_sent(self.because(Reason::Closed))),
+                Ok(_) => {}
+                Err(error) => return Err(self.broken(error)),
             }
         };
         self.check(&header)?;
@@ -155,7 +176,7 @@ impl Connection {
     /// # Errors
     /// When the connection breaks within it.
     pub async fn rest(&mut self, header: &Header) -> Result<Frame, Failure> {
-        self.socket.fill_to(header.length).await.map_err(read_failure)?;
+        self.fill_to(header.length).await?;
         match self.socket.take_frame() {
             Ok(Some(mut frame)) => {
                 if header.op_code == OpCode::Compressed {
@@ -182,10 +203,20 @@ impl Connection {
     /// Waits until the beginning of a compressed reply says how much room it takes.
     async fn envelope(&mut self, header: &Header) -> Result<usize, Failure> {
         let length = ENVELOPE_LEN.min(header.length);
-        self.socket.fill_to(length).await.map_err(read_failure)?;
+        self.fill_to(length).await?;
         Envelope::peek(self.socket.buffered(), header)
             .map_err(|error| Failure::replied(Reason::Wire(error)))?;
         Ok(self.room_for(header))
+    }
+
+    async fn fill_to(&mut self, length: usize) -> Result<(), Failure> {
+        let filled = self.socket.fill_to(length).await;
+        filled.map_err(|error| self.broken(error))
+    }
+
+    /// The failure of a read, which happens after the request was sent.
+    fn broken(&self, error: io::Error) -> Failure {
+        Failure::maybe_sent(self.because(read_reason(error)))
     }
 
     /// The socket, to read a reply in parts. The reader calls [`Connection::finish`] behind its last byte.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::Interruption;
 use crate::{failover::Sent, wire::WireError};
 
 /// A failed exchange. The connection that it happened on must not be used again.
@@ -44,6 +45,9 @@ pub enum Reason {
         /// What it names.
         found: i32,
     },
+    /// The exchange was ended from here, so that it need not wait for a node that will not answer it.
+    #[error("the exchange was ended because {0}")]
+    Interrupted(Interruption),
     /// A reply was due and did not come.
     #[error("no reply within {0:?}")]
     ReplyTimeout(std::time::Duration),
@@ -72,6 +76,12 @@ impl Failure {
         matches!(self.reason, Reason::Io(_) | Reason::Closed)
     }
 
+    /// Whether the exchange was ended from here: what that says of its node is known already.
+    #[must_use]
+    pub fn is_interruption(&self) -> bool {
+        matches!(self.reason, Reason::Interrupted(_))
+    }
+
     /// A failure after that.
     #[must_use]
     pub fn maybe_sent(reason: Reason) -> Self {
@@ -91,10 +101,10 @@ impl Failure {
     }
 }
 
-/// The failure of a read, which happens after the request was sent.
-pub(super) fn read_failure(error: io::Error) -> Failure {
-    Failure::maybe_sent(match error.kind() {
+/// Why a read failed.
+pub(super) fn read_reason(error: io::Error) -> Reason {
+    match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Reason::Closed,
         _ => Reason::Io(error),
-    })
+    }
 }

@@ -11,14 +11,15 @@ mod monitor;
 mod round_trips;
 pub mod srv;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+mod writer;
 
 pub use cluster::{Cluster, NodeResource, Snapshot};
 pub use connect::{Opened, connect};
 pub use connection::{Connection, Incoming};
 pub use dns::{DnsError, Resolver};
 pub use failure::{Failure, Reason};
-pub use interrupt::Interrupter;
+pub use interrupt::{Interrupter, Interruption};
 pub use srv::{Seedlist, SrvError, SrvOptions};
 
 use std::{net::SocketAddr, time::Duration};

@@ -19,10 +19,10 @@ use tokio::{
 
 use super::{
     Options,
-    cluster::Report,
     connect::{connect, hello_document},
     connection::Connection,
     failure::{Failure, Reason},
+    writer::Report,
 };
 use crate::{
     topology::{Address, ClusterTime, RttAverage, ServerDescription, ServerKind, TopologyVersion},

@@ -5,11 +5,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
     time::sleep,
 };
@@ -22,41 +23,63 @@ use crate::{
 
 /// What a node does when it is asked to answer at its next change of state.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum WhenAwaited {
+pub(crate) enum WhenAwaited {
     Waits,
     ClosesLater,
 }
 
-/// A node that answers each command with its `hello`. It ends with this value.
-pub(super) struct Node {
-    pub(super) address: Address,
+/// A node that answers each command with its `hello`; while it has none, it hangs. It ends with this value.
+pub(crate) struct Node {
+    pub(crate) address: Address,
     connections: Arc<AtomicUsize>,
+    hello: watch::Sender<Option<Document>>,
     _task: JoinSet<()>,
 }
 
 impl Node {
-    pub(super) async fn start(hello: Document, when_awaited: WhenAwaited) -> Self {
+    pub(crate) async fn start(hello: Document, when_awaited: WhenAwaited) -> Self {
+        Self::serving(Some(hello), when_awaited).await
+    }
+
+    /// A node that hangs until it [says](Self::say) something.
+    pub(crate) async fn silent() -> Self {
+        Self::serving(None, WhenAwaited::Waits).await
+    }
+
+    async fn serving(hello: Option<Document>, when_awaited: WhenAwaited) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
+        let (hello, told) = watch::channel(hello);
         let mut task = JoinSet::new();
-        task.spawn(serve(listener, hello, when_awaited, Arc::clone(&connections)));
+        task.spawn(serve(listener, told, when_awaited, Arc::clone(&connections)));
         Self {
             address,
             connections,
+            hello,
             _task: task,
         }
     }
 
     /// How many connections there were so far.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(SeqCst)
+    }
+
+    /// Answers with this from now on, those who wait for a change, too.
+    pub(crate) fn say(&self, hello: Document) {
+        self.hello.send_replace(Some(hello));
+    }
+
+    /// Answers nothing from now on.
+    pub(crate) fn hang(&self) {
+        self.hello.send_replace(None);
     }
 }
 
 async fn serve(
     listener: TcpListener,
-    hello: Document,
+    hello: watch::Receiver<Option<Document>>,
     when_awaited: WhenAwaited,
     connections: Arc<AtomicUsize>,
 ) {
@@ -67,9 +90,12 @@ async fn serve(
     }
 }
 
-/// Answers until the connection ends; an awaiting `hello` gets no answer.
-async fn answer(mut stream: TcpStream, hello: Document, when_awaited: WhenAwaited) -> Option<()> {
-    let reply = RawDocumentBuf::try_from(&hello).unwrap();
+/// Answers until the connection ends; an awaiting command is answered when there is something new to say.
+async fn answer(
+    mut stream: TcpStream,
+    mut hello: watch::Receiver<Option<Document>>,
+    when_awaited: WhenAwaited,
+) -> Option<()> {
     loop {
         let mut head = [0; 16];
         stream.read_exact(&mut head).await.ok()?;
@@ -79,12 +105,14 @@ async fn answer(mut stream: TcpStream, hello: Document, when_awaited: WhenAwaite
         stream.read_exact(&mut message[16..]).await.ok()?;
         let body = op_msg::Layout::parse(&message).unwrap().body(&message).unwrap();
         if body.get("topologyVersion").unwrap().is_some() {
-            match when_awaited {
-                WhenAwaited::Waits => std::future::pending::<()>().await,
-                WhenAwaited::ClosesLater => sleep(MIN_HEARTBEAT).await,
+            if when_awaited == WhenAwaited::ClosesLater {
+                sleep(MIN_HEARTBEAT).await;
+                return None;
             }
-            return None;
+            hello.changed().await.ok()?;
         }
+        let said = hello.wait_for(Option::is_some).await.ok()?.clone()?;
+        let reply = RawDocumentBuf::try_from(&said).unwrap();
         let request_id = i32::from_le_bytes(*head[4..].first_chunk().unwrap());
         let mut out = BytesMut::new();
         op_msg::encode(
@@ -98,13 +126,33 @@ async fn answer(mut stream: TcpStream, hello: Document, when_awaited: WhenAwaite
     }
 }
 
-pub(super) fn standalone() -> Document {
+pub(crate) fn standalone() -> Document {
     doc! { "ok": 1, "isWritablePrimary": true, "helloOk": true, "minWireVersion": 0, "maxWireVersion": 8 }
 }
 
-pub(super) fn streaming() -> Document {
-    let version = doc! { "processId": bson::oid::ObjectId::new(), "counter": 1_i64 };
+pub(crate) fn streaming() -> Document {
     let mut hello = standalone();
-    hello.insert("topologyVersion", version);
+    hello.insert("topologyVersion", next_version());
     hello
+}
+
+/// What a member of the set `hosts` says that streams: as the primary of this election, or as a secondary.
+pub(crate) fn member(hosts: &[&Address], me: &Address, election: Option<u8>) -> Document {
+    let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+    let mut hello = doc! {
+        "ok": 1, "helloOk": true, "minWireVersion": 0, "maxWireVersion": 17, "setName": "rs", "setVersion": 1,
+        "hosts": hosts, "me": me.to_string(), "isWritablePrimary": election.is_some(), "secondary": election.is_none(),
+        "topologyVersion": next_version(),
+    };
+    if let Some(election) = election {
+        hello.insert("electionId", ObjectId::from_bytes([election; 12]));
+    }
+    hello
+}
+
+/// Each is newer than those before, of one process.
+fn next_version() -> Document {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let counter = COUNT.fetch_add(1, SeqCst) as i64;
+    doc! { "processId": ObjectId::from_bytes([7; 12]), "counter": counter }
 }

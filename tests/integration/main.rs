@@ -27,6 +27,7 @@ mod parity;
 mod presentation;
 mod reads_again;
 mod relays;
+mod rescue;
 mod sandbox;
 mod sharing;
 mod stuck;
