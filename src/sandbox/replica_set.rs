@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// The port of a killed node may be held for a moment by the kernel.
 const RESTART_TRIES: usize = 20;
 const RESTART_PAUSE: Duration = Duration::from_millis(250);
-/// How long a kept node may take to close its files.
+/// How long a node may take to close its files.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
 /// Longer than any election timeout used here, so that the node that stepped down does not come back at once.
 const STEP_DOWN_SECONDS: i32 = 20;
@@ -216,7 +216,17 @@ impl ReplicaSet {
         self.nodes[node].kill(&self.guard)
     }
 
-    /// Starts a member that was killed, on its old port and data, and waits until it answers; it may still be
+    /// Ends a member in order, as an operator does for maintenance: a primary steps down first, and all files are closed.
+    /// Returns when the process is gone, which takes as long as the server's quiesce period; SIGKILL after half a minute.
+    ///
+    /// # Errors
+    /// [`Error::Options`] when it is down; [`Error::Io`] when the operating system refuses.
+    pub async fn terminate(&self, node: usize) -> Result<(), Error> {
+        self.nodes[node].signal(Signal::TERM)?;
+        self.nodes[node].wait_end(&self.guard, SHUTDOWN_LIMIT).await
+    }
+
+    /// Starts a member that was killed or terminated, on its old port and data, and waits until it answers; it may still be
     /// recovering then (see [`wait_ready`](Self::wait_ready)).
     ///
     /// # Errors

@@ -39,6 +39,7 @@ mod stuck;
 )]
 mod support;
 mod topology;
+mod unknown_outcome;
 mod upkeep;
 mod upstream_kinds;
 mod waiting_hello;

@@ -4,6 +4,7 @@
 //! panic with the log or output that explains them.
 
 mod balancer;
+pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod compressed;
 pub(crate) mod dns;
