@@ -10,10 +10,13 @@ use super::{
     View,
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
     readiness::{Doing, Readiness, Verdict},
-    status::{Awaits, Buffer, Buffers, Clients, Connections, Driver, Listener, Node, Pool, Status, Topology},
+    status::{
+        Awaits, Buffer, Buffers, Clients, Connections, Driver, Gate, Listener, Node, Pool, Status, Topology,
+    },
 };
 use crate::{
     client::{Drivers, ListenerOptions, Reach},
+    failover,
     net::Budget,
     pool,
     topology::{Address, ServerDescription, ServerKind, StalenessEstimate},
@@ -73,7 +76,7 @@ impl Observer {
             stopping: shared.stopping.load(Relaxed),
         };
         self.readiness()
-            .judge(doing, shared.cluster.server_selection_timeout(), Instant::now())
+            .judge(doing, shared.failover.hold, Instant::now())
     }
 
     /// Brings the nodes' own counts up to date, as far as that is possible within a second. Cancel safe.
@@ -113,6 +116,7 @@ impl Observer {
                 .map(|options| listener(options))
                 .collect(),
             topology: self.topology(&shared.cluster.load(), shared.cluster.selection().heartbeat),
+            gate: gate(&shared.gate, shared.failover.hold),
             clients: Clients {
                 connected: shared.admission.count(),
                 accepted: count("clients_accepted"),
@@ -134,6 +138,18 @@ impl Observer {
             },
             counters,
         }
+    }
+
+    /// Closes the gate by hand, or opens it again; whether that changed anything.
+    pub(super) fn pause(&self, paused: bool) -> bool {
+        let gate = &self.view.shared.gate;
+        let changed = if paused { gate.pause() } else { gate.resume() };
+        match (changed, paused) {
+            (true, true) => tracing::warn!("paused: commands wait at the gate until POST /resume"),
+            (true, false) => tracing::info!(held = gate.status().commands, "resumed: the gate is open"),
+            (false, _) => {}
+        }
+        changed
     }
 
     /// Name, help and value of each counter.
@@ -169,6 +185,25 @@ impl Observer {
 
     fn readiness(&self) -> MutexGuard<'_, Readiness> {
         self.readiness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn gate(gate: &failover::Gate, hold: Duration) -> Gate {
+    let now = gate.status();
+    let state = match now {
+        _ if now.paused.is_some() => "paused",
+        _ if now.commands > 0 => "holding",
+        _ => "open",
+    };
+    Gate {
+        state: state.to_owned(),
+        commands: now.commands,
+        max_commands: now.hold_commands,
+        bytes: now.bytes,
+        max_bytes: now.hold_bytes,
+        hold_seconds: hold.as_secs_f64(),
+        oldest_seconds: now.oldest.map(|waited| waited.as_secs_f64()),
+        paused_seconds: now.paused.map(|paused| paused.as_secs_f64()),
     }
 }
 

@@ -69,6 +69,7 @@ impl Collector for Scrape {
                 .and_then(|to| counter.encode(to))?;
         }
         self.proxy(&mut page)?;
+        self.gate(&mut page)?;
         self.nodes(&mut page)?;
         self.pools(&mut page)?;
         self.queues(&mut page)
@@ -170,6 +171,35 @@ impl Scrape {
             "primary_known",
             "1 while a primary is known",
             topology.primary.is_some().into(),
+        )
+    }
+
+    fn gate(&self, page: &mut Page<'_>) -> fmt::Result {
+        let gate = &self.status.gate;
+        page.gauge(
+            "gate_commands",
+            "Commands that wait at the gate now",
+            gate.commands,
+        )?;
+        page.gauge(
+            "gate_commands_max",
+            "Most commands that may wait at the gate",
+            gate.max_commands,
+        )?;
+        let bytes = [("used", gate.bytes), ("max", gate.max_bytes)]
+            .map(|(kind, bytes)| (vec![("kind", kind.to_owned())], bytes));
+        let help = "Bytes of the commands that wait at the gate, and most that may";
+        page.gauges("gate", help, Some(Unit::Bytes), bytes)?;
+        let help = "How long the first of the commands at the gate has waited; 0 if none waits";
+        let (oldest, unit) = (gate.oldest_seconds.unwrap_or_default(), Unit::Seconds);
+        let to = page
+            .0
+            .encode_descriptor("gate_oldest_wait", help, Some(&unit), MetricType::Gauge)?;
+        ConstGauge::new(oldest).encode(to)?;
+        page.gauge(
+            "gate_paused",
+            "1 while the gate is closed by hand",
+            gate.paused_seconds.is_some().into(),
         )
     }
 

@@ -46,7 +46,7 @@ impl Readiness {
         };
     }
 
-    /// Judges; `patience` is the server selection timeout.
+    /// Judges; `patience` is how long commands are held.
     pub(super) fn judge(&self, doing: Doing, patience: Duration, now: Instant) -> Verdict {
         let mut reasons = Vec::new();
         if doing.stopping {

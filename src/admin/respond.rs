@@ -5,8 +5,8 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    Method, Request, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -17,25 +17,43 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Every path, and what it tells.
-pub(super) const PATHS: [(&str, &str); 5] = [
+pub(super) const PATHS: [(&str, &str); 7] = [
     ("/", "this list"),
     ("/livez", "200 while the process serves"),
     ("/readyz", "200 when clients can be served, else 503; says why"),
     ("/status", "nodes, pools, clients and counters, as JSON"),
     ("/metrics", "the same for Prometheus"),
+    (
+        PAUSE,
+        "POST: commands wait at the gate from now on, for as long as [failover] hold says",
+    ),
+    (RESUME, "POST: they go on"),
 ];
+const PAUSE: &str = "/pause";
+const RESUME: &str = "/resume";
 
-/// Answers a request.
-pub(super) async fn respond(method: &Method, path: &str, observer: &Observer) -> Response<Full<Bytes>> {
+/// Answers a request, whose body is of no concern.
+pub(super) async fn respond<B>(request: &Request<B>, observer: &Observer) -> Response<Full<Bytes>> {
+    let (method, path) = (request.method(), request.uri().path());
     if !PATHS.iter().any(|(known, _)| *known == path) {
         return refusal(StatusCode::NOT_FOUND, &format!("there is no {path:?} here"));
     }
+    if matches!(path, PAUSE | RESUME) {
+        if *method != Method::POST {
+            return wrong_method("POST");
+        }
+        // A browser names the page that a request comes from; no page has any business here.
+        if request.headers().contains_key(ORIGIN) {
+            return refusal(StatusCode::FORBIDDEN, "web pages may not do this");
+        }
+        let changed = observer.pause(path == PAUSE);
+        return json(
+            StatusCode::OK,
+            &json!({ "paused": path == PAUSE, "changed": changed }),
+        );
+    }
     if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served");
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+        return wrong_method("GET, HEAD");
     }
     match path {
         "/livez" => answer(StatusCode::OK, TEXT, "ok\n"),
@@ -70,6 +88,15 @@ pub(super) async fn respond(method: &Method, path: &str, observer: &Observer) ->
             )
         }
     }
+}
+
+fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {
+    let problem = format!("only {allowed} is served here");
+    let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, &problem);
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 fn paths() -> serde_json::Value {

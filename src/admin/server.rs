@@ -49,7 +49,7 @@ pub async fn serve(listener: TcpListener, view: Arc<View>) {
 async fn attend(stream: TcpStream, observer: Arc<Observer>) {
     let service = service_fn(|request: Request<Incoming>| {
         let observer = Arc::clone(&observer);
-        async move { Ok::<_, Infallible>(respond(request.method(), request.uri().path(), &observer).await) }
+        async move { Ok::<_, Infallible>(respond(&request, &observer).await) }
     });
     let mut connection = pin!(
         http1::Builder::new()

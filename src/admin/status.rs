@@ -25,6 +25,8 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// The replica set.
     pub topology: Topology,
+    /// Commands that wait for a node that can take them.
+    pub gate: Gate,
     /// The applications' connections.
     pub clients: Clients,
     /// Cursors whose node is remembered.
@@ -33,6 +35,27 @@ pub struct Status {
     pub buffers: Buffers,
     /// What happened since the start, summed over all cores; `/metrics` explains each.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// Where commands wait while no node can take them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gate {
+    /// `open`; `holding` while commands wait; `paused` while it is closed by hand.
+    pub state: String,
+    /// Commands that wait now.
+    pub commands: usize,
+    /// Most commands that may (`[failover] hold_commands`).
+    pub max_commands: usize,
+    /// Bytes of the messages of those that wait.
+    pub bytes: usize,
+    /// Most bytes (`[failover] hold_bytes`).
+    pub max_bytes: usize,
+    /// How long each may wait in sum (`[failover] hold`).
+    pub hold_seconds: f64,
+    /// How long the one has waited that came first; `null` if none waits.
+    pub oldest_seconds: Option<f64>,
+    /// For how long it has been closed by hand; `null` if it is not.
+    pub paused_seconds: Option<f64>,
 }
 
 /// One address that clients dial.

@@ -2,10 +2,10 @@
 
 use std::{fmt::Write, time::Duration};
 
-use super::status::{Awaits, Listener, Node, Status};
+use super::status::{Awaits, Gate, Listener, Node, Status};
 
 /// The counters that tell whether something is wrong, in the order of a command's life. Those that are zero are left out.
-const COUNTERS: [&str; 17] = [
+const COUNTERS: [&str; 23] = [
     "commands",
     "commands_local",
     "commands_refused",
@@ -14,9 +14,15 @@ const COUNTERS: [&str; 17] = [
     "awaits_unserved",
     "commands_sent_again",
     "reads_sent_again",
+    "writes_sent_again",
+    "writes_sent_again_after_error",
+    "outcomes_unknown",
+    "state_errors_relayed",
     "commands_rescued",
     "node_errors",
     "commands_held",
+    "holds_expired",
+    "holds_refused",
     "pool_waits",
     "abandoned",
     "streams_broken",
@@ -71,7 +77,27 @@ fn head(status: &Status, text: &mut String) -> std::fmt::Result {
         )
     });
     writeln!(text, "buffers   requests {requests}, replies {replies}")?;
-    writeln!(text, "cursors   {} pinned", status.cursors_pinned)
+    writeln!(text, "cursors   {} pinned", status.cursors_pinned)?;
+    writeln!(text, "gate      {}", gate(&status.gate))
+}
+
+fn gate(gate: &Gate) -> String {
+    let mut told = gate.state.clone();
+    if let Some(paused) = gate.paused_seconds {
+        told.push_str(&format!(" for {paused:.0} s"));
+    }
+    if let Some(oldest) = gate.oldest_seconds {
+        let Gate {
+            commands,
+            max_commands,
+            hold_seconds,
+            ..
+        } = gate;
+        told.push_str(&format!(
+            ", {commands} of {max_commands} commands wait, the first for {oldest:.1} of {hold_seconds} s"
+        ));
+    }
+    told
 }
 
 fn body(status: &Status, text: &mut String) -> std::fmt::Result {
@@ -111,7 +137,7 @@ fn body(status: &Status, text: &mut String) -> std::fmt::Result {
         .filter_map(|name| status.counters.get_key_value(*name));
     let counters = counters.filter(|(name, value)| **value > 0 || *name == "commands");
     for (name, value) in counters {
-        writeln!(text, "{name:<20} {value}")?;
+        writeln!(text, "{name:<29} {value}")?;
     }
     Ok(())
 }
@@ -230,6 +256,7 @@ set       rs0 (ReplicaSetWithPrimary), primary a:27017
 clients   3 of 10000 (9 accepted, 0 refused)
 buffers   requests 0 of 256 MiB, replies 1 of 256 MiB
 cursors   4 pinned
+gate      paused for 2 s, 7 of 100 commands wait, the first for 1.5 of 30 s
 
 NODE     STATE      RTT ms  STALE<= s  CHECKED s AGO  TAGS
 a:27017  primary       1.2          -            0.5  dc=east
@@ -242,8 +269,8 @@ a:27017       0     1        0   90  3+2/10         5       3        125.0      
 b:27017       0     1        0   90  3+2/10         5       3        125.0         1           815                 8
 c:27017       0     1        0   90  3+2/10         5       3        125.0         1             -                 -
 
-commands             1234
-commands_failed      2
+commands                      1234
+commands_failed               2
 ";
         assert_eq!(render(&testing::status()), expected);
     }

@@ -1,6 +1,8 @@
 //! A status to render, for the tests of this module.
 
-use super::status::{Awaits, Buffer, Buffers, Clients, Connections, Listener, Node, Pool, Status, Topology};
+use super::status::{
+    Awaits, Buffer, Buffers, Clients, Connections, Gate, Listener, Node, Pool, Status, Topology,
+};
 
 /// A pool of up to a hundred, ten of them for awaits, with one idle connection.
 pub(super) fn pool() -> Pool {
@@ -99,6 +101,16 @@ pub(super) fn status() -> Status {
             primary: Some("a:27017".to_owned()),
             compatibility_error: None,
             nodes: vec![node("a:27017", "primary", "RSPrimary"), secondary, down],
+        },
+        gate: Gate {
+            state: "paused".to_owned(),
+            commands: 7,
+            max_commands: 100,
+            bytes: 4096,
+            max_bytes: 1 << 20,
+            hold_seconds: 30.0,
+            oldest_seconds: Some(1.5),
+            paused_seconds: Some(2.0),
         },
         clients: Clients {
             connected: 3,

@@ -19,6 +19,7 @@ mod drivers;
 mod exhaust;
 mod fail_points;
 mod fleet;
+mod gate;
 mod isolation;
 mod members;
 mod mongos;

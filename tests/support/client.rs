@@ -56,16 +56,31 @@ impl Client {
         }
     }
 
+    /// Waits for the reply that comes next, where several commands were sent at once.
+    pub(crate) async fn next_reply(&mut self) -> io::Result<Document> {
+        match timeout(REPLY_LIMIT, self.read_any()).await {
+            Ok(reply) => reply.map(|(_, reply)| reply),
+            Err(_) => panic!("no reply within {REPLY_LIMIT:?}"),
+        }
+    }
+
     async fn read(&mut self) -> io::Result<Document> {
+        let (answered, reply) = self.read_any().await?;
+        assert_eq!(answered, self.last_id, "the reply answers another request");
+        Ok(reply)
+    }
+
+    /// The next reply, and the number of the request that it answers.
+    async fn read_any(&mut self) -> io::Result<(i32, Document)> {
         let mut header = [0; HEADER];
         self.stream.read_exact(&mut header).await?;
         let field = |at: usize| i32::from_le_bytes(*header[at..].first_chunk().unwrap());
         assert_eq!(field(12), OP_MSG, "the reply comes in the opcode of the request");
-        assert_eq!(field(8), self.last_id, "the reply answers another request");
         let mut body = vec![0; usize::try_from(field(0)).unwrap() - HEADER];
         self.stream.read_exact(&mut body).await?;
         assert_eq!(body[..5], [0; 5], "flag bits, or a section that is not of kind 0");
-        Ok(Document::from_reader(Cursor::new(&body[5..])).unwrap())
+        let reply = Document::from_reader(Cursor::new(&body[5..])).unwrap();
+        Ok((field(8), reply))
     }
 
     /// A command and its reply, whether it succeeded or not; an error is the connection's.
