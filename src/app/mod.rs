@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     admin::{self, View},
-    client::{Core, ListenAddress, ListenerOptions, Reach, Shared, listener, listener::Acceptor},
+    client::{Core, ListenAddress, ListenerOptions, Reach, Shared, listener, listener::Acceptor, upkeep},
     config::{Config, Loader},
     pool::{self, Pool},
     sandbox::{
@@ -42,6 +42,8 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long background tasks may take after that.
 const WIND_DOWN: Duration = Duration::from_secs(2);
+/// How long the nodes may take to end the proxy's own sessions.
+const END_SESSIONS: Duration = Duration::from_secs(1);
 
 /// Why the proxy did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +120,8 @@ impl Proxy {
             listeners: Vec::new(),
             admin: None,
         };
+        let upkeep = upkeep::keep_sessions(Arc::clone(&shared));
+        proxy.back.spawn("sessions", upkeep);
         for (socket, options) in bound.listeners {
             tracing::info!(address = %options.address, presents_as = options.shown_as(), "serving clients");
             let reached = match &options.reach {
@@ -179,6 +183,7 @@ impl Proxy {
                 "clients were cut off in mid-command"
             );
         }
+        upkeep::end_sessions(&self.shared, END_SESSIONS).await;
         self.back.begin();
         self.back.finished(WIND_DOWN).await;
         for (stop, thread) in self.cores {

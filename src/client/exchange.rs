@@ -8,7 +8,7 @@ use super::{
     choose::{Chosen, NoNode, Patience},
     compression, fail_point, fan_out,
     inbound::{self, Inbound, Received, ReplyForm},
-    local,
+    local, numbered,
     relay::{self, Taken},
     session::{End, Session},
     shards, transaction,
@@ -122,6 +122,7 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         ))
         .await;
     }
+    numbered::settle(session, &mut inbound, &outcome);
     match outcome {
         Attempt::Reply(taken) => {
             // Nothing is sent again from here on.
@@ -129,6 +130,7 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
                 frame,
                 request,
                 reply_to,
+                ..
             } = inbound;
             buffers::give(frame.into_bytes());
             drop(held);
@@ -226,6 +228,7 @@ pub(super) async fn converse(
         return Attempt::Answer(error);
     }
     lease.set_write(node.kind == ServerKind::RsPrimary && !inbound.request.is_abandonable());
+    numbered::put(session, inbound, node.kind);
     let generation = lease.generation();
     let asked = relay::ask(session, lease, inbound).await;
     let Some(lease) = lent.take() else {

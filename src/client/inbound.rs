@@ -9,8 +9,9 @@ use crate::{
         ErrorReply, Request, may_be_compressed,
         retryable::{self, WriteShape},
     },
-    failover::Repeat,
+    failover::{Lent, Repeat},
     net::buffers,
+    pool::Identity,
     wire::{Compressor, Frame, OpCode, RawDoc, WireError, legacy, legacy_translate, op_msg},
 };
 
@@ -44,6 +45,8 @@ pub(super) struct Inbound {
     pub(super) frame: Frame,
     pub(super) request: Request,
     pub(super) reply_to: ReplyTo,
+    /// The proxy's own session that it goes out under, if there is need of one.
+    pub(super) lent: Lent<Identity>,
 }
 
 impl Inbound {
@@ -54,7 +57,7 @@ impl Inbound {
             Repeat::Recognised
         } else if request.in_transaction {
             Repeat::Statement
-        } else if request.has_txn_number {
+        } else if request.has_txn_number || self.lent.is_some() {
             Repeat::Recognised
         } else if request.is_retryable_read() {
             Repeat::Read
@@ -151,6 +154,7 @@ fn peek(frame: Frame, mut reply_to: ReplyTo) -> Result<Received, End> {
                 frame,
                 request,
                 reply_to,
+                lent: Lent::NONE,
             }))
         }
         Err(error) => answer_error(&error, reply_to),

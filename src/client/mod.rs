@@ -18,6 +18,7 @@ mod hold;
 mod inbound;
 pub mod listener;
 mod local;
+mod numbered;
 mod options;
 mod relay;
 mod search;
@@ -31,6 +32,7 @@ mod stream;
 mod testing;
 mod transaction;
 mod unix;
+pub mod upkeep;
 
 pub use drivers::Drivers;
 pub use listener::Core;

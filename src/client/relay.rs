@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     command::{
-        Reply, Request,
+        Reply, Request, number,
         state_change::{self, Level, NodeState},
     },
     net::{
@@ -46,6 +46,7 @@ pub(super) async fn ask(
         frame,
         request,
         reply_to,
+        ..
     } = inbound;
     let abandons = request.is_abandonable() && !session.client.has_ended();
     let (while_sending, for_reply) = if abandons {
@@ -334,6 +335,9 @@ pub(super) fn form(
         room,
     } = whole;
     remember(session, &reply, node, request);
+    if reply.tells_of_retry {
+        note_retry(session, &mut frame, request);
+    }
     if reply.has_error {
         session.counters().node_errors.one();
         if let Some(masked) = masked(&frame)
@@ -362,6 +366,15 @@ pub(super) fn form(
             legacy_translate::op_msg_to_reply(&frame, reply_to.request_id, &mut out)?;
             Ok(Outgoing::Bytes(out, room))
         }
+    }
+}
+
+/// Takes note that the node had executed the write at an earlier attempt. Who sent no number is not told.
+fn note_retry(session: &Session, frame: &mut Frame, request: &Request) {
+    session.counters().retries_recognised.one();
+    if !request.has_txn_number {
+        number::forget_retry(frame);
+        op_msg::refresh_checksum(frame);
     }
 }
 

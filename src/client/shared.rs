@@ -13,9 +13,9 @@ use bson::oid::ObjectId;
 
 use super::{Limits, admission::Admission, drivers::Drivers, fail_point::FailPoints};
 use crate::{
-    failover::{self, Gate},
+    failover::{self, Gate, ServerSessions},
     net::Budget,
-    pool::Pool,
+    pool::{Identity, Pool},
     routing::{Pins, TransactionPins},
     telemetry::PerCore,
     topology::Address,
@@ -56,6 +56,8 @@ pub struct Process {
     pub failover: failover::Options,
     /// Where they wait meanwhile.
     pub gate: Arc<Gate>,
+    /// The proxy's own server sessions.
+    pub sessions: ServerSessions<Identity>,
     /// Who is connected, and from where.
     pub admission: Admission,
     /// By which drivers.
@@ -87,6 +89,7 @@ impl Shared {
         let process = Process {
             gate: Arc::new(Gate::new(&failover)),
             failover,
+            sessions: ServerSessions::new(cores),
             requests: Budget::new(limits.buffer_bytes / 2),
             replies: Budget::new(limits.buffer_bytes / 2),
             admission: Admission::new(limits.max_clients, limits.max_clients_per_address),

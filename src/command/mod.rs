@@ -5,6 +5,7 @@
 pub mod config_shards;
 pub mod error_reply;
 pub mod fail_command;
+pub mod number;
 pub mod reply;
 pub mod request;
 pub mod retryable;

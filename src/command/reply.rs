@@ -1,5 +1,6 @@
 //! What pins, routing and the verdict need from a reply, peeked from its raw bytes.
 
+use super::number::tells_of_retry;
 use crate::wire::{Element, RawDoc, WireError};
 
 /// A peeked reply.
@@ -15,6 +16,8 @@ pub struct Reply {
     pub resumable: bool,
     /// Whether an error stands at any level: the command's, a `writeConcernError`, or `writeErrors`.
     pub has_error: bool,
+    /// The node had executed statements of the write at an earlier attempt.
+    pub tells_of_retry: bool,
 }
 
 impl Reply {
@@ -31,7 +34,7 @@ impl Reply {
                 b"code" => reply.code = element.as_i64().unwrap_or_default() as i32,
                 b"cursor" => reply.note_cursor(&element)?,
                 b"writeConcernError" | b"writeErrors" => reply.has_error = true,
-                _ => {}
+                key => reply.tells_of_retry |= tells_of_retry(key),
             }
         }
         reply.has_error |= !reply.ok;
@@ -99,11 +102,23 @@ mod tests {
                     code,
                     cursor_id,
                     resumable: false,
-                    has_error
+                    has_error,
+                    tells_of_retry: false,
                 },
                 "{reply}"
             );
         }
+    }
+
+    #[test]
+    fn a_write_that_was_executed_before_is_told_from_others() {
+        for reply in [
+            doc! {"n": 1, "retriedStmtIds": [0], "ok": 1.0},
+            doc! {"retriedStmtId": 0, "ok": 1.0},
+        ] {
+            assert!(peek(&reply).tells_of_retry, "{reply}");
+        }
+        assert!(!peek(&doc! {"n": 1, "value": {"retriedStmtId": 0}, "ok": 1.0}).tells_of_retry);
     }
 
     #[test]

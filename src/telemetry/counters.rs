@@ -65,6 +65,8 @@ counters! {
     writes_sent_again_after_error, "The same after a node answered that it was not, or no longer, in the state for it";
     state_errors_relayed, "Errors of a changing replica set passed on, because the command could have been executed twice";
     commands_rescued, "Commands whose exchange was ended because their node hung, or another node became primary";
+    writes_numbered, "Writes that came without a transaction number and went out under one of the proxy's own";
+    retries_recognised, "Replies that say that the node had executed a write at an earlier attempt";
     node_errors, "Replies of nodes that carry an error";
     state_changes_masked, "Replies of nodes whose state-change error was replaced by HostUnreachable";
     commands_held, "Commands that had to wait at the gate for a node that fits, each time counted";

@@ -89,6 +89,22 @@ impl Frame {
         self.bytes.put_bytes(0, insert.len());
         self.bytes.copy_within(at..end, at + insert.len());
         self.bytes[at..at + insert.len()].copy_from_slice(insert);
+        self.correct_length();
+    }
+
+    /// Takes `length` bytes out at offset `at`, and corrects the header's length. The caller corrects the rest, as for
+    /// [`Frame::splice`].
+    ///
+    /// # Panics
+    /// Never for a part behind the header that was found in this very message.
+    pub fn cut(&mut self, at: usize, length: usize) {
+        debug_assert!(at >= HEADER_LEN);
+        self.bytes.copy_within(at + length.., at);
+        self.bytes.truncate(self.bytes.len() - length);
+        self.correct_length();
+    }
+
+    fn correct_length(&mut self) {
         self.header.length = self.bytes.len();
         self.bytes[0..4].copy_from_slice(&(self.header.length as i32).to_le_bytes());
     }

@@ -16,6 +16,7 @@ mod command_line;
 mod compression;
 mod demo;
 mod drivers;
+mod exactly_once;
 mod exhaust;
 mod fail_points;
 mod fleet;

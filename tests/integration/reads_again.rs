@@ -134,8 +134,8 @@ async fn what_is_no_retryable_read_fails_with_its_connection() {
         (in_transaction, closes("find")),
         (out, closes("aggregate")),
         (
-            doc! { "insert": "kept", "documents": [{ "_id": 77 }] },
-            closes("insert"),
+            doc! { "update": "kept", "updates": [{ "q": {}, "u": { "$inc": { "x": 1 } }, "multi": true }] },
+            closes("update"),
         ),
         // Its time is over when the connection breaks.
         (late, slow),

@@ -1,0 +1,83 @@
+//! Upkeep of the proxy's own server sessions: those that the nodes are about to forget are ended, and all of them when the proxy
+//! stops.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bson::{RawArrayBuf, RawDocumentBuf, rawdoc, uuid::Uuid};
+
+use super::{numbered::session_timeout, shared::Shared};
+use crate::{
+    failover::sessions::SessionId,
+    pool::{Identity, Pool, Share},
+    topology::ServerKind,
+};
+
+/// How often idle sessions are looked through.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// How long a node may take to end sessions while nobody waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Most sessions that are ended by one command (Driver Sessions specification, "endSession").
+const MOST_ENDED: usize = 10_000;
+
+/// Ends the sessions that were idle for too long, now and then. Runs for ever; cancel safe.
+pub async fn keep_sessions(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Some(timeout) = session_timeout(&shared) else {
+            continue;
+        };
+        let expired = shared.sessions.expire(Instant::now(), timeout);
+        let _ = tokio::time::timeout(PATIENCE, end(&shared, expired)).await;
+    }
+}
+
+/// Ends all sessions that are not lent, as far as that is possible within `patience`; the nodes forget the rest by themselves.
+pub async fn end_sessions(shared: &Shared, patience: Duration) {
+    let idle = shared.sessions.drain();
+    let count: usize = idle.values().map(Vec::len).sum();
+    if count == 0 {
+        return;
+    }
+    match tokio::time::timeout(patience, end(shared, idle)).await {
+        Ok(Some(())) => tracing::debug!(count, "server sessions ended"),
+        _ => tracing::debug!(count, "server sessions are left to expire"),
+    }
+}
+
+/// Ends sessions on one node, which tells the others; `None` if it did not come about.
+async fn end(shared: &Shared, sessions: BTreeMap<Identity, Vec<SessionId>>) -> Option<()> {
+    for (Identity::Service, ids) in sessions {
+        for ids in ids.chunks(MOST_ENDED) {
+            let node = any_node(shared)?;
+            let mut lease = match node.try_check_out(0, Share::Ordinary) {
+                Some(lease) => lease,
+                None => node.wait(0, Share::Ordinary, Some(PATIENCE)).await.ok()?,
+            };
+            lease.run(&command(ids)).await.ok()?;
+        }
+    }
+    Some(())
+}
+
+/// The primary, or else any node that holds data.
+fn any_node(shared: &Shared) -> Option<Arc<Pool>> {
+    let snapshot = shared.cluster.load();
+    let takes_writes = |kind| matches!(kind, ServerKind::RsPrimary | ServerKind::Mongos);
+    let (index, _) = snapshot
+        .topology
+        .data_bearing()
+        .min_by_key(|(_, server)| !takes_writes(server.kind))?;
+    snapshot.nodes.get(index).cloned()
+}
+
+fn command(ids: &[SessionId]) -> RawDocumentBuf {
+    let mut sessions = RawArrayBuf::new();
+    for id in ids {
+        sessions.push(rawdoc! { "id": bson::Binary::from(Uuid::from_bytes(*id)) });
+    }
+    rawdoc! { "endSessions": sessions, "$db": "admin" }
+}
