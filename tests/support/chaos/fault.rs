@@ -14,13 +14,16 @@ use crate::support::relay::{Held, Met, Point, RelayedSet, Towards, Trap, Weather
 /// For elections and reconfigurations on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
+/// A fault shall meet as many commands at the node that it concerns, and waits as long for them.
+const ENOUGH: usize = 2;
+const LOOK: Duration = Duration::from_millis(500);
 /// A node that stepped down may be elected again after this.
 const STEP_DOWN_SECONDS: i32 = 5;
 /// How long a fault of the network lasts that sets off no election.
 const BAD_WEATHER: Duration = Duration::from_millis(2000);
-/// Messages that one relay cuts at most, and out of how many (of 10,000), so that few commands are cut again and again.
+/// Messages that one relay cuts at most, and every how many it cuts.
 const MOST_CUTS: u64 = 10;
-const CUT_SHARE: u32 = 1_000;
+const CUT_EVERY: u32 = 20;
 
 macro_rules! classes {
     ($($class:ident, $name:literal, $elects:literal, $what:literal;)*) => {
@@ -200,7 +203,7 @@ impl<'a> Inflictor<'a> {
             Class::CutAfter => self.trap(Point::AfterSend).await,
             Class::CutReply => self.trap(Point::MidReply).await,
             Class::CutOff => {
-                self.look(primary);
+                self.look(primary).await;
                 self.nodes.relays[primary].set_weather(hold(Held::Both, false));
                 sleep(BAD_WEATHER).await;
                 Ok(())
@@ -211,9 +214,14 @@ impl<'a> Inflictor<'a> {
         }
     }
 
-    /// Counts what a node is at.
-    fn look(&mut self, node: usize) {
-        self.in_flight += self.nodes.relays[node].in_flight(PROXIED).len();
+    /// Waits a little until a node is at some commands, and counts them.
+    async fn look(&mut self, node: usize) {
+        let relay = &self.nodes.relays[node];
+        let deadline = Instant::now() + LOOK;
+        while relay.in_flight(PROXIED).len() < ENOUGH && Instant::now() < deadline {
+            sleep(Duration::from_millis(1)).await;
+        }
+        self.in_flight += relay.in_flight(PROXIED).len();
     }
 
     async fn some_time(&mut self, milliseconds: std::ops::Range<u64>) {
@@ -221,7 +229,7 @@ impl<'a> Inflictor<'a> {
     }
 
     async fn step_down(&mut self, primary: usize, force: bool) -> Done {
-        self.look(primary);
+        self.look(primary).await;
         let command = doc! {
             "replSetStepDown": STEP_DOWN_SECONDS,
             "secondaryCatchUpPeriodSecs": if force { 0 } else { STEP_DOWN_SECONDS - 1 },
@@ -232,7 +240,7 @@ impl<'a> Inflictor<'a> {
     }
 
     async fn kill(&mut self, primary: usize) -> Done {
-        self.look(primary);
+        self.look(primary).await;
         self.nodes.set.kill(primary).map_err(told)?;
         self.new_primary(primary).await?;
         self.some_time(200..1000).await;
@@ -240,7 +248,7 @@ impl<'a> Inflictor<'a> {
     }
 
     async fn stop(&mut self, primary: usize) -> Done {
-        self.look(primary);
+        self.look(primary).await;
         self.nodes.set.pause(primary).map_err(told)?;
         let elected = self.new_primary(primary).await;
         self.some_time(500..2000).await;
@@ -251,7 +259,7 @@ impl<'a> Inflictor<'a> {
     async fn roll(&mut self, primary: usize) -> Done {
         let others = (0..self.nodes.relays.len()).filter(|node| *node != primary);
         for node in others.chain([primary]).collect::<Vec<_>>() {
-            self.look(node);
+            self.look(node).await;
             self.nodes.set.terminate(node).await.map_err(told)?;
             self.nodes.set.restart(node).await.map_err(told)?;
             self.nodes.set.wait_ready().await.map_err(told)?;
@@ -271,7 +279,7 @@ impl<'a> Inflictor<'a> {
         let whole = configuration.get_array("members").map_err(told)?.clone();
         let rest = whole.iter().enumerate().filter(|(number, _)| *number != away);
         let rest: Vec<Bson> = rest.map(|(_, member)| member.clone()).collect();
-        self.look(away);
+        self.look(away).await;
         self.install(primary, configuration, rest).await?;
         self.some_time(800..1600).await;
         self.install(primary, configuration, whole).await
@@ -297,7 +305,7 @@ impl<'a> Inflictor<'a> {
 
     async fn weather(&mut self, weather: Weather) -> Done {
         for node in 0..self.nodes.relays.len() {
-            self.look(node);
+            self.look(node).await;
             self.nodes.relays[node].set_weather(weather);
         }
         sleep(BAD_WEATHER).await;
@@ -305,10 +313,11 @@ impl<'a> Inflictor<'a> {
     }
 
     async fn trap(&mut self, point: Point) -> Done {
-        for (node, relay) in self.nodes.relays.iter().enumerate() {
-            self.in_flight += self.nodes.relays[node].in_flight(PROXIED).len();
+        for relay in &self.nodes.relays {
+            self.in_flight += relay.in_flight(PROXIED).len();
             relay.set_trap(Some(Trap {
-                share: CUT_SHARE,
+                every: CUT_EVERY,
+                passed: self.rng.u32(..CUT_EVERY),
                 ..Trap::new(point, DATABASE, MOST_CUTS)
             }));
         }
@@ -317,7 +326,7 @@ impl<'a> Inflictor<'a> {
     }
 
     async fn part(&mut self, primary: usize, weather: Weather) -> Done {
-        self.look(primary);
+        self.look(primary).await;
         self.nodes.relays[primary].set_weather(weather);
         self.new_primary(primary).await?;
         self.some_time(500..2000).await;

@@ -12,6 +12,13 @@ const TRANSITION_COMPLETE: &str = "\"id\":21331,";
 /// A pause begins with the last operation that ended well before the fault, or later.
 const BEFORE: f64 = 0.3;
 
+/// Fewer faults of a class prove nothing.
+const ENOUGH: usize = 5;
+/// What 90% and a few operations take on a busy machine, in seconds.
+const CHANCE: f64 = 0.05;
+/// How long after the new primary's readiness the first write may end, at the median, in seconds.
+const MOST_AFTER: f64 = 0.2;
+
 /// The pauses of one class, in seconds.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pauses {
@@ -59,6 +66,30 @@ pub(crate) fn measure(
         }
     }
     classes
+}
+
+/// What the pauses should not be. A difference of a few operations' time between the two sides is chance.
+pub(crate) fn complaints(measured: &BTreeMap<Class, Pauses>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut alone = Vec::new();
+    for (class, pauses) in measured {
+        let p90 = |values| quantile(values, 0.9).unwrap_or(0.0);
+        let (proxied, direct) = (p90(&pauses.proxied), p90(&pauses.direct));
+        if pauses.faults >= ENOUGH && proxied > direct + CHANCE {
+            complaints.push(format!(
+                "{}: the pause at p90 is {proxied:.3} s, directly {direct:.3} s",
+                class.name()
+            ));
+        }
+        alone.extend(&pauses.proxied_alone);
+    }
+    let median = quantile(&alone, 0.5).unwrap_or(0.0);
+    if alone.len() >= ENOUGH && median > MOST_AFTER {
+        complaints.push(format!(
+            "the first write ends {median:.3} s after the new primary is ready, at the median"
+        ));
+    }
+    complaints
 }
 
 /// When operations ended well, by worker, in order.

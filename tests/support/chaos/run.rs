@@ -253,6 +253,11 @@ fn clients(plan: &Plan, nodes: &RelayedSet, proxy: &Proxy) -> Vec<Client> {
         ),
         client("node", Kind::Node, proxied("appName=node"), 2),
     ];
+    // Reads that are long enough for faults of secondaries to meet them.
+    clients.push(Client {
+        cycles: vec![vec![Workload::Slow, Workload::Read, Workload::Slow]; workers],
+        ..client("readers", Kind::Raw, proxy.address.to_string(), 0)
+    });
     if !plan.small {
         clients.push(client(
             "pymongo_retrying",

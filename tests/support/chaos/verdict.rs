@@ -1,6 +1,6 @@
 //! What must hold after a run, for the benchmark and for the test.
 
-use super::{ACCOUNTS, BALANCE, Class, DIRECT_CLIENTS, Outcome, Plan, Workload};
+use super::{ACCOUNTS, BALANCE, Class, DIRECT_CLIENTS, Outcome, Plan, Workload, pause};
 
 /// Each class must have met as many commands, all its faults together.
 const LEAST_MET: usize = 10;
@@ -53,6 +53,11 @@ pub(crate) fn complaints(plan: &Plan, outcome: &Outcome, control: Option<&Outcom
             ));
         }
     }
+    complaints.extend(pause::complaints(&pause::measure(
+        &outcome.faults,
+        &outcome.operations,
+        &outcome.elections,
+    )));
     if let Some(control) = control {
         let sum = control
             .judged

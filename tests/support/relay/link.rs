@@ -206,7 +206,7 @@ impl<'a> Pump<'a> {
         let message = self.collected.take().unwrap_or_default();
         let journal = &self.link.shared.journal;
         let point = match self.towards {
-            Towards::Node => self.link.shared.spring(&message, &mut self.rng),
+            Towards::Node => self.link.shared.spring(&message),
             Towards::Client => journal.trap_of(self.link.number, self.framer.head().response_to()),
         };
         let part = match (self.towards, point) {

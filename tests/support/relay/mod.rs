@@ -25,7 +25,6 @@ use std::{
     time::Duration,
 };
 
-use fastrand::Rng;
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 
 use self::{random::Counts, trap::Journal};
@@ -75,12 +74,14 @@ impl Shared {
     }
 
     /// Whether this request is to be cut, and where.
-    fn spring(&self, message: &[u8], rng: &mut Rng) -> Option<Point> {
+    fn spring(&self, message: &[u8]) -> Option<Point> {
         let mut armed = self.trap();
         let trap = armed.as_mut().filter(|trap| trap.fits(message))?;
-        if rng.u32(..10_000) >= trap.share {
+        trap.passed += 1;
+        if trap.passed < trap.every {
             return None;
         }
+        trap.passed = 0;
         trap.times -= 1;
         Some(trap.point)
     }

@@ -37,8 +37,10 @@ pub(crate) struct Trap {
     pub(crate) texts: Vec<String>,
     /// How many are cut at most.
     pub(crate) times: u64,
-    /// Of 10,000 that would be, how many are cut.
-    pub(crate) share: u32,
+    /// Every how many that fit is cut: a command that is sent again soon shall mostly pass then.
+    pub(crate) every: u32,
+    /// How many have fitted since the last cut.
+    pub(crate) passed: u32,
 }
 
 impl Trap {
@@ -48,7 +50,8 @@ impl Trap {
             point,
             texts: vec![text.to_owned()],
             times,
-            share: 10_000,
+            every: 1,
+            passed: 0,
         }
     }
 
