@@ -12,6 +12,7 @@ mod across_pymongo;
 mod admin;
 mod awaits;
 mod bad_input;
+mod chaos;
 mod command_line;
 mod compression;
 mod demo;

@@ -7,6 +7,8 @@ use tidegate::sandbox::ReplicaSet;
 
 use super::{BULK, DATABASE, Inflicted, Operation, Workload};
 
+/// What a finding is that nobody is to blame for.
+pub(crate) const ROLLED_BACK: &str = "rolled back";
 /// Documents in one answer.
 const BATCH: i32 = 50_000;
 
@@ -124,9 +126,11 @@ fn take(judged: &mut Judged, operation: &Operation, times: i64, faults: &[Inflic
         let was_promised = operation.is_acknowledged() || operation.is_unseen();
         if times == 0 && was_promised {
             row.lost += 1;
-            found.push("lost");
             if workload.may_be_rolled_back() && near.iter().any(|fault| fault.class.may_roll_back()) {
                 row.rolled_back += 1;
+                found.push(ROLLED_BACK);
+            } else {
+                found.push("lost");
             }
         }
         if times > 1 {

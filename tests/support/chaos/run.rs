@@ -29,13 +29,16 @@ const RARELY: Duration = Duration::from_millis(25);
 /// Between two faults, so that each begins in fair weather.
 const BETWEEN: std::ops::Range<u64> = 500..900;
 /// The proxy's counters that tell what a fault did, without prefix and suffix.
-const COUNTERS: [&str; 6] = [
+const COUNTERS: [&str; 9] = [
     "commands_held",
     "commands_sent_again",
     "writes_sent_again",
+    "writes_sent_again_after_error",
     "reads_sent_again",
     "commands_rescued",
     "retries_recognised",
+    "outcomes_unknown",
+    "state_errors_relayed",
 ];
 
 /// What to do.

@@ -1,6 +1,6 @@
 //! What must hold after a run, for the benchmark and for the test.
 
-use super::{ACCOUNTS, BALANCE, Class, DIRECT_CLIENTS, Outcome, Plan, Workload, pause};
+use super::{ACCOUNTS, BALANCE, Class, DIRECT_CLIENTS, Outcome, Plan, Workload, judge::ROLLED_BACK, pause};
 
 /// Each class must have met as many commands, all its faults together.
 const LEAST_MET: usize = 10;
@@ -33,10 +33,9 @@ pub(crate) fn complaints(plan: &Plan, outcome: &Outcome, control: Option<&Outcom
     if judged.bank != total {
         complaints.push(format!("the accounts hold {}, not {total}", judged.bank));
     }
-    let told = judged
-        .findings
-        .iter()
-        .filter(|finding| is_proxied(finding.client()));
+    let told = judged.findings.iter().filter(|finding| {
+        is_proxied(finding.client()) && finding.what != ROLLED_BACK && finding.what != "unseen"
+    });
     for finding in told.take(MOST_TOLD) {
         complaints.push(format!(
             "{}: {} {} of {} during [{}] {}",
