@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::Outcome;
 use crate::message::{
     EXHAUST_ALLOWED, HEADER, MORE_TO_COME, OP_MSG, OP_MSG_BODY, OP_QUERY, find_reply, frame_length,
-    hello_reply, i32_at, op_msg, op_reply, set_request_id, set_response_to,
+    hello_reply, i32_at, op_msg, op_reply, set_request_id, set_response_to, update_reply,
 };
 
 /// Serves until its parent ends. Prints its port on one line once it listens.
@@ -36,6 +36,7 @@ async fn serve() -> Outcome<()> {
     let node = Rc::new(Node {
         address: address.to_string(),
         find: op_msg(0, &find_reply())?,
+        update: op_msg(0, &update_reply())?,
     });
     loop {
         let (stream, _) = listener.accept().await?;
@@ -49,6 +50,7 @@ async fn serve() -> Outcome<()> {
 struct Node {
     address: String,
     find: Vec<u8>,
+    update: Vec<u8>,
 }
 
 /// What a request asks for beside the prepared reply.
@@ -118,6 +120,8 @@ impl Node {
         let name = request.get(OP_MSG_BODY + 5..).unwrap_or_default();
         if name.starts_with(b"find\0") {
             append(out, &self.find, id);
+        } else if name.starts_with(b"update\0") {
+            append(out, &self.update, id);
         } else if [&b"hello\0"[..], b"isMaster\0", b"ismaster\0"]
             .iter()
             .any(|n| name.starts_with(n))

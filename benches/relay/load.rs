@@ -1,8 +1,8 @@
-//! The load generator: N plain sockets, one outstanding find each, in a process of its own.
+//! The load generator: N plain sockets, one outstanding command each, in a process of its own.
 //!
 //! Order of things: connect, say `hello`, warm up, print `ready`, wait for a line on stdin, run, print one line of
 //! JSON. The wait lets the parent attach a tracer in between, so that a run of a fixed number of operations is seen
-//! whole. Every reply must be a whole message, answer the request that was sent on that socket and carry a cursor;
+//! whole. Every reply must be a whole message, answer the request that was sent on that socket and be what it asks for;
 //! the first that doesn't ends the run with an error. CPU and memory of the watched process are read here, at the
 //! very edges of the measured window and while all sockets are open.
 
@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 use crate::Outcome;
 use crate::histogram::Histogram;
 use crate::message::{
-    HEADER, OP_MSG, client_hello, find_request, frame_length, i32_at, is_cursor_reply, set_request_id,
+    HEADER, OP_MSG, client_hello, find_request, frame_length, i32_at, is_cursor_reply, is_update_reply,
+    set_request_id, update_request,
 };
 use crate::procfs;
 
@@ -47,6 +48,9 @@ pub(crate) struct Options {
     /// Milliseconds of the measured window.
     #[arg(long, default_value_t = 0)]
     pub(crate) window_ms: u64,
+    /// Send updates instead of finds.
+    #[arg(long)]
+    pub(crate) writes: bool,
     /// Run this many operations per client instead of a measured window.
     #[arg(long)]
     pub(crate) ops_per_client: Option<u64>,
@@ -82,7 +86,7 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
 async fn generate(options: &Options) -> Outcome<Measured> {
     let mut clients = Vec::with_capacity(options.clients);
     for index in 0..options.clients {
-        clients.push(Client::connect(options.port, index).await?);
+        clients.push(Client::connect(options, index).await?);
     }
     let state = Rc::new(RefCell::new(State {
         recording: false,
@@ -198,19 +202,22 @@ async fn run_all(clients: Vec<Client>, state: &Rc<RefCell<State>>, ops: Option<u
 struct Client {
     stream: TcpStream,
     request: Vec<u8>,
+    /// Whether a reply is what the request asks for.
+    is_answer: fn(&[u8]) -> bool,
     reply: Vec<u8>,
     next_id: i32,
 }
 
 impl Client {
-    async fn connect(port: u16, index: usize) -> Outcome<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    async fn connect(options: &Options, index: usize) -> Outcome<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", options.port)).await?;
         stream.set_nodelay(true)?;
         // Ids of different clients never meet, so that a reply that went astray is noticed.
         let next_id = i32::try_from(index % 1_000 * 2_000_000)?;
         let mut client = Self {
             stream,
             request: client_hello()?,
+            is_answer: is_cursor_reply,
             reply: vec![0; 4096],
             next_id,
         };
@@ -218,7 +225,11 @@ impl Client {
         if i32_at(&client.reply[..length], 12) != Some(OP_MSG) {
             return Err("hello by OP_MSG was not answered by OP_MSG".into());
         }
-        client.request = find_request(index)?;
+        if options.writes {
+            (client.request, client.is_answer) = (update_request(index)?, is_update_reply);
+        } else {
+            client.request = find_request(index)?;
+        }
         Ok(client)
     }
 
@@ -228,9 +239,9 @@ impl Client {
         while ops.is_none_or(|ops| done < ops) && !state.borrow().stop {
             let length = self.exchange().await?;
             let end = Instant::now();
-            if !is_cursor_reply(&self.reply[..length]) {
+            if !(self.is_answer)(&self.reply[..length]) {
                 let text = self.reply[HEADER..length].escape_ascii().to_string();
-                return Err(format!("a find was answered without a cursor: {text:.400}").into());
+                return Err(format!("a command was answered by something else: {text:.400}").into());
             }
             let mut state = state.borrow_mut();
             if state.recording && !state.stop {

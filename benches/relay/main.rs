@@ -9,6 +9,7 @@ mod backend;
 mod calls;
 mod children;
 mod histogram;
+mod injected;
 mod load;
 mod measure;
 mod message;
@@ -49,6 +50,9 @@ struct Cli {
     /// One round of one second.
     #[arg(long)]
     quick: bool,
+    /// Measure only what the session costs that is added to writes.
+    #[arg(long)]
+    writes: bool,
     /// Print only: write no file, judge nothing.
     #[arg(long)]
     no_check: bool,
@@ -66,7 +70,7 @@ enum Part {
     /// Answers everything with one prepared reply.
     #[command(hide = true)]
     Backend,
-    /// Sends finds and measures.
+    /// Sends commands and measures.
     #[command(hide = true)]
     Load(load::Options),
     /// Becomes another program, pinned to a core and bound to the parent's life.
@@ -115,17 +119,61 @@ fn bench(cli: &Cli) -> Outcome<ExitCode> {
     for (program, option) in [("haproxy", "-v"), ("strace", "-V")] {
         require(program, option)?;
     }
-    let plan = Plan {
-        peers: vec![
-            Peer::Direct,
-            Peer::Haproxy,
-            Peer::Tidegate(std::path::absolute(&cli.tidegate)?),
-        ],
+    let judged = if cli.writes {
+        ExitCode::SUCCESS
+    } else {
+        relay(cli)?
+    };
+    writes(cli)?;
+    Ok(judged)
+}
+
+fn plan(cli: &Cli, peers: Vec<Peer>) -> Plan {
+    Plan {
+        peers,
         clients: cli.clients.clone(),
+        writes: false,
         rounds: if cli.quick { 1 } else { cli.rounds.into() },
         warm_up_ms: if cli.quick { 300 } else { 1000 },
         window_ms: if cli.quick { 1000 } else { cli.seconds * 1000 },
+    }
+}
+
+/// Measures what the session costs that is added to writes.
+fn writes(cli: &Cli) -> Outcome<()> {
+    let binary = std::path::absolute(&cli.tidegate)?;
+    let plan = Plan {
+        clients: vec![report::JUDGED_CLIENTS],
+        writes: true,
+        ..plan(
+            cli,
+            vec![Peer::TidegateOff(binary.clone()), Peer::Tidegate(binary)],
+        )
     };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let results = root.join("target/bench");
+    std::fs::create_dir_all(&results)?;
+    let folder = tempfile::tempdir_in(&results)?;
+    let cases = measure(&plan, folder.path())?;
+    println!("{}", injected::summary(&cases));
+    if !cli.quick && !cli.no_check {
+        let about = format!(
+            "Of {}, commit {}; {} rounds of {} s.",
+            date()?,
+            commit(),
+            plan.rounds,
+            plan.window_ms / 1000
+        );
+        let page = root.join("docs/results/injected_session.md");
+        write(&page, &injected::page(&cases, &about))?;
+    }
+    Ok(())
+}
+
+/// Measures what relaying a find costs.
+fn relay(cli: &Cli) -> Outcome<ExitCode> {
+    let tidegate = Peer::Tidegate(std::path::absolute(&cli.tidegate)?);
+    let plan = plan(cli, vec![Peer::Direct, Peer::Haproxy, tidegate]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let results = root.join("target/bench");
     std::fs::create_dir_all(&results)?;

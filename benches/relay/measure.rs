@@ -19,6 +19,8 @@ const COUNTED_OPS: usize = 4_000;
 pub(crate) struct Plan {
     pub(crate) peers: Vec<Peer>,
     pub(crate) clients: Vec<usize>,
+    /// Updates instead of finds.
+    pub(crate) writes: bool,
     pub(crate) rounds: usize,
     pub(crate) warm_up_ms: u64,
     pub(crate) window_ms: u64,
@@ -64,7 +66,7 @@ pub(crate) fn measure(plan: &Plan, folder: &Path) -> Outcome<Vec<Case>> {
             let context = |e| format!("round {round}, {name}, {} clients: {e}", case.clients);
             let run = timed(case, plan, &backend, folder).map_err(context)?;
             eprintln!(
-                "round {round}: {name:>9} {:>5} clients: {}",
+                "round {round}: {name:>13} {:>5} clients: {}",
                 case.clients,
                 run.line()
             );
@@ -74,7 +76,7 @@ pub(crate) fn measure(plan: &Plan, folder: &Path) -> Outcome<Vec<Case>> {
     for case in &mut cases {
         let name = case.peer.name();
         let context = |e| format!("counting calls, {name}, {} clients: {e}", case.clients);
-        case.calls = counted(case, &backend, folder).map_err(context)?;
+        case.calls = counted(case, plan, &backend, folder).map_err(context)?;
     }
     Ok(cases)
 }
@@ -83,16 +85,17 @@ fn timed(case: &Case, plan: &Plan, backend: &Backend, folder: &Path) -> Outcome<
     let started = case.peer.start(PROXY_CORE, backend.port, case.clients, folder)?;
     let (warm_up, window) = (plan.warm_up_ms.to_string(), plan.window_ms.to_string());
     let more = ["--warm-up-ms", &warm_up, "--window-ms", &window];
-    let mut load = start_load(case.clients, started.port, started.pid(), &more)?;
+    let mut load = start_load(case.clients, plan, started.port, started.pid(), &more)?;
     load.tell("go")?;
     Ok(serde_json::from_str(&load.line()?)?)
 }
 
-fn counted(case: &Case, backend: &Backend, folder: &Path) -> Outcome<Option<Calls>> {
+fn counted(case: &Case, plan: &Plan, backend: &Backend, folder: &Path) -> Outcome<Option<Calls>> {
     let started = case.peer.start(PROXY_CORE, backend.port, case.clients, folder)?;
     let Some(pid) = started.pid() else { return Ok(None) };
     let ops = (COUNTED_OPS / case.clients).max(4).to_string();
-    let mut load = start_load(case.clients, started.port, Some(pid), &["--ops-per-client", &ops])?;
+    let more = ["--ops-per-client", &ops];
+    let mut load = start_load(case.clients, plan, started.port, Some(pid), &more)?;
     let tracer = Tracer::attach(pid, OTHER_CORE, folder)?;
     load.tell("go")?;
     load.line()?;
@@ -107,12 +110,15 @@ fn counted(case: &Case, backend: &Backend, folder: &Path) -> Outcome<Option<Call
 }
 
 /// Starts the load and waits until it is warm.
-fn start_load(clients: usize, port: u16, watch: Option<u32>, more: &[&str]) -> Outcome<Running> {
+fn start_load(clients: usize, plan: &Plan, port: u16, watch: Option<u32>, more: &[&str]) -> Outcome<Running> {
     let (clients, port) = (clients.to_string(), port.to_string());
     let watched = watch.map(|pid| pid.to_string());
     let mut arguments = vec!["load", "--clients", &clients, "--port", &port];
     if let Some(pid) = &watched {
         arguments.extend(["--watch", pid]);
+    }
+    if plan.writes {
+        arguments.push("--writes");
     }
     arguments.extend(more);
     let mut load = Running::start_own(OTHER_CORE, &arguments)?;

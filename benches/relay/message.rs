@@ -108,8 +108,6 @@ pub(crate) fn client_hello() -> Outcome<Vec<u8>> {
 
 /// A find by `_id` with what a current driver adds to it: a session and the gossiped cluster time.
 pub(crate) fn find_request(client: usize) -> Outcome<Vec<u8>> {
-    let mut session = [0x5e; 16];
-    session[..8].copy_from_slice(&(client as u64).to_le_bytes());
     let (_, collection) = NAMESPACE.split_once('.').unwrap_or_default();
     op_msg(
         0,
@@ -118,14 +116,48 @@ pub(crate) fn find_request(client: usize) -> Outcome<Vec<u8>> {
             "filter": { "_id": fixed_id(1) },
             "limit": 1,
             "singleBatch": true,
-            "lsid": { "id": Binary { subtype: BinarySubtype::Uuid, bytes: session.to_vec() } },
+            "lsid": { "id": session_id(client) },
             "$clusterTime": cluster_time(),
             "$db": "bench",
         },
     )
 }
 
-/// What the backend answers to everything but `hello` and `ping`: one document of about 200 bytes, with the
+/// An update as a driver without retryable writes sends it: with a session, but without a number.
+pub(crate) fn update_request(client: usize) -> Outcome<Vec<u8>> {
+    let (_, collection) = NAMESPACE.split_once('.').unwrap_or_default();
+    op_msg(
+        0,
+        &doc! {
+            "update": collection,
+            "ordered": true,
+            "lsid": { "id": session_id(client) },
+            "$clusterTime": cluster_time(),
+            "$db": "bench",
+            "updates": [{ "q": { "_id": fixed_id(1) }, "u": { "$inc": { "count": 1 } } }],
+        },
+    )
+}
+
+/// What the backend answers to writes.
+pub(crate) fn update_reply() -> Document {
+    doc! {
+        "n": 1,
+        "nModified": 1,
+        "ok": 1.0,
+        "$clusterTime": cluster_time(),
+        "operationTime": Timestamp { time: 1_700_000_000, increment: 1 },
+    }
+}
+
+/// True for a reply to [`update_request`] that says that a document was found.
+pub(crate) fn is_update_reply(reply: &[u8]) -> bool {
+    reply
+        .get(OP_MSG_BODY + 4..)
+        .is_some_and(|body| body.starts_with(b"\x10n\0\x01\0\0\0"))
+}
+
+/// What the backend answers to everything but writes, `hello` and `ping`: one document of about 200 bytes, with the
 /// times that a replica set member adds to its replies.
 pub(crate) fn find_reply() -> Document {
     doc! {
@@ -184,6 +216,15 @@ pub(crate) fn hello_reply(me: &str) -> Document {
         "ok": 1.0,
         "$clusterTime": cluster_time(),
         "operationTime": Timestamp { time: 1_700_000_000, increment: 1 },
+    }
+}
+
+fn session_id(client: usize) -> Binary {
+    let mut id = [0x5e; 16];
+    id[..8].copy_from_slice(&(client as u64).to_le_bytes());
+    Binary {
+        subtype: BinarySubtype::Uuid,
+        bytes: id.to_vec(),
     }
 }
 

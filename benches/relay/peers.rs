@@ -24,6 +24,8 @@ pub(crate) enum Peer {
     Haproxy,
     /// Tidegate, by the path of its binary.
     Tidegate(PathBuf),
+    /// The same, which adds no sessions to writes.
+    TidegateOff(PathBuf),
 }
 
 /// A peer that takes connections.
@@ -47,6 +49,7 @@ impl Peer {
             Self::Direct => "direct",
             Self::Haproxy => "HAProxy",
             Self::Tidegate(_) => "Tidegate",
+            Self::TidegateOff(_) => "Tidegate, off",
         }
     }
 
@@ -65,9 +68,9 @@ impl Peer {
                 haproxy_config(port, backend, clients),
                 &["-db", "-f"],
             ),
-            Self::Tidegate(path) => (
+            Self::Tidegate(path) | Self::TidegateOff(path) => (
                 path.as_os_str(),
-                tidegate_config(port, backend)?,
+                tidegate_config(port, backend, matches!(self, Self::Tidegate(_)))?,
                 &["run", "--config"],
             ),
         };
@@ -131,12 +134,14 @@ fn haproxy_config(port: u16, backend: u16, clients: usize) -> String {
     )
 }
 
-fn tidegate_config(port: u16, backend: u16) -> Outcome<String> {
+fn tidegate_config(port: u16, backend: u16, exactly_once: bool) -> Outcome<String> {
     let admin = free_port()?;
+    let exactly_once = if exactly_once { "auto" } else { "off" };
     Ok(format!(
         "[upstream]\nuri = \"mongodb://127.0.0.1:{backend}/?replicaSet={SET_NAME}\"\n\n\
          [[listener]]\naddress = \"127.0.0.1:{port}\"\n\n\
          [pool]\nmax_size = {POOL_MAX_SIZE}\n\n\
+         [failover]\nexactly_once = \"{exactly_once}\"\n\n\
          [admin]\naddress = \"127.0.0.1:{admin}\"\n"
     ))
 }

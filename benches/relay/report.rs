@@ -61,7 +61,7 @@ pub(crate) fn rows(cases: &[Case]) -> Vec<Row<'_>> {
 }
 
 /// The middle value, or the mean of the two middle ones.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (
         values.get(values.len().checked_sub(1)? / 2)?,
@@ -119,7 +119,7 @@ pub(crate) fn table(rows: &[Row<'_>]) -> String {
     out
 }
 
-fn cell(value: Option<f64>, digits: usize) -> String {
+pub(crate) fn cell(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
 }
 

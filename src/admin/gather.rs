@@ -11,7 +11,8 @@ use super::{
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
     readiness::{Doing, Readiness, Verdict},
     status::{
-        Awaits, Buffer, Buffers, Clients, Connections, Driver, Gate, Listener, Node, Pool, Status, Topology,
+        Awaits, Buffer, Buffers, Clients, Connections, Driver, Gate, Listener, Node, Pool, ServerSessions,
+        Status, Topology,
     },
 };
 use crate::{
@@ -132,6 +133,7 @@ impl Observer {
                 drivers: drivers(&shared.drivers),
             },
             cursors_pinned: shared.pins.len(),
+            server_sessions: server_sessions(shared.sessions.counts()),
             buffers: Buffers {
                 requests: buffer(&shared.requests),
                 replies: buffer(&shared.replies),
@@ -185,6 +187,21 @@ impl Observer {
 
     fn readiness(&self) -> MutexGuard<'_, Readiness> {
         self.readiness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn server_sessions(counts: failover::SessionCounts) -> ServerSessions {
+    let failover::SessionCounts {
+        created,
+        discarded,
+        expired,
+        idle,
+    } = counts;
+    ServerSessions {
+        idle,
+        created,
+        discarded,
+        expired,
     }
 }
 

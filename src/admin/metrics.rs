@@ -70,6 +70,7 @@ impl Collector for Scrape {
         }
         self.proxy(&mut page)?;
         self.gate(&mut page)?;
+        self.server_sessions(&mut page)?;
         self.nodes(&mut page)?;
         self.pools(&mut page)?;
         self.queues(&mut page)
@@ -200,6 +201,27 @@ impl Scrape {
             "gate_paused",
             "1 while the gate is closed by hand",
             gate.paused_seconds.is_some().into(),
+        )
+    }
+
+    fn server_sessions(&self, page: &mut Page<'_>) -> fmt::Result {
+        let sessions = &self.status.server_sessions;
+        let ends = [
+            ("outcome unknown", sessions.discarded),
+            ("idle for too long", sessions.expired),
+        ]
+        .map(|(reason, count)| (vec![("reason", reason.to_owned())], count));
+        let help = "Server sessions of the proxy's own that were given up";
+        page.counters("server_sessions_ended", help, None, ends)?;
+        let help = "Server sessions of the proxy's own that were made";
+        let to = page
+            .0
+            .encode_descriptor("server_sessions_created", help, None, MetricType::Counter)?;
+        ConstCounter::new(sessions.created).encode(to)?;
+        page.gauge(
+            "server_sessions_idle",
+            "Server sessions of the proxy's own that wait for the next write",
+            sessions.idle,
         )
     }
 

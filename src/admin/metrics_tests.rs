@@ -55,6 +55,12 @@ fn it_is_well_formed_and_has_the_proxy_its_nodes_and_pools() {
         ("tidegate_clients", 3.0),
         ("tidegate_core_clients{core=\"1\"}", 1.0),
         ("tidegate_buffer_used_bytes{direction=\"reply\"}", 1_048_576.0),
+        ("tidegate_server_sessions_created_total", 6.0),
+        (
+            "tidegate_server_sessions_ended_total{reason=\"outcome unknown\"}",
+            3.0,
+        ),
+        ("tidegate_server_sessions_idle", 2.0),
         ("tidegate_gate_commands", 7.0),
         ("tidegate_gate_bytes{kind=\"used\"}", 4096.0),
         ("tidegate_gate_oldest_wait_seconds", 1.5),

@@ -31,6 +31,8 @@ pub struct Status {
     pub clients: Clients,
     /// Cursors whose node is remembered.
     pub cursors_pinned: usize,
+    /// The proxy's own server sessions, under which writes go out that come without a number.
+    pub server_sessions: ServerSessions,
     /// Memory that large messages hold.
     pub buffers: Buffers,
     /// What happened since the start, summed over all cores; `/metrics` explains each.
@@ -56,6 +58,19 @@ pub struct Gate {
     pub oldest_seconds: Option<f64>,
     /// For how long it has been closed by hand; `null` if it is not.
     pub paused_seconds: Option<f64>,
+}
+
+/// What became of the proxy's own server sessions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerSessions {
+    /// Those that wait for the next write.
+    pub idle: usize,
+    /// Made since the start.
+    pub created: u64,
+    /// Given up since the start because the outcome of their write was not known.
+    pub discarded: u64,
+    /// Given up since the start because they were idle for too long.
+    pub expired: u64,
 }
 
 /// One address that clients dial.

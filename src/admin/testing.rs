@@ -1,7 +1,8 @@
 //! A status to render, for the tests of this module.
 
 use super::status::{
-    Awaits, Buffer, Buffers, Clients, Connections, Gate, Listener, Node, Pool, Status, Topology,
+    Awaits, Buffer, Buffers, Clients, Connections, Gate, Listener, Node, Pool, ServerSessions, Status,
+    Topology,
 };
 
 /// A pool of up to a hundred, ten of them for awaits, with one idle connection.
@@ -111,6 +112,12 @@ pub(super) fn status() -> Status {
             hold_seconds: 30.0,
             oldest_seconds: Some(1.5),
             paused_seconds: Some(2.0),
+        },
+        server_sessions: ServerSessions {
+            idle: 2,
+            created: 6,
+            discarded: 3,
+            expired: 1,
         },
         clients: Clients {
             connected: 3,

@@ -7,11 +7,15 @@ use std::sync::OnceLock;
 use bson::{Bson, Document, doc, uuid::Uuid};
 use tidegate::sandbox::{Options, ReplicaSet};
 
-use crate::support::{
-    Client, Proxy,
-    client::{batch, number},
-    raw::{self, MORE_TO_COME, Raw, body_section, sequence_section},
-    shared_set, start_set,
+use crate::{
+    reads_again,
+    support::{
+        Client, Proxy,
+        client::{batch, number},
+        raw::{self, MORE_TO_COME, Raw, body_section, sequence_section},
+        relay::RelayedSet,
+        shared_set, start_set,
+    },
 };
 
 /// A set of one node, whose records of sessions are those of this file's tests alone.
@@ -326,4 +330,51 @@ async fn a_member_by_itself_gets_writes_as_they_came() {
         .await;
     assert_eq!(reply.get("n"), Some(&Bson::Int32(1)));
     assert_eq!(numbered(&proxy), 0.0);
+}
+
+/// Every write under a number is executed, and then its connection is closed instead of a reply, as often as `times` says.
+async fn lose_replies(nodes: &RelayedSet, primary: usize, times: i32) {
+    let point = doc! { "configureFailPoint": "onPrimaryTransactionalWrite", "mode": { "times": times } };
+    nodes.set.command(primary, point).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_whose_reply_is_lost_is_applied_once_for_clients_that_have_no_numbers() {
+    let (nodes, _lent) = reads_again::nodes().await;
+    let primary = nodes.set.primary().await.unwrap();
+    let proxy = reads_again::proxy(nodes);
+    let mut client = Client::connect(proxy.address).await;
+    let insert = doc! { "insert": "c", "documents": [{ "_id": 1, "x": 0 }], "writeConcern": { "w": 3 } };
+    client.run("lost", doc! { "drop": "c" }).await;
+    client.succeed("lost", insert).await;
+    let increase = doc! { "$inc": { "x": 1 }, "$push": { "list": "once" } };
+    let statement = doc! { "q": { "_id": 1 }, "u": &increase };
+    let documents: Vec<_> = (0..1000).map(|n| doc! { "n": n }).collect();
+    let table = [
+        doc! { "update": "c", "updates": [&statement] },
+        with(
+            doc! { "update": "c", "updates": [&statement, &statement] },
+            bare_session(),
+        ),
+        doc! { "findAndModify": "c", "query": { "_id": 1 }, "update": &increase },
+        doc! { "insert": "c", "documents": documents },
+        doc! { "delete": "c", "deletes": [{ "q": { "n": { "$exists": true } }, "limit": 1 }] },
+    ];
+    let count = table.len() as f64;
+    for command in table {
+        lose_replies(nodes, primary, 1).await;
+        let reply = client.succeed("lost", command.clone()).await;
+        assert!(reply.keys().all(|key| !key.starts_with("retried")), "{reply}");
+    }
+    let recognised = proxy.metric("tidegate_retries_recognised_total");
+    assert_eq!(recognised, count, "each was executed before its reply was lost");
+    let found = client
+        .succeed("lost", doc! { "find": "c", "filter": { "_id": 1 } })
+        .await;
+    let document = &batch(&found).0[0];
+    assert_eq!(number(document, "x"), Some(4));
+    assert_eq!(document.get_array("list").unwrap().len(), 4);
+    let left = client.succeed("lost", doc! { "count": "c" }).await;
+    assert_eq!(number(&left, "n"), Some(1000));
+    assert_eq!(proxy.metric("tidegate_commands_failed_total"), 0.0);
 }
