@@ -70,7 +70,7 @@ impl Session {
                 return Ok(Passed { node, passage: None });
             }
         }
-        let place = self.enter(inbound, search.returns)?;
+        let place = self.enter(inbound, search.returns, || self.obstacle(search.route))?;
         self.counters().commands_held.one();
         let shared = Arc::clone(&self.shared);
         let (takes_turns, heeds_hand) = (*search.route == Route::Primary, !self.reaches_one_member());
@@ -116,7 +116,7 @@ impl Session {
         inbound: &Inbound,
         patience: Patience,
     ) -> Result<(), NoNode> {
-        let _place = self.enter(inbound, false)?;
+        let _place = self.enter(inbound, false, || CLOSED.to_owned())?;
         self.counters().commands_held.one();
         let gate = Arc::clone(&self.shared.gate);
         let waited = timeout_at(patience.deadline(), gate.resumed());
@@ -137,25 +137,30 @@ impl Session {
         }
     }
 
-    fn enter(&self, inbound: &Inbound, returns: bool) -> Result<Place, NoNode> {
+    fn enter(&self, inbound: &Inbound, returns: bool, why: impl FnOnce() -> String) -> Result<Place, NoNode> {
         let (gate, bytes) = (&self.shared.gate, inbound.frame.bytes().len());
         if returns {
-            return Ok(gate.return_to(bytes));
+            return Ok(gate.return_to(bytes, why));
         }
-        gate.enter(bytes).map_err(|full| {
+        gate.enter(bytes, why).map_err(|full| {
             self.counters().holds_refused.one();
             let message = format!("no node can take the command now, and {full}; it was not sent");
             NoNode::Answer(ErrorReply::overloaded(&inbound.request, message))
         })
     }
 
-    fn expired(&self, inbound: &Inbound, search: Search<'_>) -> ErrorReply {
-        self.counters().holds_expired.one();
-        let mut detail = if self.shared.gate.is_paused() {
+    /// Why a command on this route does not pass.
+    fn obstacle(&self, route: &Route) -> String {
+        if self.shared.gate.is_paused() {
             CLOSED.to_owned()
         } else {
-            describe(search.route, self)
-        };
+            describe(route, self)
+        }
+    }
+
+    fn expired(&self, inbound: &Inbound, search: Search<'_>) -> ErrorReply {
+        self.counters().holds_expired.one();
+        let mut detail = self.obstacle(search.route);
         if !search.may_be_done {
             detail.push_str("; the command was not sent");
         }

@@ -45,6 +45,34 @@ struct Waiting {
     places: BTreeMap<u64, (Instant, usize)>,
     bytes: usize,
     next: u64,
+    /// Since when some wait without a gap, if that was said in the log, and the number of the first of them.
+    told: Option<(Instant, u64)>,
+    /// When it was said last that they do.
+    last_told: Option<Instant>,
+}
+
+/// The shortest time between two lines of the log that say that commands wait.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+impl Waiting {
+    /// Whether the log should say that commands wait from now on; lines come in bursts where nodes come and go.
+    fn begins(&mut self, now: Instant) -> bool {
+        let told_lately = self
+            .last_told
+            .is_some_and(|last| now.saturating_duration_since(last) < TELL_AGAIN);
+        if !self.places.is_empty() || told_lately {
+            return false;
+        }
+        self.last_told = Some(now);
+        self.told = Some((now, self.next));
+        true
+    }
+
+    /// Since when commands waited, and how many did, if none does any more and the log said so when it began.
+    fn ends(&mut self) -> Option<(Instant, u64)> {
+        let (since, first) = self.told.take_if(|_| self.places.is_empty())?;
+        Some((since, self.next - first))
+    }
 }
 
 /// There is no place left.
@@ -113,11 +141,11 @@ impl Gate {
         }
     }
 
-    /// Takes a place for a command whose message has `bytes`.
+    /// Takes a place for a command whose message has `bytes`. `why` is for the log, if it is the first that waits.
     ///
     /// # Errors
     /// When there is none left.
-    pub fn enter(self: &Arc<Self>, bytes: usize) -> Result<Place, Full> {
+    pub fn enter(self: &Arc<Self>, bytes: usize, why: impl FnOnce() -> String) -> Result<Place, Full> {
         let mut waiting = self.waiting();
         if waiting.places.len() >= self.hold_commands {
             return Err(Full::Commands(waiting.places.len()));
@@ -128,17 +156,20 @@ impl Gate {
                 hold_bytes: self.hold_bytes,
             });
         }
-        Ok(self.place(&mut waiting, bytes))
+        Ok(self.place(&mut waiting, bytes, why))
     }
 
     /// Takes a place for a command that comes back after an attempt. It had a connection, of which there are only so many, and
     /// whether it was executed may be open: it is not turned away.
-    pub fn return_to(self: &Arc<Self>, bytes: usize) -> Place {
+    pub fn return_to(self: &Arc<Self>, bytes: usize, why: impl FnOnce() -> String) -> Place {
         let mut waiting = self.waiting();
-        self.place(&mut waiting, bytes)
+        self.place(&mut waiting, bytes, why)
     }
 
-    fn place(self: &Arc<Self>, waiting: &mut Waiting, bytes: usize) -> Place {
+    fn place(self: &Arc<Self>, waiting: &mut Waiting, bytes: usize, why: impl FnOnce() -> String) -> Place {
+        if waiting.begins(Instant::now()) {
+            tracing::warn!("commands wait: {}", why());
+        }
         let number = waiting.next;
         waiting.next += 1;
         waiting.bytes += bytes;
@@ -222,6 +253,10 @@ impl Drop for Place {
         if let Some((_, bytes)) = waiting.places.remove(&self.number) {
             waiting.bytes -= bytes;
         }
+        if let Some((since, commands)) = waiting.ends() {
+            let seconds = since.elapsed().as_secs_f64();
+            tracing::info!(commands, seconds, "no command waits any more");
+        }
     }
 }
 
@@ -250,23 +285,38 @@ mod tests {
     #[test]
     fn places_are_bounded_by_count_and_bytes_and_given_back() {
         let gate = gate(2, 100);
-        let first = gate.enter(60).unwrap();
+        let first = gate.enter(60, String::new).unwrap();
         assert_eq!(
-            gate.enter(41).unwrap_err(),
+            gate.enter(41, String::new).unwrap_err(),
             Full::Bytes {
                 waiting: 60,
                 hold_bytes: 100
             }
         );
-        let second = gate.enter(40).unwrap();
-        assert_eq!(gate.enter(0).unwrap_err(), Full::Commands(2));
-        let third = gate.return_to(1000);
+        let second = gate.enter(40, String::new).unwrap();
+        assert_eq!(gate.enter(0, String::new).unwrap_err(), Full::Commands(2));
+        let third = gate.return_to(1000, String::new);
         assert_eq!((gate.status().commands, gate.status().bytes), (3, 1100));
         assert!(gate.status().oldest.is_some());
         drop((first, second, third));
         assert_eq!((gate.status().commands, gate.status().bytes), (0, 0));
         assert_eq!(gate.status().oldest, None);
-        assert!(gate.enter(100).is_ok());
+        assert!(gate.enter(100, String::new).is_ok());
+    }
+
+    #[test]
+    fn the_log_says_once_that_commands_wait_and_once_that_they_do_not() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        assert!(waiting.begins(now));
+        waiting.places.insert(0, (now, 0));
+        waiting.next = 3;
+        assert!(!waiting.begins(now + 2 * TELL_AGAIN));
+        assert_eq!(waiting.ends(), None, "one still waits");
+        waiting.places.clear();
+        assert_eq!(waiting.ends(), Some((now, 3)));
+        assert_eq!(waiting.ends(), None);
+        assert!(!waiting.begins(now + TELL_AGAIN / 2), "it was just said");
+        assert!(waiting.begins(now + TELL_AGAIN));
     }
 
     #[tokio::test]
