@@ -381,6 +381,33 @@ fn a_primary_that_only_others_know_of_is_hinted_at() {
 }
 
 #[test]
+fn a_newer_primary_that_only_others_know_of_is_hinted_at_while_the_old_one_counts() {
+    let mut topology = seeded(&["a"], None);
+    assert!(topology.apply(primary("a", &["a", "b", "c"], 1)).applied);
+    let names = |primary| {
+        let hosts = ["a", "b", "c"];
+        hello(
+            "c",
+            doc! { "setName": "rs", "secondary": true, "hosts": hosts.as_slice(), "primary": primary },
+        )
+    };
+    assert!(
+        topology
+            .apply(names("a"))
+            .events
+            .iter()
+            .all(|event| !matches!(event, Event::PossiblePrimary(_)))
+    );
+    let change = topology.apply(names("b"));
+    assert!(change.events.contains(&Event::PossiblePrimary(address("b"))));
+    assert_eq!(
+        topology.primary().unwrap().1.address,
+        address("a"),
+        "b must say so itself"
+    );
+}
+
+#[test]
 fn an_older_topology_version_is_ignored() {
     let mut topology = seeded(&["a"], None);
     let with = |mut description: ServerDescription, version| {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Address, Change, Event, RemovalReason, ServerDescription, ServerKind, Topology, TopologyKind};
+use super::{Address, Change, Event, RemovalReason, ServerDescription, ServerKind, Topology};
 
 /// From this wire version on (MongoDB 6.0) the election is compared before the configuration's version.
 const ELECTION_ID_FIRST: i32 = 17;
@@ -67,9 +67,7 @@ impl Topology {
     ) {
         if self.adopt_set_name(member, change) && !self.remove_if_known_otherwise(member, change) {
             self.check_if_has_primary();
-            if self.kind == TopologyKind::ReplicaSetNoPrimary {
-                self.hint_at_primary(member, change);
-            }
+            self.hint_at_primary(member, change);
         } else {
             self.check_if_has_primary();
         }
@@ -109,6 +107,8 @@ impl Topology {
         }
     }
 
+    /// A primary that this member knows and nobody here is worth a look, be there another one: that one may hang, or be cut off,
+    /// and not know.
     fn hint_at_primary(&self, member: &ServerDescription, change: &mut Change) {
         if let Some(primary) = &member.primary
             && self

@@ -11,7 +11,7 @@ use super::{
     super::{
         Interruption,
         failure::Reason,
-        monitor::MIN_HEARTBEAT,
+        pace::MIN_HEARTBEAT,
         testing::{Node, WhenAwaited, member, streaming},
     },
     *,

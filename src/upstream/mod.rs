@@ -8,6 +8,7 @@ pub mod dns;
 pub mod failure;
 mod interrupt;
 mod monitor;
+mod pace;
 mod round_trips;
 pub mod srv;
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Watching one node: a connection that nothing else uses, on which the node itself says when its state changes.
 //!
 //! A server since 4.4 streams its answers to one `hello`; older ones are asked at each heartbeat, or sooner if a check is asked for. A
-//! node that was there is asked again at once when its connection breaks; one that was not, at the next heartbeat or when a check is
-//! asked for. Checks of one node are [`MIN_HEARTBEAT`] apart. Where an exchange broke, the stream proves nothing: it is dropped, and a
-//! new connection tells whether the node is there.
+//! node that was there is asked again at once when its connection breaks; one that cannot be reached, from time to time ([`super::pace`])
+//! or when a check is asked for; one that refuses, at the next heartbeat or then. Where an exchange broke, the stream proves
+//! nothing: it is dropped, and a new connection tells whether the node is there.
 //!
 //! Source: "Multi-threaded or asynchronous monitoring" and "Streaming protocol" of the Server Monitoring specification.
 
@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use super::{
@@ -22,15 +22,13 @@ use super::{
     connect::{connect, hello_document},
     connection::Connection,
     failure::{Failure, Reason},
+    pace::{Haste, retry_after},
     writer::Report,
 };
 use crate::{
     topology::{Address, ClusterTime, RttAverage, ServerDescription, ServerKind, TopologyVersion},
     wire::op_msg,
 };
-
-/// The shortest pause between two checks of one node (`minHeartbeatFrequencyMS` of the specification).
-pub(super) const MIN_HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// What a monitor shares with the cluster.
 #[derive(Debug)]
@@ -40,15 +38,17 @@ pub(super) struct Watch {
     pub(super) check_now: Notify,
     /// Asks for a check on a new connection, even if one is in progress.
     pub(super) doubt: Notify,
+    haste: Arc<Haste>,
     /// Whether the node streams, so that round trips have to be measured apart.
     streams: watch::Sender<bool>,
     rtt: Mutex<RttAverage>,
 }
 
 impl Watch {
-    pub(super) fn new(address: Address) -> Self {
+    pub(super) fn new(address: Address, haste: Arc<Haste>) -> Self {
         Self {
             address,
+            haste,
             check_now: Notify::new(),
             doubt: Notify::new(),
             streams: watch::channel(false).0,
@@ -95,11 +95,12 @@ pub(super) struct Observation {
 /// Watches a node until nobody listens to its reports.
 pub(super) async fn run(watch: Arc<Watch>, options: Arc<Options>, reports: mpsc::Sender<Report>) {
     let (mut known, mut told) = (false, false);
+    let mut lost = Instant::now();
     loop {
         let mut checked = Instant::now();
         let failure = match check_and_stream(&watch, &options, &reports, (&mut known, &mut checked)).await {
             Ok(Ended::Doubted) => {
-                pause_since(checked).await;
+                watch.haste.pause_since(checked).await;
                 continue;
             }
             Ok(Ended::NobodyListens) => return,
@@ -121,25 +122,29 @@ pub(super) async fn run(watch: Arc<Watch>, options: Arc<Options>, reports: mpsc:
         if reports.send(Report::Check(Box::new(observation))).await.is_err() {
             return;
         }
-        // Most likely only the connection broke. A node that refuses has said what there is to say.
-        if std::mem::take(&mut known) && !matches!(failure.reason, Reason::Handshake(_)) {
-            pause_since(checked).await;
-        } else {
-            let ended = Instant::now();
-            let _ = timeout(options.heartbeat, watch.check_now.notified()).await;
-            pause_since(ended).await;
+        let refuses = matches!(failure.reason, Reason::Handshake(_));
+        let ended = Instant::now();
+        if std::mem::take(&mut known) {
+            lost = ended;
+            // Most likely only the connection broke.
+            if !refuses {
+                watch.haste.pause_since(checked).await;
+                continue;
+            }
         }
+        // A node that refuses has said what there is to say.
+        let pause = match refuses {
+            true => options.heartbeat,
+            false => retry_after(lost.elapsed(), options.heartbeat),
+        };
+        let _ = timeout(pause, watch.check_now.notified()).await;
+        watch.haste.pause_since(ended).await;
     }
 }
 
 enum Ended {
     Doubted,
     NobodyListens,
-}
-
-/// Keeps checks of one node [`MIN_HEARTBEAT`] apart.
-async fn pause_since(then: Instant) {
-    sleep(MIN_HEARTBEAT.saturating_sub(then.elapsed())).await;
 }
 
 /// Checks on one connection until it fails. `known` tells whether the last check of the node succeeded, `checked` when it ended.
@@ -211,7 +216,7 @@ async fn polled(
 ) -> Result<bson::RawDocumentBuf, Failure> {
     let ended = Instant::now();
     let _ = timeout(options.heartbeat, watch.check_now.notified()).await;
-    pause_since(ended).await;
+    watch.haste.pause_since(ended).await;
     let asked = Instant::now();
     let hello = hello_document(hello_ok, None);
     let reply = within(options.connect_timeout, connection.run(&hello)).await?;

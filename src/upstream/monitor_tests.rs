@@ -1,10 +1,11 @@
 //! Monitors of nodes that answer by a script, on loopback.
 
 use bson::{Document, doc};
-use tokio::task::JoinSet;
+use tokio::{net::TcpSocket, task::JoinSet, time::sleep};
 
 use super::{
     super::{
+        pace::MIN_HEARTBEAT,
         round_trips,
         testing::{Node, WhenAwaited, standalone, streaming},
     },
@@ -21,9 +22,12 @@ struct Watched {
 
 impl Watched {
     async fn start(hello: Document, when_awaited: WhenAwaited, heartbeat: Duration) -> Self {
-        let node = Node::start(hello, when_awaited).await;
+        Self::watch(Node::start(hello, when_awaited).await, heartbeat)
+    }
+
+    fn watch(node: Node, heartbeat: Duration) -> Self {
         let mut tasks = JoinSet::new();
-        let watch = Arc::new(Watch::new(node.address.clone()));
+        let watch = Arc::new(Watch::new(node.address.clone(), Arc::default()));
         let options = Arc::new(Options {
             heartbeat,
             ..Options::default()
@@ -117,5 +121,25 @@ async fn a_node_that_refuses_is_asked_again_at_the_next_heartbeat_or_when_it_is_
     node.watch.check_now.notify_one();
     assert_eq!(node.next().await, ServerKind::Unknown);
     assert_eq!(node.connections_after(0).await, 2);
+    node.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_for_a_moment_is_not_missed_for_a_heartbeat() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut node = Watched::watch(Node::absent(address), LONG);
+    for _ in 0..3 {
+        assert_eq!(
+            node.next().await,
+            ServerKind::Unknown,
+            "it is asked again unasked"
+        );
+    }
+    node.node.arrive(socket.listen(16).unwrap(), streaming());
+    let back = Instant::now();
+    while node.next().await == ServerKind::Unknown {}
+    assert!(back.elapsed() < Duration::from_secs(4), "{:?}", back.elapsed());
     node.tasks.shutdown().await;
 }

@@ -1,8 +1,11 @@
 //! A node on loopback that answers by a script, for the tests of what watches it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use bson::{Document, RawDocumentBuf, doc, oid::ObjectId};
@@ -15,7 +18,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::monitor::MIN_HEARTBEAT;
+use super::pace::MIN_HEARTBEAT;
 use crate::{
     topology::Address,
     wire::{RawDoc, op_msg},
@@ -33,7 +36,7 @@ pub(crate) struct Node {
     pub(crate) address: Address,
     connections: Arc<AtomicUsize>,
     hello: watch::Sender<Option<Document>>,
-    _task: JoinSet<()>,
+    task: JoinSet<()>,
 }
 
 impl Node {
@@ -46,19 +49,33 @@ impl Node {
         Self::serving(None, WhenAwaited::Waits).await
     }
 
+    /// A node at this address that is not there until it [arrives](Self::arrive).
+    pub(crate) fn absent(address: SocketAddr) -> Self {
+        Self {
+            address: address.to_string().parse().unwrap(),
+            connections: Arc::default(),
+            hello: watch::channel(None).0,
+            task: JoinSet::new(),
+        }
+    }
+
+    /// Answers on this listener from now on.
+    pub(crate) fn arrive(&mut self, listener: TcpListener, hello: Document) {
+        self.say(hello);
+        self.serve(listener, WhenAwaited::Waits);
+    }
+
     async fn serving(hello: Option<Document>, when_awaited: WhenAwaited) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let (hello, told) = watch::channel(hello);
-        let mut task = JoinSet::new();
-        task.spawn(serve(listener, told, when_awaited, Arc::clone(&connections)));
-        Self {
-            address,
-            connections,
-            hello,
-            _task: task,
-        }
+        let mut node = Self::absent(listener.local_addr().unwrap());
+        node.hello.send_replace(hello);
+        node.serve(listener, when_awaited);
+        node
+    }
+
+    fn serve(&mut self, listener: TcpListener, when_awaited: WhenAwaited) {
+        let (told, connections) = (self.hello.subscribe(), Arc::clone(&self.connections));
+        self.task.spawn(serve(listener, told, when_awaited, connections));
     }
 
     /// How many connections there were so far.

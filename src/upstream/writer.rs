@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 use super::{
     Options,
     cluster::{Cluster, NodeResource, Snapshot},
-    monitor::{self, MIN_HEARTBEAT, Observation, Watch},
+    monitor::{self, Observation, Watch},
+    pace::{Haste, MIN_HEARTBEAT},
     round_trips, srv,
 };
 use crate::{
@@ -57,6 +58,7 @@ pub(super) struct Writer<R> {
     make: MakeResource<R>,
     presented: Arc<Presented>,
     cluster_time: Option<Arc<ClusterTime>>,
+    haste: Arc<Haste>,
     last_primary: Option<LastPrimary>,
     /// The one before it and whether it knows, until that is published.
     superseded: Option<(Arc<R>, bool)>,
@@ -80,6 +82,7 @@ impl<R: NodeResource> Writer<R> {
             make,
             presented: Arc::default(),
             cluster_time: None,
+            haste: Arc::default(),
             last_primary: None,
             superseded: None,
         }
@@ -212,7 +215,9 @@ impl<R: NodeResource> Writer<R> {
 
     /// Remembers the primary, and which one it takes the place of.
     fn note_primary(&mut self) {
-        let Some((_, primary)) = self.topology.primary() else {
+        let primary = self.topology.primary();
+        self.haste.set(primary.is_none() && self.last_primary.is_some());
+        let Some((_, primary)) = primary else {
             return;
         };
         let newest = LastPrimary {
@@ -306,7 +311,7 @@ impl<R: NodeResource> Writer<R> {
 
     fn add(&mut self, address: &Address) {
         let tasks = self.shutdown.child();
-        let watch = Arc::new(Watch::new(address.clone()));
+        let watch = Arc::new(Watch::new(address.clone(), Arc::clone(&self.haste)));
         tasks.spawn(
             "monitor",
             monitor::run(Arc::clone(&watch), Arc::clone(&self.options), self.sender.clone()),

@@ -16,6 +16,7 @@ mod chaos;
 mod command_line;
 mod compression;
 mod demo;
+mod detection;
 mod drivers;
 mod exactly_once;
 mod exhaust;
