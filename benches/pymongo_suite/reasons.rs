@@ -15,6 +15,10 @@ pub(crate) struct Reason {
     pub(crate) why: &'static str,
 }
 
+/// The tests see a fail point of a node through the proxy, which does what they want the driver to do.
+const SENT_AGAIN: &str = "they expect that the driver is told of a node's failure, and sends the write again; the proxy sends it again itself, and the \
+                          driver sees one attempt, which succeeds";
+
 /// Every reason that is known.
 pub(crate) const REASONS: &[Reason] = &[
     Reason {
@@ -105,6 +109,37 @@ pub(crate) const REASONS: &[Reason] = &[
             "test/test_retryable_writes.py::TestRetryableWrites::test_retry_timeout_raises_original_error",
         ],
         why: "a node that closes a connection in mid-write, by a fail point of its own, comes to the client as an error document, not as a closed connection",
+    },
+    Reason {
+        modes: &[Mode::Mongos, Mode::ReplicaSet, Mode::LoadBalanced],
+        tests: &[
+            "test/test_transactions_unified.py::TestUnifiedErrorLabelsErrorLabels::test_add_RetryableWriteError_and_UnknownTransactionCommitResult_labels_to_writeConcernError_ShutdownInProgress",
+            "test/test_transactions_unified.py::TestUnifiedMongosRecoveryTokenErrorLabels::test_commitTransaction_retry_succeeds_on_new_mongos",
+            "test/test_transactions_unified.py::TestUnifiedRetryableAbortErrorLabels::test_abortTransaction_succeeds_after_WriteConcernError_*",
+            "test/test_transactions_unified.py::TestUnifiedRetryableCommitErrorLabels::test_commitTransaction_succeeds_after_WriteConcernError_*",
+        ],
+        why: SENT_AGAIN,
+    },
+    Reason {
+        modes: &[Mode::ReplicaSet, Mode::LoadBalanced],
+        tests: &[
+            "test/test_retryable_writes_unified.py::TestUnifiedBulkWriteServerErrors::test_BulkWrite_succeeds_after_retryable_writeConcernError_in_first_batch",
+            "test/test_retryable_writes_unified.py::TestUnifiedInsertOneErrorLabels::test_InsertOne_fails_after_multiple_retryable_writeConcernErrors",
+            "test/test_retryable_writes_unified.py::TestUnifiedInsertOneServerErrors::test_InsertOne_succeeds_after_retryable_writeConcernError",
+        ],
+        why: SENT_AGAIN,
+    },
+    Reason {
+        modes: &[Mode::ReplicaSet],
+        tests: &[
+            "test/test_retryable_writes_unified.py::TestUnified*::test_*_is_committed_on_first_attempt",
+            "test/test_retryable_writes_unified.py::TestUnified*::test_*_is_never_committed",
+            "test/test_retryable_writes_unified.py::TestUnifiedBulkWrite::test_BulkWrite_with_unordered_execution",
+            "test/test_retryable_writes_unified.py::TestUnifiedBulkWrite::test_First_command_is_retried",
+            "test/test_retryable_writes_unified.py::TestUnifiedInsertMany::test_InsertMany_succeeds_after_one_network_error",
+            "test/test_retryable_writes_unified.py::TestUnifiedInsertMany::test_InsertMany_with_unordered_execution",
+        ],
+        why: SENT_AGAIN,
     },
     Reason {
         modes: &[Mode::LoadBalanced],

@@ -33,7 +33,7 @@ const SLICE: &[(Mode, &[&str], usize)] = &[
             "test/test_transactions_unified.py",
             "test/test_versioned_api_integration.py",
         ],
-        600,
+        590,
     ),
     (
         Mode::ReplicaSet,
@@ -49,7 +49,7 @@ const SLICE: &[(Mode, &[&str], usize)] = &[
             "test/test_session.py",
             "test/test_transactions_unified.py",
         ],
-        600,
+        585,
     ),
     (
         Mode::LoadBalanced,
@@ -61,7 +61,7 @@ const SLICE: &[(Mode, &[&str], usize)] = &[
             "test/test_transactions_unified.py",
             "test/test_versioned_api_integration.py",
         ],
-        400,
+        385,
     ),
 ];
 
