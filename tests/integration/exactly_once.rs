@@ -376,5 +376,20 @@ async fn a_write_whose_reply_is_lost_is_applied_once_for_clients_that_have_no_nu
     assert_eq!(document.get_array("list").unwrap().len(), 4);
     let left = client.succeed("lost", doc! { "count": "c" }).await;
     assert_eq!(number(&left, "n"), Some(1000));
+
+    // One whose client wants no reply, and reads at once what it wrote.
+    lose_replies(nodes, primary, 1).await;
+    let mut raw = Raw::connect(proxy.address.to_string()).await.unwrap();
+    let update = doc! {
+        "update": "c", "updates": [&statement], "writeConcern": { "w": 0 }, "$db": "lost",
+    };
+    let id = raw.next_id();
+    raw.send(&raw::msg(id, MORE_TO_COME, &[body_section(&update)]))
+        .await
+        .unwrap();
+    let find = doc! { "find": "c", "filter": { "_id": 1 }, "$db": "lost" };
+    let found = raw.command(&find).await.unwrap();
+    assert_eq!(number_of(&found.body, "x"), Some(5));
+    assert_eq!(proxy.metric("tidegate_retries_recognised_total"), count + 1.0);
     assert_eq!(proxy.metric("tidegate_commands_failed_total"), 0.0);
 }
