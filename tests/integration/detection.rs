@@ -11,11 +11,11 @@ use tidegate::{
     sandbox::{Options, ReplicaSet},
     shutdown::Shutdown,
     topology::Address,
-    upstream::{self, Cluster, NodeResource},
+    upstream::{self, Cluster},
 };
 use tokio::time::timeout;
 
-use crate::support::{client::eventually, start_set};
+use crate::support::{client::eventually, nothing::Nothing, start_set};
 
 /// "Transition to primary complete; database writes are now permitted".
 const PRIMARY_COMPLETE: &str = "\"id\":21331,";
@@ -23,28 +23,6 @@ const PRIMARY_COMPLETE: &str = "\"id\":21331,";
 const LIMIT: Duration = Duration::from_secs(40);
 /// Mostly it takes one or two milliseconds; a machine may be busy.
 const SOON: Duration = Duration::from_secs(1);
-
-/// Nothing needs to live beside the nodes.
-#[derive(Debug)]
-struct Nothing;
-
-impl NodeResource for Nothing {
-    fn ready(&self) {}
-
-    fn failed(&self, _: &str, _: bool) {}
-
-    fn superseded(&self, _: bool) {}
-
-    fn retired(self: Arc<Self>) {}
-
-    fn load(&self) -> usize {
-        0
-    }
-
-    fn generation(&self) -> u64 {
-        0
-    }
-}
 
 /// A set, and the cluster as the proxy sees it.
 struct Seen {

@@ -34,6 +34,7 @@ mod relays;
 mod rescue;
 mod sandbox;
 mod sharing;
+mod srv_records;
 mod stuck;
 #[path = "../support/mod.rs"]
 #[allow(

@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod compressed;
 pub(crate) mod dns;
 pub(crate) mod environment;
+pub(crate) mod nothing;
 mod proxy;
 pub(crate) mod raw;
 pub(crate) mod relay;
