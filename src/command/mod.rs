@@ -2,6 +2,7 @@
 //!
 //! Pure: bytes in, facts out. The only place where protocol errors are built is [`error_reply`].
 
+pub mod commit;
 pub mod config_shards;
 pub mod error_reply;
 pub mod fail_command;
