@@ -39,8 +39,11 @@ pub fn set_majority_for_retry(frame: &mut Frame, request: &mut Request) -> bool 
     true
 }
 
-/// The new write concern as a BSON element, and where the old one lies in the body.
-fn retry_concern(message: &[u8], request: &Request) -> Result<(Vec<u8>, Option<(usize, usize)>), WireError> {
+/// Where a field lies in the body, and its length.
+type Place = (usize, usize);
+
+/// The new write concern as a BSON element, and the place of the old one.
+fn retry_concern(message: &[u8], request: &Request) -> Result<(Vec<u8>, Option<Place>), WireError> {
     let old = request.layout.body(message)?.get(WRITE_CONCERN)?;
     let mut fields = MAJORITY.to_vec();
     let mut has_timeout = false;
