@@ -2,7 +2,7 @@
 //!
 //! Each is inflicted while clients work, and undone before it returns: all members are at work again then.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bson::{Bson, Document, doc};
 use fastrand::Rng;
@@ -23,7 +23,8 @@ const GREY: Duration = Duration::from_secs(8);
 const STEP_DOWN_SECONDS: i32 = 5;
 /// How long a fault of the network lasts that sets off no election.
 const BAD_WEATHER: Duration = Duration::from_millis(2000);
-/// Messages that one relay cuts at most, and every how many it cuts.
+/// Messages that one relay cuts at most, and every how many of all are cut: what is sent again at once shall pass mostly, for
+/// whatever cuts a command at each attempt makes it fail.
 const MOST_CUTS: u64 = 10;
 const CUT_EVERY: u32 = 20;
 
@@ -315,13 +316,14 @@ impl<'a> Inflictor<'a> {
     }
 
     async fn trap(&mut self, point: Point) -> Done {
+        let trap = Trap {
+            every: CUT_EVERY,
+            passed: Arc::new(self.rng.u32(..CUT_EVERY).into()),
+            ..Trap::new(point, DATABASE, MOST_CUTS)
+        };
         for relay in &self.nodes.relays {
             self.in_flight += relay.in_flight(PROXIED).len();
-            relay.set_trap(Some(Trap {
-                every: CUT_EVERY,
-                passed: self.rng.u32(..CUT_EVERY),
-                ..Trap::new(point, DATABASE, MOST_CUTS)
-            }));
+            relay.set_trap(Some(trap.clone()));
         }
         sleep(BAD_WEATHER).await;
         Ok(())

@@ -1,9 +1,13 @@
 //! What must hold after a run, for the benchmark and for the test.
 
-use super::{ACCOUNTS, BALANCE, Class, DIRECT_CLIENTS, Outcome, Plan, Workload, judge::ROLLED_BACK, pause};
+use super::{
+    ACCOUNTS, BALANCE, Class, DIRECT_CLIENTS, Outcome, PACED_W1, Plan, Workload, judge::ROLLED_BACK, pause,
+};
 
 /// Each class must have met as many commands, all its faults together.
 const LEAST_MET: usize = 10;
+/// By how much losses by rollback differ between two clients that do the same.
+const CHANCE: usize = 5;
 /// Findings that are told in full.
 const MOST_TOLD: usize = 20;
 
@@ -28,6 +32,10 @@ pub(crate) fn complaints(plan: &Plan, outcome: &Outcome, control: Option<&Outcom
             "{} writes are lost, and no rollback explains it",
             sum.lost - sum.rolled_back
         ));
+    }
+    let [proxied, direct] = PACED_W1.map(|client| judged.sum(|name, _| name == client).lost);
+    if proxied > direct + CHANCE {
+        complaints.push(format!("{proxied} writes at w: 1 are lost, directly {direct}"));
     }
     let total = i64::from(ACCOUNTS) * BALANCE;
     if judged.bank != total {

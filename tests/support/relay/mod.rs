@@ -75,15 +75,7 @@ impl Shared {
 
     /// Whether this request is to be cut, and where.
     fn spring(&self, message: &[u8]) -> Option<Point> {
-        let mut armed = self.trap();
-        let trap = armed.as_mut().filter(|trap| trap.fits(message))?;
-        trap.passed += 1;
-        if trap.passed < trap.every {
-            return None;
-        }
-        trap.passed = 0;
-        trap.times -= 1;
-        Some(trap.point)
+        self.trap().as_mut()?.spring(message)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 /// Enough for every run; what comes later is not written down.
@@ -39,8 +42,8 @@ pub(crate) struct Trap {
     pub(crate) times: u64,
     /// Every how many that fit is cut: a command that is sent again soon shall mostly pass then.
     pub(crate) every: u32,
-    /// How many have fitted since the last cut.
-    pub(crate) passed: u32,
+    /// How many have fitted so far, over all relays that have this trap or a clone of it.
+    pub(crate) passed: Arc<AtomicU32>,
 }
 
 impl Trap {
@@ -51,16 +54,27 @@ impl Trap {
             texts: vec![text.to_owned()],
             times,
             every: 1,
-            passed: 0,
+            passed: Arc::default(),
         }
     }
 
-    pub(super) fn fits(&self, message: &[u8]) -> bool {
-        self.times > 0
-            && self.texts.iter().any(|text| {
-                let text = text.as_bytes();
-                message.windows(text.len()).any(|window| window == text)
-            })
+    /// Where this message is to be cut; counts it.
+    pub(super) fn spring(&mut self, message: &[u8]) -> Option<Point> {
+        if self.times == 0 || !self.fits(message) {
+            return None;
+        }
+        if !(self.passed.fetch_add(1, Relaxed) + 1).is_multiple_of(self.every) {
+            return None;
+        }
+        self.times -= 1;
+        Some(self.point)
+    }
+
+    fn fits(&self, message: &[u8]) -> bool {
+        self.texts.iter().any(|text| {
+            let text = text.as_bytes();
+            message.windows(text.len()).any(|window| window == text)
+        })
     }
 }
 
