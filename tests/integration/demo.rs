@@ -15,7 +15,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tidegate::sandbox::{Guard, free_ports};
 
-use crate::support::{self, Client, client::batch, http_get, run};
+use crate::support::{
+    self, Client,
+    client::{batch, eventually},
+    http_get, run,
+};
 
 /// What the machine may be busy with besides; a start takes some four seconds.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -265,7 +269,13 @@ async fn a_named_folder_keeps_the_data_of_nodes_and_arbiter_for_the_next_start()
         assert!(shown.contains(&line), "{line:?} is not in {shown}");
     }
     let mut client = Client::connect(sandbox.listen).await;
-    assert_eq!(roles(&mut client).await, ["ARBITER", "PRIMARY", "SECONDARY"]);
+    // What the primary tells of the others is as old as their last heartbeat.
+    eventually(
+        "all members are known to be up",
+        Duration::from_secs(20),
+        async || roles(&mut client).await == ["ARBITER", "PRIMARY", "SECONDARY"],
+    )
+    .await;
     assert_eq!(count(&programs_of(&data), "mongod"), 3);
     let insert = doc! { "insert": "kept", "documents": [&height], "writeConcern": { "w": "majority" } };
     client.succeed("test", insert).await;
