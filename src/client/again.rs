@@ -17,7 +17,7 @@ use super::{
     transaction,
 };
 use crate::{
-    command::{ErrorReply, state_change::is_state_change},
+    command::{ErrorReply, commit::set_majority_for_retry, state_change::is_state_change},
     failover::{Attempts, Outcome, Repeat, Sent, Verdict, is_transient, verdict as judge},
     pool::{CheckOutError, Pool},
     routing::Route,
@@ -139,6 +139,10 @@ impl Rounds {
         while self.judge(session, inbound, &attempted) == Verdict::Again {
             // A reply that is not used gives its connection back before another is asked for.
             drop(attempted);
+            if self.so_far.reached() > 0 && inbound.request.commits() {
+                // One that does not fit goes as it is: a second attempt is no worse without.
+                let _ = set_majority_for_retry(&mut inbound.frame, &mut inbound.request);
+            }
             self.pause(session).await;
             attempted = self.attempt(session, inbound, route).await;
         }

@@ -228,6 +228,12 @@ impl Request {
         self.is(b"commitTransaction") || self.is(b"abortTransaction")
     }
 
+    /// `commitTransaction`.
+    #[must_use]
+    pub fn commits(&self) -> bool {
+        self.is(b"commitTransaction")
+    }
+
     /// Whether nothing is lost when the client goes away before the reply: the upstream connection may be closed.
     #[must_use]
     pub fn is_abandonable(&self) -> bool {

@@ -14,6 +14,7 @@ mod awaits;
 mod bad_input;
 mod chaos;
 mod command_line;
+mod commits;
 mod compression;
 mod demo;
 mod detection;
