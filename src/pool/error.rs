@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::{Counts, Options, Share};
 use crate::{topology::Address, upstream::Failure};
 
 /// Why no connection could be had. Nothing was sent in any of these cases.
@@ -38,4 +39,35 @@ pub enum CheckOutError {
         /// Why.
         reason: String,
     },
+}
+
+impl CheckOutError {
+    /// The error of one who waited in vain on this share, while the pool holds what `counts` says.
+    pub(super) fn timed_out(
+        node: &Address,
+        waited: Duration,
+        share: Share,
+        counts: &Counts,
+        options: &Options,
+    ) -> Self {
+        let (in_use, bound, waiting) = match share {
+            Share::Awaiting if options.max_awaiting > 0 => (
+                counts.awaiting,
+                format!("max_awaiting = {}", options.max_awaiting),
+                counts.waiting_to_await,
+            ),
+            _ => (
+                counts.in_use,
+                format!("max_size = {}", options.max_size),
+                counts.waiting,
+            ),
+        };
+        Self::Timeout {
+            node: node.clone(),
+            waited,
+            in_use,
+            bound,
+            waiting: waiting.saturating_sub(1),
+        }
+    }
 }

@@ -8,12 +8,14 @@ mod lent;
 mod share;
 mod shell;
 pub mod state;
+mod totals;
 
 pub use error::CheckOutError;
 pub use lease::Lease;
 pub use share::Share;
-pub use shell::{Pool, Totals};
+pub use shell::Pool;
 pub use state::Counts;
+pub use totals::Totals;
 
 use std::time::Duration;
 

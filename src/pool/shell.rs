@@ -3,12 +3,15 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+};
 
 use super::{
     Identity, Options,
@@ -18,6 +21,7 @@ use super::{
     lent::Lent,
     share::Share,
     state::{Counts, Making, Placed, Pooled, State, lifetime},
+    totals::Totals,
 };
 use crate::{
     shutdown::Shutdown,
@@ -50,29 +54,14 @@ pub struct Pool {
     state: Mutex<State<Box<Connection>, oneshot::Sender<Outcome>>>,
     allowance: Mutex<Allowance>,
     lent: Lent,
+    /// The generation in force: connections that are being made for an older one are given up.
+    generation: watch::Sender<u64>,
     in_flight: AtomicUsize,
     /// Ends what serves the pool while its node is there.
     stopped: Shutdown,
     process: Shutdown,
     /// What happened so far.
     pub totals: Totals,
-}
-
-/// Counters since the start.
-#[derive(Debug, Default)]
-pub struct Totals {
-    /// Connections opened.
-    pub opened: AtomicU64,
-    /// Connections closed, for whatever reason.
-    pub closed: AtomicU64,
-    /// Attempts to connect that failed.
-    pub connect_failures: AtomicU64,
-    /// Commands that had to wait for a connection.
-    pub waits: AtomicU64,
-    /// Microseconds that they waited, in sum.
-    pub wait_micros: AtomicU64,
-    /// Commands that waited in vain.
-    pub wait_timeouts: AtomicU64,
 }
 
 impl Pool {
@@ -92,6 +81,7 @@ impl Pool {
             state: Mutex::new(State::new(options)),
             allowance: Mutex::new(Allowance::new(ABANDON_BURST, Instant::now())),
             lent: Lent::default(),
+            generation: watch::channel(0).0,
             in_flight: AtomicUsize::new(0),
             stopped: shutdown.child(),
             process: shutdown.clone(),
@@ -175,26 +165,7 @@ impl Pool {
     }
 
     fn timed_out(&self, share: Share, waited: Duration) -> CheckOutError {
-        let (counts, options) = (self.counts(), self.options());
-        let (in_use, bound, waiting) = match share {
-            Share::Awaiting if options.max_awaiting > 0 => (
-                counts.awaiting,
-                format!("max_awaiting = {}", options.max_awaiting),
-                counts.waiting_to_await,
-            ),
-            _ => (
-                counts.in_use,
-                format!("max_size = {}", options.max_size),
-                counts.waiting,
-            ),
-        };
-        CheckOutError::Timeout {
-            node: self.address.clone(),
-            waited,
-            in_use,
-            bound,
-            waiting: waiting.saturating_sub(1),
-        }
+        CheckOutError::timed_out(&self.address, waited, share, &self.counts(), &self.options())
     }
 
     /// Whether one more connection may be closed under an abandoned command.
@@ -274,7 +245,15 @@ impl Pool {
     }
 
     async fn connect(self: Arc<Self>, making: Making, core: usize) {
-        let connected = upstream::connect(&self.address, &self.upstream).await;
+        let mut generation = self.generation.subscribe();
+        let connected = tokio::select! {
+            connected = upstream::connect(&self.address, &self.upstream) => connected,
+            // The node hangs, perhaps, and the attempt with it, in the place of one that would succeed once the node is seen again.
+            _ = generation.wait_for(|generation| *generation != making.generation) => {
+                self.lock().connect_abandoned(making.share);
+                return self.connect_if_wanted(core, false);
+            }
+        };
         // A node that refused is asked again for those who wait; what is kept warm waits for the next round of upkeep.
         let keep_warm = connected.is_ok();
         match connected {
@@ -337,7 +316,9 @@ impl Pool {
     fn empty(&self, reason: &str, retire: bool) {
         let (idle, waiters) = {
             let mut state = self.lock();
-            if retire { state.retire() } else { state.clear() }
+            let emptied = if retire { state.retire() } else { state.clear() };
+            self.generation.send_replace(state.counts().generation);
+            emptied
         };
         self.totals.closed.fetch_add(idle.len() as u64, Relaxed);
         for waiter in waiters {

@@ -191,3 +191,25 @@ async fn exchanges_on_a_node_that_left_go_on_while_it_answers_and_end_when_it_do
     assert!(is_left, "{failure}");
     shutdown.begin();
 }
+
+#[tokio::test]
+async fn connections_that_hang_in_the_making_do_not_keep_the_place_of_others_once_the_pool_is_cleared() {
+    let node = Node::silent().await;
+    let (pool, shutdown) = pool(node.address.clone(), Options::default());
+    let waiting = Arc::clone(&pool);
+    let waiting = tokio::spawn(async move { waiting.wait(0, Share::Ordinary, None).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(pool.counts().connecting, 1);
+    pool.failed("it hangs", true);
+    assert!(matches!(
+        waiting.await.unwrap(),
+        Err(CheckOutError::Cleared { .. })
+    ));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(pool.counts().connecting, 0);
+    assert_eq!(pool.totals.connect_failures.load(Relaxed), 0, "it was given up");
+    node.say(streaming());
+    pool.ready();
+    assert!(pool.wait(0, Share::Ordinary, None).await.is_ok());
+    shutdown.begin();
+}

@@ -159,6 +159,11 @@ impl<C, W> State<C, W> {
         part.dismiss()
     }
 
+    /// The pool was cleared while a connection was being made, which nobody waits for any more.
+    pub fn connect_abandoned(&mut self, share: Share) {
+        self.part(share).connecting -= 1;
+    }
+
     /// A lent connection came back, or the waiter that it was for is gone.
     pub fn place(&mut self, pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
         self.part(pooled.share).lent -= 1;
