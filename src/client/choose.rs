@@ -162,6 +162,13 @@ impl Session {
         nodes
     }
 
+    /// Whether a node that was chosen as the primary is still known as such. A member that is reached directly is whatever it is.
+    pub(super) fn is_primary_still(&self, pool: &Pool) -> bool {
+        let snapshot = self.shared.cluster.load();
+        let primary = snapshot.topology.primary().map(|(_, server)| &server.address);
+        !snapshot.topology.kind().is_replica_set() || primary == Some(pool.address())
+    }
+
     /// Waits for a connection to a node.
     pub(super) async fn check_out_later(
         &mut self,

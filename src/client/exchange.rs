@@ -227,7 +227,7 @@ pub(super) async fn converse(
     if let Err(error) = prepare(inbound, node.kind, &session.listener.read_preference) {
         return Attempt::Answer(error);
     }
-    lease.set_write(node.kind == ServerKind::RsPrimary && !inbound.request.is_abandonable());
+    lease.set_write(is_for_primary(node, &inbound.request));
     numbered::put(session, inbound, node.kind);
     let generation = lease.generation();
     let asked = relay::ask(session, lease, inbound).await;
@@ -258,6 +258,11 @@ pub(super) async fn converse(
     attempted
 }
 
+/// Whether the command goes to the node as to the primary, so that it must not outlast the node's time as such.
+fn is_for_primary(node: &Chosen, request: &Request) -> bool {
+    node.kind == ServerKind::RsPrimary && !request.is_abandonable()
+}
+
 async fn wait_for_connection(
     session: &mut Session,
     inbound: &mut Inbound,
@@ -269,6 +274,12 @@ async fn wait_for_connection(
         .check_out_later(&node.pool, &inbound.request, patience)
         .await
     {
+        Ok(Ok(_)) if is_for_primary(node, &inbound.request) && !session.is_primary_still(&node.pool) => {
+            return Err(Attempt::NoConnection(CheckOutError::Cleared {
+                node: node.pool.address().clone(),
+                reason: "it is not the primary any more".to_owned(),
+            }));
+        }
         Ok(Ok(lease)) => lease,
         Ok(Err(error)) => {
             if patience.max_time_left().is_some_and(|left| left.is_zero()) {
