@@ -231,3 +231,68 @@ pub(super) fn describe(route: &Route, session: &Session) -> String {
     });
     format!("wanted {wanted}; {}", servers.collect::<Vec<_>>().join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+    use bytes::BytesMut;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::{
+        client::{exchange::exchange, testing},
+        pool::{self, Share},
+        shutdown::Shutdown,
+        upstream::{
+            self,
+            testing::{Node, member},
+        },
+        wire::{Frame, RawDoc, op_msg},
+    };
+
+    #[tokio::test]
+    async fn a_write_that_waited_for_a_connection_is_not_sent_to_a_node_that_has_stepped_down() {
+        let (node, shutdown) = (Node::silent().await, Shutdown::new());
+        let says = |election| node.say(member(&[&node.address], &node.address, election));
+        says(Some(1));
+        let options = upstream::Options {
+            seeds: vec![node.address.clone()],
+            set_name: Some("rs".to_owned()),
+            ..upstream::Options::default()
+        };
+        let pools = pool::Options {
+            max_size: 1,
+            ..pool::Options::default()
+        };
+        let (mut session, mut client) = testing::pooled(options, pools, &shutdown).await;
+        let cluster = Arc::clone(&session.shared.cluster);
+        let until = async |has_primary| {
+            let mut changes = cluster.subscribe();
+            while cluster.load().topology.primary().is_some() != has_primary {
+                changes.changed().await.unwrap();
+            }
+        };
+        until(true).await;
+        let pool = Arc::clone(&cluster.load().nodes[0]);
+        let only = pool.wait(0, Share::Ordinary, None).await.unwrap();
+        let insert = rawdoc! { "insert": "tides", "documents": [{}], "$db": "test" };
+        let mut message = BytesMut::new();
+        op_msg::encode(RawDoc::prefix(insert.as_bytes()).unwrap(), 1, 0, 0, &mut message);
+        let frame = Frame::new(message).unwrap();
+        let served = tokio::spawn(async move { exchange(&mut session, frame, None).await.is_ok() });
+        while pool.counts().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        says(None);
+        until(false).await;
+        drop(only);
+        // The node would answer at once.
+        let mut head = [0; 16];
+        let early = tokio::time::timeout(Duration::from_millis(300), client.read_exact(&mut head)).await;
+        assert!(early.is_err(), "it waits for a primary");
+        says(Some(2));
+        client.read_exact(&mut head).await.unwrap();
+        assert!(served.await.unwrap());
+        shutdown.begin();
+    }
+}

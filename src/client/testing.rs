@@ -53,18 +53,27 @@ pub(super) async fn unreachable_node(shutdown: &Shutdown) -> (Session, TcpStream
         seeds: vec![seed],
         ..upstream::Options::default()
     };
+    let (session, client) = pooled(options, crate::pool::Options::default(), shutdown).await;
+    (session, client, node)
+}
+
+/// A session and its client, with a cluster whose nodes have such pools.
+pub(super) async fn pooled(
+    options: upstream::Options,
+    pools: crate::pool::Options,
+    shutdown: &Shutdown,
+) -> (Session, TcpStream) {
     let tasks = shutdown.clone();
     let cluster = Cluster::start(options.clone(), shutdown, move |address| {
         Pool::new(
             address.clone(),
-            crate::pool::Options::default(),
+            pools.clone(),
             Arc::new(options.clone()),
             [Handle::current()].into(),
             &tasks,
         )
     });
-    let (session, client) = session(cluster).await;
-    (session, client, node)
+    session(cluster).await
 }
 
 /// A node that says that it is a standalone server, and gives `answer` to everything else.
