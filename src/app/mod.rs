@@ -176,6 +176,7 @@ impl Proxy {
     /// Stops: no new clients, those between two commands are closed, commands in flight finish within ten seconds.
     pub async fn stop(self) {
         self.shared.stopping.store(true, Relaxed);
+        self.shared.gate.stop();
         self.front.begin();
         if !self.front.finished(DRAIN).await {
             tracing::warn!(

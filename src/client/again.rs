@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -38,6 +38,12 @@ pub(super) fn may_be_due(attempted: &Attempt) -> bool {
         Attempt::Late(..) | Attempt::Gone | Attempt::Answer(_) => false,
     }
 }
+
+/// By when a node that does not hang answers a check, which may have to wait for half a second.
+const ANSWER_DUE: Duration = Duration::from_millis(1500);
+
+/// What is waited at least where attempts fail in a row, whatever news there are meanwhile.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Waits for a node, or looks for the one that has the cursor, and goes on from there.
 pub(super) async fn seek(
@@ -114,6 +120,8 @@ struct Rounds {
     began: Instant,
     /// The node that had it last: another one is better, if one fits.
     last: Option<Arc<Pool>>,
+    /// The last attempt waited in vain for a connection to a node that does not answer.
+    node_hangs: bool,
     /// Woken once it is known what a node said of its state.
     told: Option<watch::Receiver<u64>>,
 }
@@ -125,6 +133,7 @@ impl Rounds {
             so_far: Attempts::NONE,
             began: patience.since(),
             last,
+            node_hangs: false,
             told: None,
         }
     }
@@ -136,7 +145,11 @@ impl Rounds {
         route: &Route,
         mut attempted: Attempt,
     ) -> Attempt {
-        while self.judge(session, inbound, &attempted) == Verdict::Again {
+        loop {
+            self.node_hangs = hangs(session, &attempted).await;
+            if self.judge(session, inbound, &attempted) != Verdict::Again {
+                return self.conclude(session, inbound, attempted);
+            }
             // A reply that is not used gives its connection back before another is asked for.
             drop(attempted);
             if self.so_far.reached() > 0 && inbound.request.commits() {
@@ -146,7 +159,6 @@ impl Rounds {
             self.pause(session).await;
             attempted = self.attempt(session, inbound, route).await;
         }
-        self.conclude(session, inbound, attempted)
     }
 
     async fn attempt(&mut self, session: &mut Session, inbound: &mut Inbound, route: &Route) -> Attempt {
@@ -155,15 +167,15 @@ impl Rounds {
             patience: self.patience,
             avoid: self.last.as_ref().map(|pool| pool.address()),
             returns: self.so_far.count() > 0,
-            may_be_done: self.so_far.reached() > 0,
+            may_be_done: self.may_be_done(inbound.repeat()),
         };
         match session.find_node(inbound, search).await {
-            Ok(Passed { node, passage }) => {
+            Ok(Passed { node, turn }) => {
                 self.began = Instant::now();
                 charge_wait(inbound, self.patience);
                 let lease = check_out(session, inbound, &node, &self.patience).await;
                 // The next may look for a connection.
-                drop(passage);
+                drop(turn);
                 let attempted = match lease {
                     Ok(lease) => converse(session, inbound, &node, &mut Some(lease)).await,
                     Err(failed) => failed,
@@ -176,24 +188,27 @@ impl Rounds {
     }
 
     /// What to do after this attempt; counts it.
-    fn judge(&mut self, session: &Session, inbound: &Inbound, attempted: &Attempt) -> Verdict {
+    fn judge(&mut self, session: &Session, inbound: &mut Inbound, attempted: &Attempt) -> Verdict {
         let Some(outcome) = self.outcome(session, attempted) else {
             return Verdict::Relay;
         };
         match outcome {
             Outcome::Failed(Sent::NotSent) => self.so_far.not_sent += 1,
-            Outcome::Failed(_) => self.so_far.broken += 1,
+            Outcome::Failed(_) => {
+                self.so_far.broken += 1;
+                inbound.has_broken = true;
+            }
             Outcome::Error(..) => self.so_far.answered += 1,
         }
         if outcome != Outcome::Failed(Sent::NotSent) {
             self.patience = self.patience.not_held_since(self.began);
         }
-        self.so_far.time_left = !self.patience.is_over();
+        self.so_far.time_left = self.patience.is_left();
         let command = inbound.repeat();
         let verdict = judge(command, outcome, self.so_far);
         note(session, command, outcome, verdict);
         if let (Verdict::Again, Attempt::Reply(taken)) = (verdict, attempted) {
-            let told = session.shared.cluster.subscribe();
+            let told = session.shared.cluster.subscribe_news();
             self.told = taken.report_state(session).then_some(told);
         }
         verdict
@@ -204,7 +219,9 @@ impl Rounds {
         let cluster = &session.shared.cluster;
         let sent = match attempted {
             // A full pool is waited for once; to wait again elsewhere would only lengthen every queue.
-            Attempt::NoConnection(CheckOutError::Timeout { .. }) if self.so_far.reached() == 0 => {
+            Attempt::NoConnection(CheckOutError::Timeout { .. })
+                if self.so_far.reached() == 0 && !self.node_hangs =>
+            {
                 return None;
             }
             Attempt::NoConnection(error) => {
@@ -232,23 +249,34 @@ impl Rounds {
         Some(Outcome::Failed(sent))
     }
 
-    /// From the second time on, the nodes are most likely going down: what is known of them changes in a moment. One that
-    /// said that it is no primary must not be chosen as such again.
+    /// From the second time on, or if a node answered an error, the nodes are most likely going down: what is known of them
+    /// changes in a moment. One that said that it is no primary must not be chosen as such again.
     async fn pause(&mut self, session: &Session) {
         let attempts = self.so_far.count();
         if let Some(mut told) = self.told.take() {
             let _ = timeout(MOST_TOLD, told.changed()).await;
+        } else if attempts > 1 || self.so_far.answered > 0 {
+            sleep(LEAST_PAUSE).await;
         }
         if attempts > 1 {
             let pause = Duration::from_millis(10 << attempts.min(6));
-            let mut changes = session.shared.cluster.subscribe();
-            let _ = timeout(pause, changes.changed()).await;
+            let mut news = session.shared.cluster.subscribe_news();
+            let _ = timeout(pause, news.changed()).await;
+        }
+    }
+
+    /// Whether an attempt may have changed something. What a node refused that looks before it executes has not.
+    fn may_be_done(&self, command: Repeat) -> bool {
+        match command {
+            Repeat::Read => false,
+            Repeat::Single => self.so_far.broken > 0,
+            Repeat::Recognised | Repeat::Statement | Repeat::Never => self.so_far.reached() > 0,
         }
     }
 
     /// Sees to it that the client is not told that a command was not executed because its last attempt was not.
     fn conclude(&self, session: &Session, inbound: &Inbound, attempted: Attempt) -> Attempt {
-        let is_open = self.so_far.reached() > 0 && inbound.repeat() != Repeat::Read;
+        let is_open = self.may_be_done(inbound.repeat());
         let error = match &attempted {
             Attempt::NoConnection(error) if is_open => error.to_string(),
             Attempt::Answer(error) if is_open => error.message().to_owned(),
@@ -258,6 +286,34 @@ impl Rounds {
         session.counters().outcomes_unknown.one();
         let message = format!("{error}; an earlier attempt may have been executed: its outcome is unknown");
         Attempt::Answer(ErrorReply::unreachable(&inbound.request, message))
+    }
+}
+
+/// Whether an attempt waited in vain for a connection because its node hangs, and not because there is too much to do. A node
+/// that is asked on a new connection answers, however busy it is.
+async fn hangs(session: &Session, attempted: &Attempt) -> bool {
+    let Attempt::NoConnection(CheckOutError::Timeout {
+        node, stalled: true, ..
+    }) = attempted
+    else {
+        return false;
+    };
+    let cluster = &session.shared.cluster;
+    let (asked, deadline) = (std::time::Instant::now(), Instant::now() + ANSWER_DUE);
+    let mut changes = cluster.subscribe();
+    cluster.doubt(node);
+    loop {
+        let heard = cluster
+            .load()
+            .topology
+            .get(node)
+            .and_then(|server| server.last_update);
+        if heard.is_some_and(|heard| heard > asked) {
+            return false;
+        }
+        if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+            return true;
+        }
     }
 }
 

@@ -37,7 +37,9 @@ pub(super) enum NoNode {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     since: Instant,
-    /// When it has been held for long enough.
+    /// How long it may be held.
+    hold: Duration,
+    /// When it has been held for so long.
     hold_until: Instant,
     /// The command's own `maxTimeMS`, if that is a deadline.
     max_time: Option<Duration>,
@@ -50,6 +52,7 @@ impl Patience {
         let since = Instant::now();
         Self {
             since,
+            hold,
             hold_until: since + hold,
             max_time,
         }
@@ -84,8 +87,10 @@ impl Patience {
         self.since.elapsed()
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        Instant::now() >= self.deadline()
+    /// Whether another attempt may be made. Where nothing is held, it may, if it need not wait.
+    pub(super) fn is_left(&self) -> bool {
+        self.max_time_left() != Some(Duration::ZERO)
+            && (self.hold.is_zero() || Instant::now() < self.hold_until)
     }
 
     /// The error at the end: the command's own limit, or Tidegate's.

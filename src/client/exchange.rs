@@ -85,10 +85,11 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
         Err(error) => return refuse(session, &error, &inbound).await,
     };
     let patience = Patience::new(&inbound.request, session.shared.failover.hold);
-    if session.must_wait_out_pause(&inbound, &route)
-        && let Err(no_node) = Box::pin(session.wait_out_pause(&inbound, patience)).await
-    {
-        return Box::pin(tell(session, no_node.into(), &inbound, patience)).await;
+    if session.must_wait_out_pause(&inbound, &route) {
+        if let Err(no_node) = Box::pin(session.wait_out_pause(&inbound, patience)).await {
+            return Box::pin(tell(session, no_node.into(), &inbound, patience)).await;
+        }
+        charge_wait(&mut inbound, patience);
     }
     match route {
         Route::Local(local) => return local::answer(session, local, &inbound).await,

@@ -12,7 +12,7 @@ use super::{
     transaction,
 };
 use crate::{
-    command::ErrorReply,
+    command::{ErrorReply, Request},
     failover::{Place, Turn},
     routing::Route,
     topology::Address,
@@ -31,12 +31,11 @@ pub(super) struct Search<'a> {
     pub(super) may_be_done: bool,
 }
 
-/// A node for a command that came through the gate, and what it keeps there until it has a connection.
+/// A node for a command that came through the gate, and the turn that it keeps there until it has a connection.
 #[derive(Debug)]
 pub(super) struct Passed {
     pub(super) node: Chosen,
-    /// Held for its drop.
-    pub(super) passage: Option<(Place, Option<Turn>)>,
+    pub(super) turn: Option<Turn>,
 }
 
 impl Session {
@@ -47,6 +46,12 @@ impl Session {
         (gate.is_paused() || gate.has_queue() && *route == Route::Primary) && !self.reaches_one_member()
     }
 
+    /// Whether the gate is closed by hand to this request. What goes on with a transaction passes: the locks that it holds would
+    /// be in the way of whatever the gate was closed for.
+    fn heeds_hand(&self, request: &Request) -> bool {
+        !self.reaches_one_member() && (!request.in_transaction || request.starts_transaction)
+    }
+
     /// Whether the gate is closed by hand to a command that looks for no node when it comes: one for the node of a cursor, or
     /// for several, or in a transaction that lives on one `mongos`.
     pub(super) fn must_wait_out_pause(&self, inbound: &Inbound, route: &Route) -> bool {
@@ -55,7 +60,7 @@ impl Session {
             Route::Primary => !transaction::is_pinned(self, &inbound.request),
             Route::Cursor(_) | Route::KillCursors | Route::AllNodes | Route::AllSecondaries => false,
         };
-        self.shared.gate.is_paused() && !looks && !self.reaches_one_member()
+        self.shared.gate.is_paused() && !looks && self.heeds_hand(&inbound.request)
     }
 
     /// Finds a node that fits, now or as soon as there is one.
@@ -64,19 +69,24 @@ impl Session {
         inbound: &Inbound,
         search: Search<'_>,
     ) -> Result<Passed, NoNode> {
-        if !self.must_wait(search.route) {
-            let chosen = choose(&self.shared, search.route, &inbound.request, search.avoid);
-            if let Some(node) = chosen.map_err(NoNode::Answer)? {
-                return Ok(Passed { node, passage: None });
-            }
+        let (shared, request) = (Arc::clone(&self.shared), &inbound.request);
+        let heeds_hand = self.heeds_hand(request);
+        let look = || choose(&shared, search.route, request, search.avoid).map_err(NoNode::Answer);
+        let is_shut = heeds_hand && shared.gate.is_paused();
+        let found = if is_shut { None } else { look()? };
+        let is_held = found.is_none();
+        // Who comes back was before all those who wait, and has no share in a rush: there are no more than connections.
+        let takes_turns = *search.route == Route::Primary && heeds_hand && !search.returns;
+        if let Some(node) = found
+            && !(takes_turns && shared.gate.has_queue())
+        {
+            return Ok(Passed { node, turn: None });
         }
-        let place = self.enter(inbound, search.returns, || self.obstacle(search.route))?;
+        let _place = self.enter(inbound, search.returns, || self.obstacle(search.route))?;
         self.counters().commands_held.one();
-        let shared = Arc::clone(&self.shared);
-        let (takes_turns, heeds_hand) = (*search.route == Route::Primary, !self.reaches_one_member());
         let way = async {
-            let turn = if takes_turns && heeds_hand {
-                Some(shared.gate.turn().await)
+            let turn = if takes_turns {
+                Some(shared.gate.turn(is_held).await)
             } else {
                 None
             };
@@ -85,24 +95,29 @@ impl Session {
                 if heeds_hand {
                     shared.gate.resumed().await;
                 }
-                if let Some(node) = choose(&shared, search.route, &inbound.request, search.avoid)? {
-                    return Ok((node, turn));
+                if let Some(node) = look()? {
+                    return Ok(Passed { node, turn });
                 }
                 shared.cluster.request_check();
                 // The cluster lives as long as `shared`.
                 let _ = changes.changed().await;
             }
         };
-        let waited = timeout_at(search.patience.deadline(), way);
-        let if_gone = if_gone(inbound, search.may_be_done);
-        match attend(&mut self.client, if_gone, pin!(waited)).await {
-            Ok(Ok(Ok((node, turn)))) => {
-                self.counters().commands_released.one();
-                let passage = Some((place, turn));
-                Ok(Passed { node, passage })
+        let deadline = search.patience.deadline();
+        let way = async {
+            tokio::select! {
+                biased; // What can go on does.
+                passed = timeout_at(deadline, way) => passed.ok(),
+                () = shared.gate.stopped(), if !search.may_be_done => Some(Err(stopping(request))),
             }
-            Ok(Ok(Err(error))) => Err(NoNode::Answer(error)),
-            Ok(Err(_)) => Err(NoNode::Answer(self.expired(inbound, search))),
+        };
+        match attend(&mut self.client, if_gone(inbound, search.may_be_done), pin!(way)).await {
+            Ok(Some(Ok(passed))) => {
+                self.counters().commands_released.one();
+                Ok(passed)
+            }
+            Ok(Some(Err(no_node))) => Err(no_node),
+            Ok(None) => Err(NoNode::Answer(self.expired(inbound, search))),
             Err(_) => {
                 self.counters().holds_left.one();
                 Err(NoNode::Gone)
@@ -119,13 +134,19 @@ impl Session {
         let _place = self.enter(inbound, false, || CLOSED.to_owned())?;
         self.counters().commands_held.one();
         let gate = Arc::clone(&self.shared.gate);
-        let waited = timeout_at(patience.deadline(), gate.resumed());
-        match attend(&mut self.client, if_gone(inbound, false), pin!(waited)).await {
-            Ok(Ok(())) => {
-                self.counters().commands_released.one();
-                Ok(())
+        let way = async {
+            tokio::select! {
+                biased; // What can go on does.
+                resumed = timeout_at(patience.deadline(), gate.resumed()) => resumed.ok().map(Ok),
+                () = gate.stopped() => Some(Err(stopping(&inbound.request))),
             }
-            Ok(Err(_)) => {
+        };
+        match attend(&mut self.client, if_gone(inbound, false), pin!(way)).await {
+            Ok(Some(resumed)) => {
+                self.counters().commands_released.add(resumed.is_ok().into());
+                resumed
+            }
+            Ok(None) => {
                 self.counters().holds_expired.one();
                 let error = patience.expired(&inbound.request, "passage", CLOSED);
                 Err(NoNode::Answer(error))
@@ -168,6 +189,12 @@ impl Session {
             .patience
             .expired(&inbound.request, "node that fits", &detail)
     }
+}
+
+/// What a command is told that waits when the process stops.
+fn stopping(request: &Request) -> NoNode {
+    let message = "the proxy is stopping; the command was not sent";
+    NoNode::Answer(ErrorReply::unreachable(request, message))
 }
 
 /// Why nothing passes.

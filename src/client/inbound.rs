@@ -47,6 +47,8 @@ pub(super) struct Inbound {
     pub(super) reply_to: ReplyTo,
     /// The proxy's own session that it goes out under, if there is need of one.
     pub(super) lent: Lent<Identity>,
+    /// An attempt at it broke off: a node may be at it still.
+    pub(super) has_broken: bool,
 }
 
 impl Inbound {
@@ -155,6 +157,7 @@ fn peek(frame: Frame, mut reply_to: ReplyTo) -> Result<Received, End> {
                 request,
                 reply_to,
                 lent: Lent::NONE,
+                has_broken: false,
             }))
         }
         Err(error) => answer_error(&error, reply_to),

@@ -1,8 +1,8 @@
 //! Writes that come without a number go out under a session and number of the proxy's own.
 //!
 //! It happens once for a command, when it is known that a node gets it that takes numbers; every further attempt repeats the same
-//! message, so that the node recognises it. The session goes back when a node has answered: then the outcome is known, whatever
-//! it is. Else it is dropped with the request, and never used again.
+//! message, so that the node recognises it. The session goes back when a node has answered, if it was the only one that had the write
+//! or says that it is done: then none is at it any more. Else it is dropped with the request, and never used again.
 
 use std::time::{Duration, Instant};
 
@@ -80,7 +80,10 @@ pub(super) fn settle(session: &Session, inbound: &mut Inbound, outcome: &Attempt
         return;
     }
     let is_known = match outcome {
-        Attempt::Reply(taken) => taken.error_code() != TOO_OLD,
+        Attempt::Reply(taken) => match taken.trouble() {
+            None => true,
+            Some((_, code)) => code != TOO_OLD && !inbound.has_broken,
+        },
         Attempt::Late(..) => true,
         _ => false,
     };

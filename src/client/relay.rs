@@ -55,8 +55,9 @@ pub(super) async fn ask(
         // A whole write is executed although its client left, so it must reach the node whole, at any speed above the least.
         let sending = transfer_time(frame.bytes().len());
         let for_reply = match reply_to.form {
-            // That its client left says nothing; whether the write must go again is seen in its reply.
-            ReplyForm::None => IfGone::GoOn,
+            // That its client left says nothing; whether the write must go again is seen in its reply. But a write that
+            // hangs must not keep its connection for ever.
+            ReplyForm::None => IfGone::GoOnFor(session.shared.failover.hold.max(DRAIN)),
             _ => IfGone::GoOnFor(DRAIN),
         };
         (IfGone::GoOnFor(sending), for_reply)
@@ -340,6 +341,9 @@ pub(super) fn form(
     }
     if reply.has_error {
         session.counters().node_errors.one();
+        if reply.has_labels && !request.has_txn_number {
+            number::forget_label(&mut frame);
+        }
         if let Some(masked) = masked(&frame)
             && !session.reaches_one_member()
         {

@@ -76,7 +76,7 @@ async fn on_router(
             }
             session.counters().commands_sent_again.one();
         }
-        if patience.is_over() || Instant::now() >= grace {
+        if !patience.is_left() || Instant::now() >= grace {
             break;
         }
         session.shared.cluster.request_check();

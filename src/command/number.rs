@@ -2,7 +2,14 @@
 //!
 //! As in [`super::rewrite`], document lengths stay right, and the caller refreshes the checksum.
 
-use super::{request::Request, retryable::lsid_at, rewrite::append_field};
+use bson::{RawArrayBuf, RawDocumentBuf, raw::cstr};
+
+use super::{
+    error_reply::RETRYABLE_WRITE,
+    request::Request,
+    retryable::lsid_at,
+    rewrite::{append_field, append_to_reply},
+};
 use crate::wire::{Frame, WireError, op_msg::Layout};
 
 /// `lsid: {id: <UUID>}`, where the UUID is left out.
@@ -86,6 +93,42 @@ pub fn forget_retry(frame: &mut Frame) {
     frame.patch(layout.body_at, &(body_len as i32).to_le_bytes());
 }
 
+/// Takes the label out of a reply by which a driver that sent a number retries its write. A node adds it because there is a number; who
+/// sent none could take it for a promise that the write was not executed. Does nothing to what cannot be walked.
+pub fn forget_label(frame: &mut Frame) {
+    let Ok(Some((at, length, others))) = labels(frame.bytes()) else {
+        return;
+    };
+    let Ok(layout) = Layout::parse(frame.bytes()) else {
+        return;
+    };
+    frame.cut(layout.body_at + at, length);
+    frame.patch(layout.body_at, &((layout.body_len - length) as i32).to_le_bytes());
+    if !others.is_empty() {
+        let mut field = RawDocumentBuf::new();
+        field.append(cstr!("errorLabels"), others);
+        let bytes = field.as_bytes();
+        append_to_reply(frame, &bytes[4..bytes.len() - 1]);
+    }
+}
+
+/// Where the labels lie in a reply's body if that one is among them, how long they are, and the others.
+fn labels(message: &[u8]) -> Result<Option<(usize, usize, RawArrayBuf)>, WireError> {
+    let body = Layout::parse(message)?.body(message)?;
+    let Some(field) = body.get("errorLabels")? else {
+        return Ok(None);
+    };
+    let (mut others, mut found) = (RawArrayBuf::new(), false);
+    for label in field.as_array().into_iter().flatten() {
+        match label?.as_str() {
+            Some(RETRYABLE_WRITE) => found = true,
+            Some(other) => others.push(other),
+            None => {}
+        }
+    }
+    Ok(found.then(|| (field.start, field.end() - field.start, others)))
+}
+
 /// Where such fields lie in the body, and how long they are.
 fn retry_fields(message: &[u8], layout: &Layout) -> Result<Vec<(usize, usize)>, WireError> {
     let mut fields = Vec::new();
@@ -132,6 +175,34 @@ mod tests {
     fn body_of(frame: &Frame) -> Document {
         let layout = Layout::parse(frame.bytes()).unwrap();
         Document::from_reader(layout.body(frame.bytes()).unwrap().bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_label_of_a_number_is_forgotten_and_the_others_are_not() {
+        let table = [
+            (
+                doc! {"ok": 0.0, "errorLabels": ["RetryableWriteError"], "code": 91},
+                doc! {"ok": 0.0, "code": 91},
+            ),
+            (
+                doc! {"errorLabels": ["Other", "RetryableWriteError"], "ok": 0.0},
+                doc! {"ok": 0.0, "errorLabels": ["Other"]},
+            ),
+            (
+                doc! {"errorLabels": ["Other"], "ok": 0.0},
+                doc! {"errorLabels": ["Other"], "ok": 0.0},
+            ),
+            (
+                doc! {"errorLabels": 5, "ok": 0.0},
+                doc! {"errorLabels": 5, "ok": 0.0},
+            ),
+        ];
+        for (reply, expected) in table {
+            let mut frame = frame(&reply, &[]);
+            forget_label(&mut frame);
+            assert_eq!(body_of(&frame), expected, "{reply}");
+            assert_eq!(frame.bytes().len(), frame.header().length);
+        }
     }
 
     fn own_id() -> Bson {

@@ -14,6 +14,8 @@ pub struct Reply {
     pub cursor_id: Option<i64>,
     /// The cursor tells where to resume it, as change streams do: it waits for new documents.
     pub resumable: bool,
+    /// `errorLabels` is present.
+    pub has_labels: bool,
     /// Whether an error stands at any level: the command's, a `writeConcernError`, or `writeErrors`.
     pub has_error: bool,
     /// The node had executed statements of the write at an earlier attempt.
@@ -30,6 +32,7 @@ impl Reply {
         for element in body {
             let element = element?;
             match element.key {
+                b"errorLabels" => reply.has_labels = true,
                 b"ok" => reply.ok = element.as_bool() == Some(true),
                 b"code" => reply.code = element.as_i64().unwrap_or_default() as i32,
                 b"cursor" => reply.note_cursor(&element)?,
@@ -104,6 +107,7 @@ mod tests {
                     resumable: false,
                     has_error,
                     tells_of_retry: false,
+                    has_labels: false,
                 },
                 "{reply}"
             );

@@ -3,7 +3,8 @@
 //! A command that has to wait takes a [`Place`], of which there are only so many, by count and by bytes. Those that want the
 //! primary take turns, first come first served: no more than [`WINDOW`] of them look for it at a time, and each keeps its
 //! [`Turn`] until it has a connection. So ten thousand that waited for an election do not fall upon the new primary at once,
-//! and who came last does not overtake. The gate can be closed by hand, too; then all wait.
+//! and who comes while they pass does not overtake. Who has to wait for nothing but them is not waited for in turn: else a
+//! busy gate would never be empty again. The gate can be closed by hand, too; then all wait.
 //!
 //! How long a command waits is its own matter; leaving is dropping what it holds, so every wait here is cancel safe.
 
@@ -31,12 +32,14 @@ pub struct Gate {
     waiting: Mutex<Waiting>,
     /// The turns of those that want the primary; the semaphore is fair.
     turns: Arc<Semaphore>,
-    /// How many wait for their turn, or have it.
+    /// How many found no node when they came, and have no connection yet.
     queued: AtomicUsize,
     /// Whether it is closed by hand: a look that every command can afford.
     closed: AtomicBool,
     /// Since when.
     paused: watch::Sender<Option<Instant>>,
+    /// Whether the process stops, so that waiting is of no use.
+    stopping: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -101,7 +104,7 @@ pub struct Place {
 /// A command's turn to look for the primary; given to the next on drop.
 #[derive(Debug)]
 pub struct Turn {
-    _queued: Queued,
+    _queued: Option<Queued>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -138,6 +141,7 @@ impl Gate {
             queued: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             paused: watch::channel(None).0,
+            stopping: watch::channel(false).0,
         }
     }
 
@@ -180,16 +184,29 @@ impl Gate {
         }
     }
 
-    /// Waits for the turn to look for the primary.
-    pub async fn turn(self: &Arc<Self>) -> Turn {
-        self.queued.fetch_add(1, Relaxed);
-        let queued = Queued(Arc::clone(self));
+    /// Waits for the turn to look for the primary. Others have to stand behind who is `held`: it found none when it came.
+    pub async fn turn(self: &Arc<Self>, held: bool) -> Turn {
+        let queued = held.then(|| {
+            self.queued.fetch_add(1, Relaxed);
+            Queued(Arc::clone(self))
+        });
         // The semaphore is never closed.
         let permit = Arc::clone(&self.turns).acquire_owned().await.ok();
         Turn {
             _queued: queued,
             _permit: permit,
         }
+    }
+
+    /// Lets nobody wait any more who can still be told that nothing was done.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Waits until the process stops.
+    pub async fn stopped(&self) {
+        // It cannot fail: the sender is here.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     /// Whether others wait for the primary, behind whom those that come now have to stand.
@@ -328,7 +345,7 @@ mod tests {
         for number in 0..COMMANDS {
             let (gate, have, order) = (Arc::clone(&gate), Arc::clone(&have), Arc::clone(&order));
             tasks.push(tokio::spawn(async move {
-                let turn = gate.turn().await;
+                let turn = gate.turn(true).await;
                 order.lock().unwrap().push(number);
                 assert!(have.fetch_add(1, SeqCst) < WINDOW);
                 for _ in 0..number % 7 {
@@ -347,20 +364,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn those_who_wait_for_others_alone_are_not_waited_for() {
+        let gate = gate(100, 100);
+        let held = gate.turn(true).await;
+        assert!(gate.has_queue());
+        let later = gate.turn(false).await;
+        drop(held);
+        assert!(
+            !gate.has_queue(),
+            "however many come later, and wait for a connection"
+        );
+        drop(later);
+    }
+
+    #[tokio::test]
     async fn who_leaves_the_queue_is_passed_over() {
         let gate = gate(100, 100);
         let mut turns = Vec::new();
         for _ in 0..WINDOW {
-            turns.push(gate.turn().await);
+            turns.push(gate.turn(true).await);
         }
         let leaves = tokio::spawn({
             let gate = Arc::clone(&gate);
-            async move { drop(gate.turn().await) }
+            async move { drop(gate.turn(true).await) }
         });
         yield_now().await;
         let next = tokio::spawn({
             let gate = Arc::clone(&gate);
-            async move { gate.turn().await }
+            async move { gate.turn(true).await }
         });
         yield_now().await;
         leaves.abort();

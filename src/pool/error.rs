@@ -22,6 +22,8 @@ pub enum CheckOutError {
         bound: String,
         /// Others that wait still.
         waiting: usize,
+        /// No connection was given back meanwhile: the node may hang.
+        stalled: bool,
     },
     /// A connection could not be made.
     #[error("{node}: {failure}")]
@@ -42,10 +44,11 @@ pub enum CheckOutError {
 }
 
 impl CheckOutError {
-    /// The error of one who waited in vain on this share, while the pool holds what `counts` says.
+    /// The error of one who waited in vain on this share, while the pool holds what `counts` says; `stalled` if nobody got a
+    /// connection meanwhile.
     pub(super) fn timed_out(
         node: &Address,
-        waited: Duration,
+        (waited, stalled): (Duration, bool),
         share: Share,
         counts: &Counts,
         options: &Options,
@@ -68,6 +71,7 @@ impl CheckOutError {
             in_use,
             bound,
             waiting: waiting.saturating_sub(1),
+            stalled,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -57,6 +57,8 @@ pub struct Pool {
     /// The generation in force: connections that are being made for an older one are given up.
     generation: watch::Sender<u64>,
     in_flight: AtomicUsize,
+    /// Exchanges that ended well, whose connection was given back.
+    returned: AtomicU64,
     /// Ends what serves the pool while its node is there.
     stopped: Shutdown,
     process: Shutdown,
@@ -83,6 +85,7 @@ impl Pool {
             lent: Lent::default(),
             generation: watch::channel(0).0,
             in_flight: AtomicUsize::new(0),
+            returned: AtomicU64::new(0),
             stopped: shutdown.child(),
             process: shutdown.clone(),
             totals: Totals::default(),
@@ -149,6 +152,7 @@ impl Pool {
         self.connect_if_wanted(core, false);
         let started = Instant::now();
         let limit = limit.map_or(wait_timeout, |limit| limit.min(wait_timeout));
+        let returned = self.returned.load(Relaxed);
         let outcome = tokio::time::timeout(limit, receiver).await;
         self.totals.waits.fetch_add(1, Relaxed);
         self.totals
@@ -159,13 +163,14 @@ impl Pool {
             Ok(Err(_)) => Err(self.cleared("its pool is closed")),
             Err(_) => {
                 self.totals.wait_timeouts.fetch_add(1, Relaxed);
-                Err(self.timed_out(share, limit))
+                Err(self.timed_out(share, limit, returned == self.returned.load(Relaxed)))
             }
         }
     }
 
-    fn timed_out(&self, share: Share, waited: Duration) -> CheckOutError {
-        CheckOutError::timed_out(&self.address, waited, share, &self.counts(), &self.options())
+    fn timed_out(&self, share: Share, waited: Duration, stalled: bool) -> CheckOutError {
+        let (counts, options) = (self.counts(), self.options());
+        CheckOutError::timed_out(&self.address, (waited, stalled), share, &counts, &options)
     }
 
     /// Whether one more connection may be closed under an abandoned command.
@@ -181,6 +186,7 @@ impl Pool {
         // One that was ended just when its reply had come is clean, and of no use.
         if pooled.connection.is_clean() && !pooled.connection.is_interrupted() {
             pooled.connection.set_write(false);
+            self.returned.fetch_add(1, Relaxed);
             self.place(pooled);
         } else {
             self.close_lent(pooled);

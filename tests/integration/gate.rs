@@ -14,6 +14,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::support::{
     Proxy,
     client::{Client, batch, eventually, labels, number, prefer},
+    raw::{self, Raw},
     shared_set, start_set,
 };
 
@@ -244,4 +245,158 @@ async fn a_command_is_held_for_no_longer_than_the_configuration_says() {
     client
         .succeed(DB, doc! { "insert": "expired", "documents": [{}] })
         .await;
+}
+
+/// Lets the shared set's primary fail this command once, for the proxy that names itself `app`.
+async fn fail_once(app: &str, command: &str, failure: Document) {
+    let set = shared_set();
+    let primary = set.primary().await.unwrap();
+    let mut data = doc! { "failCommands": [command], "appName": app };
+    data.extend(failure);
+    let point = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
+    set.command(primary, point).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_holding_writes_still_go_again_and_nothing_waits() {
+    let uri = format!("{}&appName=unheld", shared_set().uri());
+    let proxy = Proxy::start(&uri, "[failover]\nhold = \"off\"\n");
+    let mut client = Client::connect(proxy.address).await;
+    client
+        .succeed(DB, doc! { "insert": "unheld", "documents": [{}] })
+        .await;
+    fail_once("unheld", "insert", doc! { "closeConnection": true }).await;
+    client
+        .succeed(DB, doc! { "insert": "unheld", "documents": [{}] })
+        .await;
+    assert_eq!(proxy.metric("tidegate_writes_sent_again_total"), 1.0);
+    post(proxy.admin, "/pause", "");
+    let waited = Instant::now();
+    let reply = client
+        .run(DB, doc! { "insert": "unheld", "documents": [{}] })
+        .await;
+    assert_eq!(number(&reply, "code"), Some(6), "{reply}");
+    assert!(waited.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn who_waits_when_the_proxy_stops_is_told_at_once() {
+    let proxy = Proxy::start(&shared_set().uri(), "");
+    let mut client = Client::connect(proxy.address).await;
+    client
+        .succeed(DB, doc! { "insert": "stopped", "documents": [{}] })
+        .await;
+    post(proxy.admin, "/pause", "");
+    client
+        .send(DB, doc! { "insert": "stopped", "documents": [{}] })
+        .await
+        .unwrap();
+    until_held(&proxy, 1).await;
+    let stopping = Instant::now();
+    let stopped = tokio::task::spawn_blocking(move || proxy.stop());
+    let reply = client.reply().await.unwrap();
+    let message = reply.get_str("errmsg").unwrap();
+    assert!(
+        message.contains("stopping") && message.contains("not sent"),
+        "{message}"
+    );
+    let (status, log) = stopped.await.unwrap();
+    assert!(status.success(), "{log}");
+    assert!(
+        stopping.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        stopping.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_busy_gate_opens_again_and_turns_nobody_away() {
+    const CLIENTS: usize = 120;
+    let sections = "[pool]\nmax_size = 3\n[failover]\nhold_commands = 150\n";
+    let proxy = Proxy::start(&shared_set().uri(), sections);
+    let address = proxy.address;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut tasks = Vec::new();
+    for number in 0..CLIENTS {
+        let stopped = stopped.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut client = Client::connect(address).await;
+            let mut done = 0;
+            while !*stopped.borrow() {
+                let find = doc! { "find": "busy", "filter": { "_id": number as i32 } };
+                client.succeed(DB, find).await;
+                done += 1;
+            }
+            done
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    post(proxy.admin, "/pause", "");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(gate(&proxy)["state"], "paused");
+    post(proxy.admin, "/resume", "");
+    // More clients than have room in the window and the pool go on asking.
+    eventually("nobody waits at the gate any more", LIMIT, async || {
+        gate(&proxy)["commands"] == 0
+    })
+    .await;
+    stop.send_replace(true);
+    for task in tasks {
+        assert!(task.await.unwrap() > 0);
+    }
+    assert_eq!(proxy.metric("tidegate_holds_refused_total"), 0.0);
+}
+
+#[tokio::test]
+async fn a_write_that_hangs_keeps_no_connection_for_a_client_that_left_without_a_word() {
+    let uri = format!("{}&appName=left", shared_set().uri());
+    let proxy = Proxy::start(&uri, "[pool]\nmax_size = 1\n[failover]\nhold = \"300ms\"\n");
+    let mut client = Client::connect(proxy.address).await;
+    client
+        .succeed(DB, doc! { "insert": "left", "documents": [{}] })
+        .await;
+    let hangs = doc! { "blockConnection": true, "blockTimeMS": 20_000 };
+    fail_once("left", "insert", hangs).await;
+    let mut leaves = Raw::connect(proxy.address.to_string()).await.unwrap();
+    let insert = doc! { "insert": "left", "documents": [{}], "writeConcern": { "w": 0 }, "$db": DB };
+    let id = leaves.next_id();
+    leaves
+        .send(&raw::msg(id, raw::MORE_TO_COME, &[raw::body_section(&insert)]))
+        .await
+        .unwrap();
+    drop(leaves);
+    let waited = Instant::now();
+    client.succeed(DB, doc! { "find": "left" }).await;
+    assert!(
+        waited.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        waited.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn commands_that_wait_for_a_connection_to_a_hung_primary_outlast_the_election() {
+    let set = start_set(Options::default());
+    let sections = "[pool]\nmax_size = 2\nwait_timeout = \"1500ms\"\n[failover]\nhold = \"1m\"\n";
+    let proxy = Proxy::start(&set.uri(), sections);
+    let mut first = Client::connect(proxy.address).await;
+    first
+        .succeed(DB, doc! { "insert": "queued", "documents": [{}] })
+        .await;
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        clients.push(Client::connect(proxy.address).await);
+    }
+    let primary = set.primary().await.unwrap();
+    set.pause(primary).unwrap();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let w = doc! { "w": 1 };
+        let insert = doc! { "insert": "queued", "documents": [{ "_id": number as i32 }], "writeConcern": w };
+        client.send(DB, insert).await.unwrap();
+    }
+    for client in &mut clients {
+        let reply = client.reply().await.unwrap();
+        assert_eq!(number(&reply, "n"), Some(1), "{reply}");
+    }
+    set.resume(primary).unwrap();
 }
