@@ -8,7 +8,7 @@ use bson::{Bson, Document, doc};
 use fastrand::Rng;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{DATABASE, PROXIED, now};
+use super::{COMMENT, DATABASE, PROXIED, now};
 use crate::support::relay::{Held, Met, Point, RelayedSet, Towards, Trap, Weather};
 
 /// For elections and reconfigurations on a busy machine.
@@ -319,6 +319,8 @@ impl<'a> Inflictor<'a> {
         let trap = Trap {
             every: CUT_EVERY,
             passed: Arc::new(self.rng.u32(..CUT_EVERY).into()),
+            // The attempts at a read are few.
+            once_for: Some(COMMENT),
             ..Trap::new(point, DATABASE, MOST_CUTS)
         };
         for relay in &self.nodes.relays {

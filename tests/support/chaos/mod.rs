@@ -20,6 +20,8 @@ pub(crate) use run::{DIRECT_CLIENTS, Outcome, PACED, PACED_W1, Plan, run};
 
 /// The database of all workloads.
 pub(crate) const DATABASE: &str = "chaos";
+/// What the comment of each read begins with, before the operation's id.
+pub(crate) const COMMENT: &str = "operation ";
 /// What the application name of every client of the nodes begins with; relays know the connections to break by it.
 pub(crate) const MARKER: &str = "chaos-";
 /// What follows the marker for the proxy's connections, and for those of direct clients.

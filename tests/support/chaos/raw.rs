@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use bson::{Bson, Document, doc};
 use tokio::time::sleep;
 
-use super::{BULK, DATABASE, Operation, Workload, now};
+use super::{BULK, COMMENT, DATABASE, Operation, Workload, now};
 use crate::support::raw::{MORE_TO_COME, Raw, body_section, msg};
 
 const PREFERENCES: [&str; 5] = [
@@ -72,7 +72,7 @@ impl RawWorker {
             raw.send(&msg(number, MORE_TO_COME, &[body_section(&command)]))
                 .await?;
             let seen = raw
-                .command(&find("silent", doc! { "u": id }, "primary"))
+                .command(&find("silent", id, doc! { "u": id }, "primary"))
                 .await?
                 .body;
             let count = seen
@@ -133,21 +133,22 @@ impl RawWorker {
             }
             Workload::Read => find(
                 "seeds",
+                id,
                 doc! { "_id": 1 },
                 PREFERENCES[self.number % PREFERENCES.len()],
             ),
             Workload::Slow => {
                 let filter = doc! { "_id": 1, "$where": "sleep(40) || true" };
-                find("seeds", filter, "secondaryPreferred")
+                find("seeds", id, filter, "secondaryPreferred")
             }
             Workload::Transfer => panic!("transactions need a driver"),
         }
     }
 }
 
-fn find(collection: &str, filter: Document, preference: &str) -> Document {
+fn find(collection: &str, id: &str, filter: Document, preference: &str) -> Document {
     doc! {
-        "find": collection, "filter": filter, "limit": 1, "singleBatch": true,
+        "find": collection, "filter": filter, "limit": 1, "singleBatch": true, "comment": format!("{COMMENT}{id}"),
         "$db": DATABASE, "$readPreference": { "mode": preference },
     }
 }

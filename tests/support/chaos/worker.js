@@ -64,7 +64,7 @@ class Worker {
   async silent(identity) {
     const silent = this.database.collection('silent', { writeConcern: { w: 0 } });
     await silent.insertOne({ u: identity }, { forceServerObjectId: true });
-    expect(await this.database.collection('silent').findOne({ u: identity }), 'unseen');
+    expect(await this.database.collection('silent').findOne({ u: identity }, { comment: `operation ${identity}` }), 'unseen');
   }
 
   async transfer(identity) {
@@ -81,14 +81,15 @@ class Worker {
     await this.client.withSession((session) => session.withTransaction(() => transact(session), options));
   }
 
-  async read() {
+  async read(identity) {
     const readPreference = PREFERENCES[this.number % PREFERENCES.length];
-    expect(await this.database.collection('seeds').findOne({ _id: 1 }, { readPreference }), 'the document is not there');
+    const options = { readPreference, comment: `operation ${identity}` };
+    expect(await this.database.collection('seeds').findOne({ _id: 1 }, options), 'the document is not there');
   }
 
-  async slow() {
+  async slow(identity) {
     const filter = { _id: 1, $where: 'sleep(40) || true' };
-    const options = { readPreference: 'secondaryPreferred' };
+    const options = { readPreference: 'secondaryPreferred', comment: `operation ${identity}` };
     expect(await this.database.collection('seeds').findOne(filter, options), 'the document is not there');
   }
 

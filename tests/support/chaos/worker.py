@@ -77,7 +77,7 @@ class Worker:
         collection = self.database.silent.with_options(write_concern=WriteConcern(0))
         collection.insert_one(raw({"u": identity}))
         # Served after it, and where it was written.
-        assert self.database.silent.find_one({"u": identity}), "unseen"
+        assert self.database.silent.find_one({"u": identity}, comment=f"operation {identity}"), "unseen"
 
     def transfer(self, identity):
         giver, taker = self.random.sample(range(ACCOUNTS), 2)
@@ -92,15 +92,16 @@ class Worker:
         with self.client.start_session() as session:
             session.with_transaction(transact, write_concern=WriteConcern("majority"))
 
-    def read(self, _):
+    def read(self, identity):
         preference = PREFERENCES[self.number % len(PREFERENCES)]
-        accounts = self.database.seeds.with_options(read_preference=preference)
-        assert accounts.find_one({"_id": 1}), "the document is not there"
+        seeds = self.database.seeds.with_options(read_preference=preference)
+        assert seeds.find_one({"_id": 1}, comment=f"operation {identity}"), "the document is not there"
 
-    def slow(self, _):
+    def slow(self, identity):
         """A read that is long enough for faults to meet it."""
         seeds = self.database.seeds.with_options(read_preference=ReadPreference.SECONDARY_PREFERRED)
-        assert seeds.find_one({"_id": 1, "$where": "sleep(40) || true"}), "the document is not there"
+        where = {"_id": 1, "$where": "sleep(40) || true"}
+        assert seeds.find_one(where, comment=f"operation {identity}"), "the document is not there"
 
     def run(self, cycle, pause, out, stop):
         while not os.path.exists(stop):

@@ -1,7 +1,7 @@
 //! Cuts at chosen messages, and the journal of the commands that any fault met.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -44,6 +44,11 @@ pub(crate) struct Trap {
     pub(crate) every: u32,
     /// How many have fitted so far, over all relays that have this trap or a clone of it.
     pub(crate) passed: Arc<AtomicU32>,
+    /// Messages that hold this text are cut once at most for each name that follows it, up to the next zero byte: so the second
+    /// attempt at a command passes.
+    pub(crate) once_for: Option<&'static str>,
+    /// The names for which that is done, over all relays.
+    pub(crate) done_for: Arc<Mutex<HashSet<Vec<u8>>>>,
 }
 
 impl Trap {
@@ -55,6 +60,8 @@ impl Trap {
             times,
             every: 1,
             passed: Arc::default(),
+            once_for: None,
+            done_for: Arc::default(),
         }
     }
 
@@ -66,16 +73,30 @@ impl Trap {
         if !(self.passed.fetch_add(1, Relaxed) + 1).is_multiple_of(self.every) {
             return None;
         }
+        if let Some(name) = self.once_for.and_then(|text| name_after(message, text)) {
+            let mut done_for = self.done_for.lock().unwrap_or_else(|e| e.into_inner());
+            if !done_for.insert(name.to_vec()) {
+                return None;
+            }
+        }
         self.times -= 1;
         Some(self.point)
     }
 
     fn fits(&self, message: &[u8]) -> bool {
-        self.texts.iter().any(|text| {
-            let text = text.as_bytes();
-            message.windows(text.len()).any(|window| window == text)
-        })
+        self.texts.iter().any(|text| find(message, text).is_some())
     }
+}
+
+fn find(message: &[u8], text: &str) -> Option<usize> {
+    message
+        .windows(text.len())
+        .position(|window| window == text.as_bytes())
+}
+
+fn name_after<'a>(message: &'a [u8], text: &str) -> Option<&'a [u8]> {
+    let rest = &message[find(message, text)? + text.len()..];
+    rest.split(|byte| *byte == 0).next()
 }
 
 /// What a command met.
