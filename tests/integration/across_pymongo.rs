@@ -30,17 +30,15 @@ const SLICE: &[(Mode, &[&str], usize)] = &[
             "test/test_read_preferences.py",
             "test/test_session.py",
             "test/test_streaming_protocol.py",
-            "test/test_transactions_unified.py",
             "test/test_versioned_api_integration.py",
         ],
-        590,
+        345,
     ),
     (
         Mode::ReplicaSet,
         &[
             "test/test_bulk.py",
             "test/test_cursor.py",
-            "test/test_database.py",
             "test/test_gridfs.py",
             "test/test_monitor.py",
             "test/test_read_preferences.py",
@@ -49,7 +47,7 @@ const SLICE: &[(Mode, &[&str], usize)] = &[
             "test/test_session.py",
             "test/test_transactions_unified.py",
         ],
-        585,
+        548,
     ),
     (
         Mode::LoadBalanced,
@@ -58,10 +56,9 @@ const SLICE: &[(Mode, &[&str], usize)] = &[
             "test/test_gridfs_spec.py",
             "test/test_load_balancer.py",
             "test/test_retryable_writes_unified.py",
-            "test/test_transactions_unified.py",
             "test/test_versioned_api_integration.py",
         ],
-        385,
+        205,
     ),
 ];
 
