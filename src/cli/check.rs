@@ -6,6 +6,7 @@ use super::{Failure, complain, file_limit, locate, say};
 use crate::{
     client::{ListenerOptions, Presentation, Reach},
     config::{Config, display_size},
+    failover,
     topology::Address,
 };
 
@@ -100,6 +101,26 @@ fn listener_line(listener: &ListenerOptions) -> String {
     }
 }
 
+/// What becomes of commands and writes in an election.
+fn failover_line(failover: &failover::Options) -> String {
+    let held = if failover.hold.is_zero() {
+        "commands are not held".to_owned()
+    } else {
+        format!(
+            "up to {} commands and {} held for up to {}",
+            failover.hold_commands,
+            display_size(failover.hold_bytes),
+            humantime::format_duration(failover.hold)
+        )
+    };
+    let writes = if failover.exactly_once {
+        "writes applied exactly once"
+    } else {
+        "writes without a number not sent again"
+    };
+    format!("{held}; {writes}")
+}
+
 /// What the configuration means, a line for each part.
 fn summary(config: &Config, needed: u64, hard: u64) -> Vec<String> {
     let Config {
@@ -147,6 +168,7 @@ fn summary(config: &Config, needed: u64, hard: u64) -> Vec<String> {
         limits.max_clients,
         display_size(limits.buffer_bytes)
     ));
+    lines.push(format!("failover   {}", failover_line(&config.failover)));
     lines.push(match &config.admin {
         Some(admin) => format!("admin      http://{}", admin.address),
         None => "admin      off".to_owned(),
@@ -180,6 +202,7 @@ mod tests {
             "5 to 50 connections per node and up to 100 that await new documents, 300 over",
             "127.0.0.1:27018 as mongos, readPreference=nearest",
             "up to 10000; 512MiB",
+            "up to 10000 commands and 128MiB held for up to 30s; writes applied exactly once",
             "admin      off",
             "up to 10232 open at once; the hard limit is unlimited",
         ] {
