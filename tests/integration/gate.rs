@@ -374,6 +374,15 @@ async fn a_write_that_hangs_keeps_no_connection_for_a_client_that_left_without_a
         .send(&raw::msg(id, raw::MORE_TO_COME, &[raw::body_section(&insert)]))
         .await
         .unwrap();
+    let in_use = |node: &Value| node["pool"]["in_use"] == 1;
+    eventually("the write hangs on the only connection", LIMIT, async || {
+        proxy.status()["topology"]["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(in_use)
+    })
+    .await;
     drop(leaves);
     let waited = Instant::now();
     client.succeed(DB, doc! { "find": "left" }).await;
