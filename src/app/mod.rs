@@ -42,6 +42,8 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long background tasks may take after that.
 const WIND_DOWN: Duration = Duration::from_secs(2);
+/// How long the sandbox's primary may take to be seen.
+const PRIMARY_LIMIT: Duration = Duration::from_secs(30);
 /// How long the nodes may take to end the proxy's own sessions.
 const END_SESSIONS: Duration = Duration::from_secs(1);
 
@@ -74,6 +76,9 @@ pub enum Error {
     /// The connection string and what the DNS told do not go together.
     #[error("the connection string cannot be used as the DNS completes it: {0}")]
     Uri(String),
+    /// A set that has just elected its primary does not show it.
+    #[error("no primary was seen within {0:?} of starting the proxy; the machine may be too busy: try again")]
+    NoPrimary(Duration),
     /// A node that was checked did not answer as it should.
     #[error("{0}")]
     Check(String),
@@ -171,6 +176,19 @@ impl Proxy {
     #[must_use]
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Waits until the primary is known, so that no command would have to wait for it.
+    ///
+    /// # Errors
+    /// [`Error::NoPrimary`] after `limit`.
+    async fn primary_known(&self, limit: Duration) -> Result<(), Error> {
+        let cluster = &self.shared.cluster;
+        let mut news = cluster.subscribe_news();
+        let is_known = || cluster.load().topology.primary().is_some();
+        let known = async { while !is_known() && news.changed().await.is_ok() {} };
+        let waited = tokio::time::timeout(limit, known).await;
+        waited.map_err(|_| Error::NoPrimary(limit))
     }
 
     /// Stops: no new clients, those between two commands are closed, commands in flight finish within ten seconds.
@@ -349,6 +367,7 @@ pub fn sandbox(options: &DemoOptions, loader: Loader) -> Result<(), Error> {
         sandbox::demo::run(options, &mut io::stdout(), async |uri: &str| {
             let config = loader.set("upstream.uri", uri, "the sandbox's URI").load()?;
             let proxy = Proxy::start(&config)?;
+            proxy.primary_known(PRIMARY_LIMIT).await?;
             let endpoints = Endpoints {
                 client_uri: format!("mongodb://{}/", proxy.listeners()[0].address),
                 admin_url: proxy

@@ -36,7 +36,7 @@ pub struct Endpoints {
     pub admin_url: String,
 }
 
-/// Starts a set, has `start_proxy` start a proxy for its URI, shows where everything is, waits for SIGINT or SIGTERM,
+/// Starts a set, has `start_proxy` start a proxy for its URI (and return once it can serve), shows where everything is, waits for SIGINT or SIGTERM,
 /// and stops everything: first the proxy with the function that `start_proxy` returned, then the set.
 ///
 /// # Errors
@@ -61,11 +61,22 @@ where
         }
         set = prepare(options, out) => set?,
     };
-    let (endpoints, stop_proxy) = match start_proxy(&set.uri()).await {
-        Ok(started) => started,
-        Err(error) => {
+    let uri = set.uri();
+    let started = tokio::select! {
+        biased;
+        () = stop.received() => None,
+        started = start_proxy(&uri) => Some(started),
+    };
+    let (endpoints, stop_proxy) = match started {
+        Some(Ok(started)) => started,
+        Some(Err(error)) => {
             set.shutdown().await?;
             return Err(Error::Proxy(error));
+        }
+        None => {
+            set.shutdown().await?;
+            say(out, "\nstopped before it was ready");
+            return Ok(());
         }
     };
     say(out, &banner(&set, &endpoints));
