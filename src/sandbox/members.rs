@@ -9,7 +9,7 @@ use super::{Options, call::call_within};
 /// `replSetInitiate` finds another configuration in the data folder.
 pub(super) const ALREADY_INITIALIZED: i32 = 23;
 
-/// What a node says of itself in `hello`, as far as the sandbox must know.
+/// What a node says of itself in `isMaster`, as far as the sandbox must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberState {
     /// Accepts writes.
@@ -39,18 +39,15 @@ impl fmt::Display for MemberState {
 impl MemberState {
     /// Asks the node at `address`; one that does not answer soon is down.
     pub(super) async fn of(address: &str) -> Self {
-        let hello = call_within(
-            address,
-            doc! { "hello": 1, "$db": "admin" },
-            Duration::from_secs(1),
-        )
-        .await;
-        hello.map_or(Self::Down, |hello| Self::from_hello(&hello))
+        // By the old name: `hello` is younger than some servers that a set may be made of.
+        let question = doc! { "isMaster": 1, "$db": "admin" };
+        let answer = call_within(address, question, Duration::from_secs(1)).await;
+        answer.map_or(Self::Down, |answer| Self::from_answer(&answer))
     }
 
-    fn from_hello(hello: &Document) -> Self {
-        let says = |key| hello.get_bool(key).unwrap_or(false);
-        if says("isWritablePrimary") {
+    fn from_answer(answer: &Document) -> Self {
+        let says = |key| answer.get_bool(key).unwrap_or(false);
+        if says("ismaster") {
             Self::Primary
         } else if says("secondary") {
             Self::Secondary

@@ -28,6 +28,7 @@ mod isolation;
 mod members;
 mod mongos;
 mod mongosh;
+mod old_servers;
 mod parity;
 mod presentation;
 mod reads_again;
