@@ -19,7 +19,7 @@ const PACKAGE_LOCK: &str = include_str!("node/package-lock.json");
 const CLIENTS_PACKAGE: &str = include_str!("../clients/node/package.json");
 const CLIENTS_PACKAGE_LOCK: &str = include_str!("../clients/node/package-lock.json");
 /// Older ones cannot load the modules that the pinned mongosh is made of.
-const OLDEST_NODE: (u32, u32) = (20, 19);
+pub(super) const OLDEST_NODE: (u32, u32) = (20, 19);
 const OLDEST_PYTHON: (u32, u32) = (3, 9);
 const STEP_LIMIT: Duration = Duration::from_secs(600);
 const MARKER: &str = "complete";
@@ -151,7 +151,7 @@ fn make_python(folder: &Path, requirements: &str) {
     );
 }
 
-fn make_node(folder: &Path, package: &str, lock: &str, options: &[&str]) {
+pub(super) fn make_node(folder: &Path, package: &str, lock: &str, options: &[&str]) {
     fs::create_dir_all(folder).unwrap();
     fs::write(folder.join("package.json"), package).unwrap();
     fs::write(folder.join("package-lock.json"), lock).unwrap();
@@ -171,7 +171,7 @@ fn make_node(folder: &Path, package: &str, lock: &str, options: &[&str]) {
     );
 }
 
-fn environment(kind: &str, made_from: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
+pub(super) fn environment(kind: &str, made_from: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
     let home = home();
     let folder = home.join(format!("{kind}-{:016x}", digest(made_from)));
     let marker = folder.join(MARKER);
@@ -190,13 +190,13 @@ fn environment(kind: &str, made_from: &[&str], make: impl FnOnce(&Path)) -> Path
     folder
 }
 
-fn home() -> PathBuf {
+pub(super) fn home() -> PathBuf {
     // CARGO_TARGET_TMPDIR is `tmp` in the target folder, wherever that is.
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("test-env")
 }
 
 /// Panics with what is missing if `program` is not there or too old; otherwise its version.
-fn version(program: &str, oldest: (u32, u32), install: &str) -> String {
+pub(super) fn version(program: &str, oldest: (u32, u32), install: &str) -> String {
     let wanted = format!(
         "the tests need {program} {}.{} or newer (Debian: {install})",
         oldest.0, oldest.1
@@ -218,7 +218,7 @@ fn version(program: &str, oldest: (u32, u32), install: &str) -> String {
     text
 }
 
-fn step(command: &mut Command, what: &str) {
+pub(super) fn step(command: &mut Command, what: &str) {
     let program = command.get_program().to_owned();
     assert!(
         Path::new(&program).is_absolute() || Command::new(&program).arg("--version").output().is_ok(),

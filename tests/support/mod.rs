@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod compressed;
 pub(crate) mod dns;
 pub(crate) mod environment;
+pub(crate) mod legacy;
 pub(crate) mod nothing;
 mod old_mongod;
 mod proxy;
