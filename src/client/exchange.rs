@@ -8,13 +8,13 @@ use super::{
     choose::{Chosen, NoNode, Patience},
     compression, fail_point, fan_out,
     inbound::{self, Inbound, Received, ReplyForm},
-    local, numbered,
+    local, numbered, old,
     relay::{self, Taken},
     session::{End, Session},
     shards, transaction,
 };
 use crate::{
-    command::{ErrorReply, Request, rewrite},
+    command::{Class, ErrorReply, Request, rewrite},
     failover::{Repeat, Sent},
     net::{Permit, buffers},
     pool::{CheckOutError, Lease},
@@ -93,6 +93,7 @@ pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<P
     }
     match route {
         Route::Local(local) => return local::answer(session, local, &inbound).await,
+        Route::Old(command) => return Box::pin(old::serve(session, &inbound, command)).await,
         Route::Refused(reason) => {
             let error = ErrorReply::refused(inbound.request.name(inbound.frame.bytes()), reason);
             return refuse(session, &error, &inbound).await;
@@ -171,14 +172,16 @@ fn route(session: &Session, inbound: &Inbound) -> Result<Route, ErrorReply> {
             .wire_version_range()
             .map_or(0, |(_, max)| max)
     };
-    // Only `$out` and `$merge` ask for the nodes' version.
-    let max_wire_version = if inbound.request.writes { wire() } else { 0 };
+    let request = &inbound.request;
+    // Only `$out`, `$merge` and old commands ask for the nodes' version.
+    let asks = request.writes || matches!(request.class(), Class::Old(_));
     decide(
-        &inbound.request,
+        request,
         inbound.frame.bytes(),
         &session.listener.read_preference,
-        max_wire_version,
+        if asks { wire() } else { 0 },
     )
+    .map(|route| old::apply(session, route))
 }
 
 /// One attempt on one node: a connection, the request as this node needs it, the reply.

@@ -56,7 +56,7 @@ impl Session {
     /// for several, or in a transaction that lives on one `mongos`.
     pub(super) fn must_wait_out_pause(&self, inbound: &Inbound, route: &Route) -> bool {
         let looks = match route {
-            Route::Local(_) | Route::Refused(_) | Route::Read(_) | Route::AnyNode => true,
+            Route::Local(_) | Route::Old(_) | Route::Refused(_) | Route::Read(_) | Route::AnyNode => true,
             Route::Primary => !transaction::is_pinned(self, &inbound.request),
             Route::Cursor(_) | Route::KillCursors | Route::AllNodes | Route::AllSecondaries => false,
         };

@@ -19,6 +19,7 @@ mod inbound;
 pub mod listener;
 mod local;
 mod numbered;
+mod old;
 mod options;
 mod relay;
 mod search;

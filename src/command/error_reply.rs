@@ -136,6 +136,39 @@ impl ErrorReply {
         }
     }
 
+    /// A command that newer nodes do not have: the code by which drivers know that a server lacks a command, and the way out.
+    #[must_use]
+    pub fn removed(name: &[u8], way_out: &str) -> Self {
+        let name = String::from_utf8_lossy(name);
+        let message = format!("no such command: '{name}': {way_out}");
+        Self::new(59, "CommandNotFound", message)
+    }
+
+    /// An old command whose fields make no sense.
+    #[must_use]
+    pub fn failed_to_parse(message: impl Into<String>) -> Self {
+        Self::new(9, "FailedToParse", message)
+    }
+
+    /// A command that this kind of cluster does not take.
+    #[must_use]
+    pub fn illegal_operation(message: impl Into<String>) -> Self {
+        Self::new(20, "IllegalOperation", message)
+    }
+
+    /// An index that cannot be created.
+    #[must_use]
+    pub fn cannot_create_index(message: impl Into<String>) -> Self {
+        Self::new(67, "CannotCreateIndex", message)
+    }
+
+    /// The result of an `aggregate` without a cursor is larger than a document may be, with the code of servers before 3.6.
+    #[must_use]
+    pub fn aggregation_too_large() -> Self {
+        let message = "aggregation result exceeds maximum document size (16MB): ask for a cursor, or write it with $out";
+        Self::new(16389, "Location16389", message)
+    }
+
     /// A command for `admin` that was sent to another database.
     #[must_use]
     pub fn admin_only(name: &[u8]) -> Self {

@@ -7,6 +7,7 @@ pub mod config_shards;
 pub mod error_reply;
 pub mod fail_command;
 pub mod number;
+pub mod old;
 pub mod reply;
 pub mod request;
 pub mod retryable;
@@ -15,6 +16,7 @@ pub mod state_change;
 pub mod table;
 
 pub use error_reply::ErrorReply;
+pub use old::Old;
 pub use reply::Reply;
 pub use request::Request;
 pub use retryable::WriteShape;

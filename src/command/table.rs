@@ -3,6 +3,8 @@
 //! Commands that are not here (newer servers, fail points, diagnostics) are forwarded too: to the node that an explicit
 //! `$readPreference` asks for, else to the primary.
 
+use super::old::{Old, Removed};
+
 /// Where a command may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -25,6 +27,9 @@ pub enum Class {
     /// Concerns sharding, which no member of a replica set does: answered here where a `mongos` is presented in front of one,
     /// else forwarded as [`Class::Explicit`].
     Sharding(Sharding),
+    /// Of old servers: answered through what nodes have instead, or refused with the way out; forwarded as [`Class::Read`] to
+    /// nodes that still have it.
+    Old(Old),
     /// Not served through a proxy; the text says what to do instead.
     Refused(&'static str),
 }
@@ -115,12 +120,17 @@ const NO_AUTH: &str = "this proxy serves clients without authentication: leave u
                        connection string that points at it";
 const MEMBER_ONLY: &str = "connect to the member itself: a proxy cannot know which one is meant";
 
+const fn removed(name: &'static str, what: &'static Removed) -> Row {
+    row(name, Class::Old(Old::Removed(what)))
+}
+
 const SHARDED_ONLY: Class = Class::Sharding(Sharding::Impossible);
 
 use Class::{AllNodes, AnyNode, Explicit, GetMore, KillCursors, Primary, Read, Refused};
 
 /// Sorted by name (byte order), for [`find`].
 static TABLE: &[Row] = &[
+    removed("$eval", &Removed::EVAL),
     row("abortMoveCollection", SHARDED_ONLY),
     row("abortReshardCollection", SHARDED_ONLY),
     row("abortTransaction", Primary),
@@ -140,6 +150,8 @@ static TABLE: &[Row] = &[
     write("bulkWrite", Write::Bulk),
     row("cleanupReshardCollection", SHARDED_ONLY),
     row("clearJumboFlag", SHARDED_ONLY),
+    removed("clone", &Removed::COPY),
+    removed("cloneCollection", &Removed::CLONE_COLLECTION),
     row("cloneCollectionAsCapped", Primary),
     row("collMod", Primary),
     row("collStats", Read),
@@ -149,12 +161,16 @@ static TABLE: &[Row] = &[
     row("configureCollectionBalancing", SHARDED_ONLY),
     row("connectionStatus", Class::Local(Local::ConnectionStatus)),
     row("convertToCapped", Primary),
+    removed("copydb", &Removed::COPY),
+    removed("copydbgetnonce", &Removed::COPY),
+    removed("copydbsaslstart", &Removed::COPY),
     row("count", Read),
     row("create", Primary),
     row("createIndexes", Primary),
     row("createRole", Primary),
     row("createSearchIndexes", Primary),
     row("createUser", Primary),
+    removed("cursorInfo", &Removed::CURSOR_INFO),
     row("dataSize", Read),
     row("datasize", Read),
     row("dbHash", Read),
@@ -163,6 +179,7 @@ static TABLE: &[Row] = &[
     row("dbstats", Read),
     write("delete", Write::Delete),
     row("deleteIndexes", Primary),
+    removed("diagLogging", &Removed::DIAG_LOGGING),
     row("distinct", Read),
     row("drop", Primary),
     row("dropAllRolesFromDatabase", Primary),
@@ -176,6 +193,7 @@ static TABLE: &[Row] = &[
     row("enableSharding", SHARDED_ONLY),
     row("enablesharding", SHARDED_ONLY),
     row("endSessions", AnyNode),
+    removed("eval", &Removed::EVAL),
     row("explain", Explicit),
     row("features", AnyNode),
     cursor("find", Read),
@@ -183,8 +201,8 @@ static TABLE: &[Row] = &[
     write("findandmodify", Write::FindAndModify),
     row("flushRouterConfig", SHARDED_ONLY),
     row("flushrouterconfig", SHARDED_ONLY),
-    row("geoNear", Read),
-    row("geoSearch", Read),
+    row("geoNear", Class::Old(Old::GeoNear)),
+    removed("geoSearch", &Removed::GEO_SEARCH),
     row("getCmdLineOpts", AnyNode),
     row("getDefaultRWConcern", Explicit),
     row("getLog", AnyNode),
@@ -192,12 +210,14 @@ static TABLE: &[Row] = &[
     row("getParameter", AnyNode),
     row("getShardMap", Class::Sharding(Sharding::ShardMap)),
     row("getShardVersion", SHARDED_ONLY),
+    row("getnonce", Class::Old(Old::GetNonce)),
     row("grantPrivilegesToRole", Primary),
     row("grantRolesToRole", Primary),
     row("grantRolesToUser", Primary),
-    row("group", Read),
+    row("group", Class::Old(Old::Group)),
     row("hello", Class::Local(Local::Hello)),
     row("hostInfo", AnyNode),
+    removed("indexStats", &Removed::INDEX_STATS),
     write("insert", Write::Insert),
     row("invalidateUserCache", AllNodes),
     row("isMaster", Class::Local(Local::Hello)),
@@ -224,15 +244,19 @@ static TABLE: &[Row] = &[
     row("moveRange", SHARDED_ONLY),
     row("movechunk", SHARDED_ONLY),
     row("moveprimary", SHARDED_ONLY),
+    removed("parallelCollectionScan", &Removed::PARALLEL_SCAN),
     row("ping", Class::Local(Local::Ping)),
     row("planCacheClear", Explicit),
-    row("reIndex", Primary),
+    removed("planCacheListPlans", &Removed::PLAN_CACHE),
+    removed("planCacheListQueryShapes", &Removed::PLAN_CACHE),
+    row("reIndex", Class::Old(Old::ReIndex)),
     row("refineCollectionShardKey", SHARDED_ONLY),
     row("refreshSessions", AnyNode),
     row("removeShard", SHARDED_ONLY),
     row("removeShardFromZone", SHARDED_ONLY),
     row("removeshard", SHARDED_ONLY),
     row("renameCollection", Primary),
+    removed("repairDatabase", &Removed::REPAIR),
     row("replSetAbortPrimaryCatchUp", Primary),
     row("replSetGetConfig", AnyNode),
     row("replSetGetRBID", AnyNode),
@@ -242,6 +266,7 @@ static TABLE: &[Row] = &[
     row("replSetStepDown", Primary),
     row("replSetStepUp", Refused(MEMBER_ONLY)),
     row("reshardCollection", SHARDED_ONLY),
+    removed("resync", &Removed::RESYNC),
     row("revokePrivilegesFromRole", Primary),
     row("revokeRolesFromRole", Primary),
     row("revokeRolesFromUser", Primary),
@@ -252,10 +277,13 @@ static TABLE: &[Row] = &[
     row("setFeatureCompatibilityVersion", Primary),
     row("setIndexCommitQuorum", Primary),
     row("shardCollection", SHARDED_ONLY),
+    removed("shardConnPoolStats", &Removed::SHARD_POOL),
     row("shardcollection", SHARDED_ONLY),
     row("shutdown", Refused(MEMBER_ONLY)),
     row("split", SHARDED_ONLY),
     row("startSession", AnyNode),
+    removed("text", &Removed::TEXT),
+    removed("touch", &Removed::TOUCH),
     row("transitionFromDedicatedConfigServer", SHARDED_ONLY),
     row("transitionToDedicatedConfigServer", SHARDED_ONLY),
     row("unshardCollection", SHARDED_ONLY),

@@ -6,7 +6,7 @@
 use bson::RawDocument;
 
 use crate::{
-    command::{Class, ErrorReply, Local, Request},
+    command::{Class, ErrorReply, Local, Old, Request},
     topology::{Mode, ReadPreference, ServerKind},
 };
 
@@ -18,6 +18,8 @@ pub(super) const SECONDARY_OUT: i32 = 13;
 pub enum Route {
     /// Answered here.
     Local(Local),
+    /// Of old servers, and nodes do not have it any more.
+    Old(Old),
     /// Not served; the text says what to do instead.
     Refused(&'static str),
     /// The primary.
@@ -57,6 +59,11 @@ pub fn decide(
         Class::Local(Local::Ping) if request.lsid.is_some() => explicit(request, message, || Route::Primary),
         Class::Local(local) => Ok(Route::Local(local)),
         Class::Refused(reason) => Ok(Route::Refused(reason)),
+        // Of nodes that have not been seen yet the best is assumed.
+        Class::Old(old) if max_wire_version == 0 || old.until() < max_wire_version => Ok(Route::Old(old)),
+        // What is gone now wrote, too, and a primary takes it all.
+        Class::Old(Old::ReIndex | Old::Removed(_)) => Ok(Route::Primary),
+        Class::Old(_) => explicit(request, message, || Route::Primary),
         Class::Primary => Ok(Route::Primary),
         Class::GetMore => Ok(Route::Cursor(request.cursor_id.unwrap_or_default())),
         Class::KillCursors => Ok(Route::KillCursors),
@@ -275,6 +282,17 @@ mod tests {
                 Mode::Secondary,
                 Ok(Route::Primary),
             ),
+            // Old commands go to nodes that have them only.
+            (
+                doc! {"group": {}, "$db": "d"},
+                Mode::Secondary,
+                Ok(Route::Old(Old::Group)),
+            ),
+            (
+                doc! {"getnonce": 1, "$db": "d"},
+                Mode::Primary,
+                Ok(Route::Old(Old::GetNonce)),
+            ),
             (
                 doc! {"replSetGetStatus": 1, "$db": "admin"},
                 Mode::Primary,
@@ -336,6 +354,16 @@ mod tests {
         for (body, default, expected) in table {
             assert_eq!(route(&body, default, 17), expected, "{body}");
         }
+        let group = doc! {"group": {}, "$db": "d", "$readPreference": secondary.clone()};
+        assert_eq!(route(&group, Mode::Primary, 7), read(Mode::Secondary));
+        assert_eq!(route(&group, Mode::Primary, 8), Ok(Route::Old(Old::Group)));
+        assert_eq!(
+            route(&group, Mode::Primary, 0),
+            Ok(Route::Old(Old::Group)),
+            "no node has been seen"
+        );
+        let eval = doc! {"eval": "1", "$db": "d", "$readPreference": secondary.clone()};
+        assert_eq!(route(&eval, Mode::Primary, 7), Ok(Route::Primary));
         let merge = doc! {"aggregate": "c", "pipeline": out, "$db": "d", "$readPreference": secondary};
         assert_eq!(route(&merge, Mode::Primary, 17), read(Mode::Secondary));
         assert_eq!(

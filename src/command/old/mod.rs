@@ -1,0 +1,182 @@
+//! Commands of old servers: what becomes of each on nodes that do not have it any more.
+//!
+//! A command that servers dropped is answered through its successor, or refused with the way out (`docs/old-commands.md` has the
+//! table). All of this is pure: from a command to the commands that nodes know, and from their replies to the old one. What the
+//! nodes still know themselves is forwarded: [`Old::until`] says up to which wire version that is so.
+//!
+//! Old clients also send fields that servers once ignored and now refuse, and read collections of the catalog that are no
+//! collections any more: [`fields`], [`indexes`] and [`catalog`].
+
+pub mod batches;
+pub mod catalog;
+pub mod fields;
+pub mod geo_near;
+pub mod group;
+pub mod indexes;
+mod map_reduce;
+mod removed;
+pub mod select;
+pub mod system_commands;
+
+use bson::{Bson, Document};
+
+use super::{ErrorReply, Request};
+use crate::wire::{Frame, RawDoc, WireError, op_msg};
+
+pub use removed::Removed;
+
+/// An old command that is not simply forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    /// `aggregate` that asks for its result in one document, as servers before 3.6 gave it.
+    Aggregate,
+    /// `count` of documents in a collection of the catalog.
+    CountCatalog,
+    /// `group`, until 4.0: as `$group` with a JavaScript `$accumulator`, since 4.4.
+    Group,
+    /// `geoNear`, until 4.0: as a `$geoNear` stage.
+    GeoNear,
+    /// `getnonce`: begins a login by MONGODB-CR.
+    GetNonce,
+    /// `reIndex`: replica sets took it until 4.4.
+    ReIndex,
+    /// Gone without a successor.
+    Removed(&'static Removed),
+}
+
+impl Old {
+    /// The last wire version whose nodes know the command, so that it is forwarded to them.
+    #[must_use]
+    pub fn until(self) -> i32 {
+        match self {
+            Self::Aggregate | Self::CountCatalog | Self::GetNonce => 0,
+            Self::Group | Self::GeoNear => 7,
+            Self::ReIndex => 9,
+            Self::Removed(removed) => removed.until,
+        }
+    }
+
+    /// What a command that came by OP_QUERY asks for beyond what its row in the table says.
+    #[must_use]
+    pub fn of_op_query(request: &Request, message: &[u8]) -> Option<Self> {
+        let body = request.layout.body(message).ok()?;
+        match request.name(message) {
+            b"aggregate" if batches::lacks_cursor(body) => Some(Self::Aggregate),
+            b"count" => {
+                let collection = body.iter().next()?.ok()?.as_str()?;
+                catalog::Catalog::of(collection).map(|_| Self::CountCatalog)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Fields that mean the same in the commands that an old one becomes.
+const COMMON: [&str; 7] = [
+    "$db",
+    "$readPreference",
+    "lsid",
+    "readConcern",
+    "maxTimeMS",
+    "comment",
+    "collation",
+];
+
+/// Copies what belongs to no command in particular, such as the database and the read preference.
+pub fn carry(from: &Document, to: &mut Document) {
+    for key in COMMON {
+        if let Some(value) = from.get(key) {
+            to.insert(key, value.clone());
+        }
+    }
+}
+
+/// A command as a message.
+///
+/// # Errors
+/// When the document cannot be encoded, which one that was decoded can.
+pub fn message(command: &Document, request_id: i32) -> Result<Frame, WireError> {
+    let bytes = command
+        .to_vec()
+        .map_err(|_| WireError::Bson("a command cannot be encoded"))?;
+    let mut out = bytes::BytesMut::with_capacity(bytes.len() + 32);
+    op_msg::encode(RawDoc::prefix(&bytes)?, request_id, 0, 0, &mut out);
+    Frame::new(out)
+}
+
+/// A document of raw bytes, decoded.
+///
+/// # Errors
+/// What a server answers to BSON that it cannot read.
+pub fn decode(raw: RawDoc<'_>) -> Result<Document, ErrorReply> {
+    Document::from_reader(raw.bytes())
+        .map_err(|_| ErrorReply::invalid_message(&WireError::Bson("a command cannot be decoded")))
+}
+
+/// A number of any type as an integer.
+fn integer(value: &Bson) -> Option<i64> {
+    match value {
+        Bson::Int32(n) => Some(i64::from(*n)),
+        Bson::Int64(n) => Some(*n),
+        Bson::Double(n) => Some(*n as i64),
+        _ => None,
+    }
+}
+
+/// JavaScript in any of the forms in which drivers send it, with the variables that it brings along.
+fn javascript(value: &Bson) -> Option<(&str, Option<&Document>)> {
+    match value {
+        Bson::JavaScriptCode(code) | Bson::String(code) => Some((code, None)),
+        Bson::JavaScriptCodeWithScope(with) => Some((&with.code, Some(&with.scope))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::doc;
+
+    #[test]
+    fn only_some_commands_by_op_query_ask_for_more() {
+        let table = [
+            (
+                doc! {"aggregate": "c", "pipeline": [], "$db": "d"},
+                Some(Old::Aggregate),
+            ),
+            (
+                doc! {"aggregate": "c", "pipeline": [], "cursor": {}, "$db": "d"},
+                None,
+            ),
+            (
+                doc! {"aggregate": "c", "pipeline": [], "explain": true, "$db": "d"},
+                None,
+            ),
+            (
+                doc! {"count": "system.indexes", "$db": "d"},
+                Some(Old::CountCatalog),
+            ),
+            (doc! {"count": "system.users", "$db": "admin"}, None),
+            (doc! {"count": 1, "$db": "admin"}, None),
+            (doc! {"find": "system.indexes", "$db": "d"}, None),
+        ];
+        for (command, expected) in table {
+            let frame = message(&command, 1).unwrap();
+            let layout = op_msg::Layout::parse(frame.bytes()).unwrap();
+            let request = Request::peek(frame.bytes(), layout).unwrap();
+            assert_eq!(Old::of_op_query(&request, frame.bytes()), expected, "{command}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_every_command_is_carried_over() {
+        let from =
+            doc! {"group": {}, "$readPreference": {"mode": "nearest"}, "maxTimeMS": 5, "x": 1, "$db": "d"};
+        let mut to = doc! {"aggregate": "c"};
+        carry(&from, &mut to);
+        assert_eq!(
+            to,
+            doc! {"aggregate": "c", "$db": "d", "$readPreference": {"mode": "nearest"}, "maxTimeMS": 5}
+        );
+    }
+}
