@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::{
-    commands,
+    Side, commands,
     programs::{self, Compiled, Script},
 };
 
@@ -15,7 +15,7 @@ pub(crate) struct Driver {
     /// Runs with `cargo test`; the others with the bench alone.
     pub(crate) tested: bool,
     /// It discovers replica sets, if it is told to.
-    pub(crate) discovers: bool,
+    discovers: bool,
     program: Program,
 }
 
@@ -84,6 +84,14 @@ const fn bench(name: &'static str, discovers: bool, program: Program) -> Driver 
 }
 
 impl Driver {
+    /// As what the proxy is to be presented to it.
+    pub(crate) fn presentations(&self) -> &'static [Side] {
+        match self.discovers {
+            true => &[Side::Mongos, Side::ReplicaSet],
+            false => &[Side::Mongos],
+        }
+    }
+
     /// The program, without arguments, made if need be.
     ///
     /// # Errors

@@ -12,6 +12,6 @@ mod drivers;
 mod programs;
 mod sides;
 
-pub(crate) use compare::{Comparison, compare};
+pub(crate) use compare::{Comparison, Step, compare};
 pub(crate) use drivers::{DRIVERS, Driver};
 pub(crate) use sides::{Side, Sides, outcomes};

@@ -127,12 +127,12 @@ pub(super) const LIBMONGO_CLIENT: Compiled = Compiled {
     libraries: &[
         "-I/usr/include/glib-2.0",
         "-I/usr/lib/x86_64-linux-gnu/glib-2.0/include",
-        "-I/usr/include/libmongo-client",
+        "-I/usr/include/mongo-client",
         "-lmongo-client",
         "-lglib-2.0",
     ],
     environment: &[],
-    needs: "/usr/include/libmongo-client/mongo.h",
+    needs: "/usr/include/mongo-client/mongo.h",
     packages: "gcc libmongo-client-dev libglib2.0-dev",
 };
 
