@@ -29,6 +29,9 @@ pub enum WireError {
     /// An OP_MSG sets a required flag bit (0 to 15) that is not known.
     #[error("OP_MSG has unknown required flag bits {0:#06x}")]
     Flags(u32),
+    /// A legacy message sets flag bits that the protocol reserves.
+    #[error("{0}: the reserved bits {1:#x} are set")]
+    Reserved(&'static str, u32),
     /// An OP_MSG section kind that is neither 0 nor 1.
     #[error("OP_MSG has a section of unknown kind {0}")]
     SectionKind(u8),

@@ -110,7 +110,9 @@ mod tests {
             flags,
             database: "shop",
             collection: "$cmd",
+            number_to_skip: 0,
             number_to_return: -1,
+            selector: None,
             document: RawDoc::prefix(&document).unwrap(),
         };
         let frame = command_to_op_msg(&query, 5).unwrap();
@@ -174,7 +176,7 @@ mod tests {
             let at = at % (document.len() - 1);
             document[at.max(4)] = with;
             if let Ok(raw) = RawDoc::prefix(&document) {
-                let query = Query { flags: 4, database: "d", collection: "$cmd", number_to_return: 1, document: raw };
+                let query = Query { flags: 4, database: "d", collection: "$cmd", number_to_skip: 0, number_to_return: 1, document: raw, selector: None };
                 let _ = command_to_op_msg(&query, 1);
             }
         }
