@@ -6,6 +6,7 @@ pub mod commit;
 pub mod config_shards;
 pub mod error_reply;
 pub mod fail_command;
+pub mod legacy;
 pub mod number;
 pub mod old;
 pub mod reply;

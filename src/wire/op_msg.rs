@@ -218,6 +218,21 @@ pub fn encode(body: RawDoc<'_>, request_id: i32, response_to: i32, flags: u32, o
     out.put_slice(body.bytes());
 }
 
+/// Appends an OP_MSG with `body` and, behind it, the documents of one sequence to `out`.
+pub fn encode_with_sequence(body: RawDoc<'_>, sequence: Sequence<'_>, out: &mut BytesMut) {
+    let at = out.len();
+    let size = 4 + sequence.name.len() + 1 + sequence.documents.len();
+    out.reserve(SECTIONS_AT + 1 + body.bytes().len() + 1 + size);
+    encode(body, 0, 0, 0, out);
+    out.put_u8(1);
+    out.put_i32_le(size as i32);
+    out.put_slice(sequence.name);
+    out.put_u8(0);
+    out.put_slice(sequence.documents);
+    let length = (out.len() - at) as i32;
+    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
