@@ -171,7 +171,7 @@ pub(super) fn make_node(folder: &Path, package: &str, lock: &str, options: &[&st
     );
 }
 
-pub(super) fn environment(kind: &str, made_from: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
+pub(crate) fn environment(kind: &str, made_from: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
     let home = home();
     let folder = home.join(format!("{kind}-{:016x}", digest(made_from)));
     let marker = folder.join(MARKER);
@@ -218,7 +218,7 @@ pub(super) fn version(program: &str, oldest: (u32, u32), install: &str) -> Strin
     text
 }
 
-pub(super) fn step(command: &mut Command, what: &str) {
+pub(crate) fn step(command: &mut Command, what: &str) {
     let program = command.get_program().to_owned();
     assert!(
         Path::new(&program).is_absolute() || Command::new(&program).arg("--version").output().is_ok(),

@@ -32,12 +32,7 @@ pub(super) fn python(pymongo: &str) -> Command {
 
 /// By a Python 2.7, which has no way to make environments of its own: the package lies in a folder beside.
 pub(super) fn python2(pymongo: &str) -> Result<Command, String> {
-    let python = find_python2().ok_or_else(|| {
-        format!(
-            "Python 2.7 with pip: name one in {PYTHON2_VARIABLE}, put `python2.7` on PATH, or install one with pyenv \
-             (`pyenv install 2.7.18`)"
-        )
-    })?;
+    let python = python2_interpreter()?;
     let make = |folder: &Path| {
         let mut pip = Command::new(&python);
         pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--no-deps"])
@@ -60,6 +55,19 @@ fn exercise_in_python(mut command: Command) -> Command {
     // -B: no compiled files among the sources.
     command.arg("-B").arg(programs().join("python/exercise.py"));
     command
+}
+
+/// A Python 2.7 that can install packages.
+///
+/// # Errors
+/// How to come by one, if there is none.
+pub(crate) fn python2_interpreter() -> Result<PathBuf, String> {
+    find_python2().ok_or_else(|| {
+        format!(
+            "Python 2.7 with pip: name one in {PYTHON2_VARIABLE}, put `python2.7` on PATH, or install one with pyenv \
+             (`pyenv install 2.7.18`)"
+        )
+    })
 }
 
 fn find_python2() -> Option<PathBuf> {
