@@ -371,6 +371,7 @@ mod tests {
                 let pinned = Pinned {
                     node: address,
                     awaits: false,
+                    returned: 0,
                 };
                 let pins = &session.shared.pins;
                 pins.insert(5, pinned, std::time::Instant::now());

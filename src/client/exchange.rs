@@ -7,8 +7,8 @@ use super::{
     abandon, again, alias, awaits,
     choose::{Chosen, NoNode, Patience},
     compression, fail_point, fan_out,
-    inbound::{self, Inbound, Received, ReplyForm},
-    local, numbered, old,
+    inbound::{self, Inbound, Received},
+    legacy, local, numbered, old,
     relay::{self, Taken},
     session::{End, Session},
     shards, transaction,
@@ -57,89 +57,91 @@ impl From<Result<Taken, Failure>> for Attempt {
 
 /// Serves one message. `held` is its room in the byte budget, kept until the command is done.
 pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<Permit>) -> Result<(), End> {
-    let (frame, held, compressor) = match frame.header().op_code {
+    let (frame, mut held, compressor) = match frame.header().op_code {
         OpCode::Compressed => Box::pin(compression::inflate(session, frame, held)).await?,
         _ => (frame, held, None),
     };
-    let mut inbound = match inbound::receive(frame, compressor)? {
-        Received::Command(inbound) => inbound,
-        Received::Answer(reply) => return session.answer(reply).await,
-        Received::Nothing => return Ok(()),
-    };
-    note(session, &inbound);
+    let mut received = inbound::receive(frame, compressor)?;
+    match received {
+        Received::Command(ref mut inbound) => {
+            legacy::note_message(session, inbound);
+            execute(session, inbound, &mut held).await
+        }
+        Received::Answer(reply) => Box::pin(session.answer(reply)).await,
+        Received::Nothing => Ok(()),
+        Received::Legacy(frame, compressor) => {
+            Box::pin(legacy::serve(session, frame, held, compressor)).await
+        }
+    }
+}
+
+/// Serves one command, which stays where it is: by value it would stand twice in the session's future. `held` is its room in the byte
+/// budget.
+pub(super) async fn execute(
+    session: &mut Session,
+    inbound: &mut Inbound,
+    held: &mut Option<Permit>,
+) -> Result<(), End> {
+    note(session, inbound);
     if session.listener.fail_points
-        && Box::pin(fail_point::strike(session, &inbound, inbound.reply_to)).await?
+        && Box::pin(fail_point::strike(session, inbound, inbound.reply_to)).await?
     {
         return Ok(());
     }
     if session.client.has_ended() && inbound.request.is_abandonable() {
         return Ok(());
     }
-    if shards::concerns(&inbound)
-        && let Some(reply) = shards::answer(session, &inbound)
+    if shards::concerns(inbound)
+        && let Some(reply) = shards::answer(session, inbound)
     {
-        return local::say(session, &reply, &inbound).await;
+        return local::say(session, &reply, inbound).await;
     }
-    let route = match route(session, &inbound).and_then(|route| alias::apply(session, &mut inbound, route)) {
+    let route = match route(session, inbound).and_then(|route| alias::apply(session, inbound, route)) {
         Ok(route) => route,
-        Err(error) => return refuse(session, &error, &inbound).await,
+        Err(error) => return refuse(session, &error, inbound).await,
     };
     let patience = Patience::new(&inbound.request, session.shared.failover.hold);
-    if session.must_wait_out_pause(&inbound, &route) {
-        if let Err(no_node) = Box::pin(session.wait_out_pause(&inbound, patience)).await {
-            return Box::pin(tell(session, no_node.into(), &inbound, patience)).await;
+    if session.must_wait_out_pause(inbound, &route) {
+        if let Err(no_node) = Box::pin(session.wait_out_pause(inbound, patience)).await {
+            return Box::pin(tell(session, no_node.into(), inbound, patience)).await;
         }
-        charge_wait(&mut inbound, patience);
+        charge_wait(inbound, patience);
     }
     match route {
-        Route::Local(local) => return local::answer(session, local, &inbound).await,
-        Route::Old(command) => return Box::pin(old::serve(session, &inbound, command)).await,
+        Route::Local(local) => return local::answer(session, local, inbound).await,
+        Route::Old(command) => return Box::pin(old::serve(session, inbound, command)).await,
         Route::Refused(reason) => {
             let error = ErrorReply::refused(inbound.request.name(inbound.frame.bytes()), reason);
-            return refuse(session, &error, &inbound).await;
+            return refuse(session, &error, inbound).await;
         }
         Route::KillCursors => return Box::pin(fan_out::kill_cursors(session, inbound, patience)).await,
         Route::AllNodes => return Box::pin(fan_out::all_nodes(session, inbound, patience)).await,
         Route::AllSecondaries => return Box::pin(fan_out::all_secondaries(session, inbound, patience)).await,
         Route::Cursor(_) | Route::Primary | Route::Read(_) | Route::AnyNode => {}
     }
-    let node = match choose(session, &mut inbound, &route) {
+    let node = match choose(session, inbound, &route) {
         Ok(node) => node,
-        Err(error) => return Box::pin(tell(session, Attempt::Answer(error), &inbound, patience)).await,
+        Err(error) => return Box::pin(tell(session, Attempt::Answer(error), inbound, patience)).await,
     };
     let mut outcome = match &node {
-        Some(node) => attempt(session, &mut inbound, node, &patience).await,
-        None => Box::pin(again::seek(session, &mut inbound, &route, patience)).await,
+        Some(node) => attempt(session, inbound, node, &patience).await,
+        None => Box::pin(again::seek(session, inbound, &route, patience)).await,
     };
     if let Some(node) = node
         && again::may_be_due(&outcome)
     {
-        outcome = Box::pin(again::repeat(
-            session,
-            &mut inbound,
-            &route,
-            patience,
-            node,
-            outcome,
-        ))
-        .await;
+        outcome = Box::pin(again::repeat(session, inbound, &route, patience, node, outcome)).await;
     }
-    numbered::settle(session, &mut inbound, &outcome);
+    numbered::settle(session, inbound, &outcome);
     match outcome {
         Attempt::Reply(taken) => {
             // Nothing is sent again from here on.
-            let Inbound {
-                frame,
-                request,
-                reply_to,
-                ..
-            } = inbound;
-            buffers::give(frame.into_bytes());
-            drop(held);
-            let outgoing = relay::make_ready(session, taken, &request, reply_to)?;
-            relay::send(session, outgoing, &request, reply_to).await
+            buffers::give(inbound.frame.surrender());
+            drop(held.take());
+            let outgoing = relay::make_ready(session, taken, &inbound.request, inbound.reply_to)?;
+            relay::send(session, outgoing, &inbound.request, inbound.reply_to).await
         }
-        failed => Box::pin(tell(session, failed, &inbound, patience)).await,
+        failed => Box::pin(tell(session, failed, inbound, patience)).await,
     }
 }
 
@@ -155,10 +157,8 @@ fn choose(session: &Session, inbound: &mut Inbound, route: &Route) -> Result<Opt
 fn note(session: &Session, inbound: &Inbound) {
     let counters = session.counters();
     counters.commands.one();
-    match inbound.reply_to.form {
-        ReplyForm::Msg => {}
-        ReplyForm::Legacy => counters.legacy_commands.one(),
-        ReplyForm::None => counters.commands_unacknowledged.one(),
+    if !inbound.reply_to.form.is_awaited() {
+        counters.commands_unacknowledged.one();
     }
 }
 

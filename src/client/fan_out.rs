@@ -44,12 +44,12 @@ const MAX_DECODED: usize = 1 << 20;
 /// `killCursors`: each cursor on the node that holds it, those of unknown origin everywhere; the replies become one.
 pub(super) async fn kill_cursors(
     session: &mut Session,
-    inbound: Inbound,
+    inbound: &mut Inbound,
     patience: Patience,
 ) -> Result<(), End> {
-    let body = match decode(&inbound) {
+    let body = match decode(inbound) {
         Ok(body) => body,
-        Err(error) => return say(session, &error.to_document(), &inbound).await,
+        Err(error) => return say(session, &error.to_document(), inbound).await,
     };
     let ids: Vec<i64> = body
         .get_array("cursors")
@@ -74,14 +74,14 @@ pub(super) async fn kill_cursors(
         part.insert("cursors", numbers(ids.iter().copied()));
         match run_on(session, &node, &part, patience).await {
             Ok(reply) if is_ok(&reply) => outcomes.take_in(reply),
-            Ok(error) => return say(session, &to_raw(&error), &inbound).await,
+            Ok(error) => return say(session, &to_raw(&error), inbound).await,
             Err(error) => {
                 tracing::debug!(node = %node.pool.address(), error, "cursors not killed");
                 outcomes.note(ids, UNKNOWN);
             }
         }
     }
-    say(session, &to_raw(&outcomes.into_reply(&ids)), &inbound).await
+    say(session, &to_raw(&outcomes.into_reply(&ids)), inbound).await
 }
 
 /// What became of each cursor, over all nodes that were asked.
@@ -143,7 +143,7 @@ fn numbers(ids: impl Iterator<Item = i64>) -> Vec<Bson> {
 /// A command for every data-bearing node. The reply is the first error, else that of the primary.
 pub(super) async fn all_nodes(
     session: &mut Session,
-    inbound: Inbound,
+    inbound: &mut Inbound,
     patience: Patience,
 ) -> Result<(), End> {
     let nodes = session.data_bearing();
@@ -153,7 +153,7 @@ pub(super) async fn all_nodes(
 /// A command for every secondary, answered likewise; without any it is left to the primary.
 pub(super) async fn all_secondaries(
     session: &mut Session,
-    inbound: Inbound,
+    inbound: &mut Inbound,
     patience: Patience,
 ) -> Result<(), End> {
     let mut nodes = session.data_bearing();
@@ -163,14 +163,14 @@ pub(super) async fn all_secondaries(
 
 async fn each(
     session: &mut Session,
-    inbound: Inbound,
+    inbound: &mut Inbound,
     patience: Patience,
     nodes: Vec<Chosen>,
 ) -> Result<(), End> {
-    let body = match decode(&inbound) {
+    let body = match decode(inbound) {
         Ok(body) if !nodes.is_empty() => body,
         Ok(_) => return one_node(session, inbound, patience).await,
-        Err(error) => return say(session, &error.to_document(), &inbound).await,
+        Err(error) => return say(session, &error.to_document(), inbound).await,
     };
     let mut answer: Option<Document> = None;
     for node in nodes {
@@ -185,27 +185,27 @@ async fn each(
             answer = Some(reply);
         }
     }
-    say(session, &to_raw(&answer.unwrap_or_default()), &inbound).await
+    say(session, &to_raw(&answer.unwrap_or_default()), inbound).await
 }
 
 /// Leaves the command to the primary.
-async fn one_node(session: &mut Session, mut inbound: Inbound, patience: Patience) -> Result<(), End> {
-    match again::wait(session, &mut inbound, &Route::Primary, patience).await {
+async fn one_node(session: &mut Session, inbound: &mut Inbound, patience: Patience) -> Result<(), End> {
+    match again::wait(session, inbound, &Route::Primary, patience).await {
         Attempt::Reply(taken) => relay::give(session, taken, &inbound.request, inbound.reply_to).await,
-        failed => tell(session, failed, &inbound, patience).await,
+        failed => tell(session, failed, inbound, patience).await,
     }
 }
 
 /// Leaves the command to one node.
 async fn on_node(
     session: &mut Session,
-    mut inbound: Inbound,
+    inbound: &mut Inbound,
     node: Chosen,
     patience: Patience,
 ) -> Result<(), End> {
-    match attempt(session, &mut inbound, &node, &patience).await {
+    match attempt(session, inbound, &node, &patience).await {
         Attempt::Reply(taken) => relay::give(session, taken, &inbound.request, inbound.reply_to).await,
-        failed => tell(session, failed, &inbound, patience).await,
+        failed => tell(session, failed, inbound, patience).await,
     }
 }
 

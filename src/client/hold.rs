@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 use super::{
     attend::{IfGone, attend},
     choose::{Chosen, NoNode, Patience, choose, describe},
-    inbound::{Inbound, ReplyForm},
+    inbound::Inbound,
     session::Session,
     transaction,
 };
@@ -203,7 +203,7 @@ const CLOSED: &str = "the gate is closed by hand (POST /resume opens it)";
 /// What becomes of a command at the gate whose client goes away. One that was sent already is seen through, and so is one
 /// whose client never wanted to hear of it. All others leave: nobody would learn what became of them.
 fn if_gone(inbound: &Inbound, may_be_done: bool) -> IfGone {
-    let is_seen_through = inbound.reply_to.form == ReplyForm::None || may_be_done;
+    let is_seen_through = !inbound.reply_to.form.is_awaited() || may_be_done;
     if is_seen_through && !inbound.request.is_abandonable() {
         IfGone::GoOn
     } else {

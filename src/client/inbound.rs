@@ -1,4 +1,4 @@
-//! A client's message, ready to be routed: checked, peeked, and translated if it came by a legacy opcode.
+//! A client's message, ready to be routed: checked and peeked.
 
 use bson::RawDocument;
 use bytes::BytesMut;
@@ -12,7 +12,7 @@ use crate::{
     failover::{Lent, Repeat},
     net::buffers,
     pool::Identity,
-    wire::{Compressor, Frame, OpCode, RawDoc, WireError, legacy, legacy_translate, op_msg},
+    wire::{Compressor, Frame, OpCode, RawDoc, WireError, op_msg},
 };
 
 /// How the client wants its reply.
@@ -20,10 +20,22 @@ use crate::{
 pub(super) enum ReplyForm {
     /// As OP_MSG.
     Msg,
-    /// As OP_REPLY, because it asked by OP_QUERY.
-    Legacy,
     /// Not at all (`moreToCome`).
     None,
+    /// As OP_MSG, and not by the client: Tidegate asked on its behalf (`legacy::ask`).
+    Kept,
+    /// The same for a client that waits for no reply.
+    KeptUnawaited,
+}
+
+impl ReplyForm {
+    /// Whether somebody waits for the reply. A write that nobody waits for is seen through though its client leaves.
+    pub(super) fn is_awaited(self) -> bool {
+        match self {
+            Self::Msg | Self::Kept => true,
+            Self::None | Self::KeptUnawaited => false,
+        }
+    }
 }
 
 /// Where and how the reply goes.
@@ -80,6 +92,8 @@ pub(super) enum Received {
     Answer(BytesMut),
     /// There is nothing to answer.
     Nothing,
+    /// A message by a legacy opcode, and the compressor by which it came.
+    Legacy(Frame, Option<Compressor>),
 }
 
 /// Takes a whole message in, which may have come by a compressor.
@@ -105,38 +119,28 @@ pub(super) fn receive(frame: Frame, compressor: Option<Compressor>) -> Result<Re
             };
             peek(frame, reply_to)
         }
-        OpCode::Query => {
-            let reply_to = ReplyTo {
-                request_id,
-                form: ReplyForm::Legacy,
-                checksum: false,
-                compressor,
-            };
-            receive_query(&frame, reply_to)
-        }
-        OpCode::GetMore => {
-            let mut out = BytesMut::new();
-            legacy::encode_cursor_not_found(0, request_id, &mut out);
-            Ok(Received::Answer(out))
-        }
-        OpCode::KillCursors => Ok(Received::Nothing),
-        other => Err(End::Protocol(WireError::Unsupported(other))),
+        OpCode::Query
+        | OpCode::GetMore
+        | OpCode::KillCursors
+        | OpCode::Insert
+        | OpCode::Update
+        | OpCode::Delete => Ok(Received::Legacy(frame, compressor)),
+        other @ (OpCode::Reply | OpCode::Compressed) => Err(End::Protocol(WireError::Unsupported(other))),
     }
 }
 
-fn receive_query(frame: &Frame, reply_to: ReplyTo) -> Result<Received, End> {
-    let translated = legacy::Query::parse(frame.payload()).and_then(|query| {
-        query
-            .is_command()
-            .then(|| legacy_translate::command_to_op_msg(&query, reply_to.request_id))
-            .transpose()
-    });
-    match translated {
-        Ok(Some(command)) => peek(command, reply_to),
-        Ok(None) => Ok(Received::Answer(failed_query(reply_to.request_id)?)),
-        Err(error @ WireError::Bson(_)) => answer_error(&ErrorReply::invalid_message(&error), reply_to),
-        Err(error) => Err(End::Protocol(error)),
-    }
+/// Takes in a command of Tidegate's own making.
+///
+/// # Errors
+/// When it is not valid.
+pub(super) fn receive_own(frame: Frame, form: ReplyForm) -> Result<Received, End> {
+    let reply_to = ReplyTo {
+        request_id: 0,
+        form,
+        checksum: false,
+        compressor: None,
+    };
+    peek(frame, reply_to)
 }
 
 fn peek(frame: Frame, mut reply_to: ReplyTo) -> Result<Received, End> {
@@ -169,20 +173,6 @@ fn answer_error(error: &ErrorReply, reply_to: ReplyTo) -> Result<Received, End> 
     Ok(encode(&error.to_document(), reply_to)?.map_or(Received::Nothing, Received::Answer))
 }
 
-fn failed_query(request_id: i32) -> Result<BytesMut, End> {
-    let mut out = BytesMut::new();
-    let document = ErrorReply::legacy_query().to_legacy_query_failure();
-    let document = RawDoc::prefix(document.as_bytes())?;
-    legacy::encode_reply(
-        document,
-        legacy::QUERY_FAILURE | legacy::AWAIT_CAPABLE,
-        0,
-        request_id,
-        &mut out,
-    );
-    Ok(out)
-}
-
 /// A reply of Tidegate's own, in the form that the client wants; `None` if it wants none.
 ///
 /// # Errors
@@ -191,14 +181,11 @@ pub(super) fn encode(document: &RawDocument, reply_to: ReplyTo) -> Result<Option
     let document = RawDoc::prefix(document.as_bytes())?;
     let mut out = buffers::take();
     match reply_to.form {
-        ReplyForm::Msg => {
+        ReplyForm::Msg | ReplyForm::Kept | ReplyForm::KeptUnawaited => {
             op_msg::encode(document, 0, reply_to.request_id, 0, &mut out);
             if reply_to.checksum {
                 op_msg::append_checksum(&mut out);
             }
-        }
-        ReplyForm::Legacy => {
-            legacy::encode_reply(document, legacy::AWAIT_CAPABLE, 0, reply_to.request_id, &mut out);
         }
         ReplyForm::None => return Ok(None),
     }

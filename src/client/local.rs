@@ -5,6 +5,7 @@ use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 use super::{
     hello,
     inbound::{Inbound, encode},
+    legacy,
     session::{End, Session},
 };
 use crate::command::Local;
@@ -20,6 +21,9 @@ pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inboun
         Local::Ping | Local::Logout => rawdoc! { "ok": 1.0 },
         Local::WhatsMyUri => rawdoc! { "you": session.peer.to_string(), "ok": 1.0 },
         Local::ConnectionStatus => connection_status(inbound),
+        Local::LastError(command) => {
+            return Box::pin(legacy::answer_last_error(session, command, inbound)).await;
+        }
     };
     say(session, &reply, inbound).await
 }

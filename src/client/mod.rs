@@ -16,6 +16,7 @@ mod fan_out;
 mod hello;
 mod hold;
 mod inbound;
+mod legacy;
 pub mod listener;
 mod local;
 mod numbered;

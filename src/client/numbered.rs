@@ -8,12 +8,7 @@ use std::time::{Duration, Instant};
 
 use bson::uuid::Uuid;
 
-use super::{
-    exchange::Attempt,
-    inbound::{Inbound, ReplyForm},
-    session::Session,
-    shared::Shared,
-};
+use super::{exchange::Attempt, inbound::Inbound, session::Session, shared::Shared};
 use crate::{
     command::{number, retryable::takes_number},
     failover::Lent,
@@ -60,7 +55,7 @@ fn put_on_write(session: &Session, inbound: &mut Inbound, kind: ServerKind) {
         shared.sessions.give_back(session.core, lent);
         return;
     }
-    if inbound.reply_to.form == ReplyForm::None {
+    if !inbound.reply_to.form.is_awaited() {
         number::acknowledge(frame, request);
     }
     inbound.lent = lent;

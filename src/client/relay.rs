@@ -30,7 +30,7 @@ use crate::{
     routing::Pinned,
     topology::Address,
     upstream::{Failure, Incoming, Reason},
-    wire::{Frame, Header, OpCode, RawDoc, WireError, legacy_translate, op_msg},
+    wire::{Frame, Header, OpCode, RawDoc, WireError, op_msg},
 };
 
 /// How long the reply to a command is awaited whose client is gone.
@@ -57,7 +57,7 @@ pub(super) async fn ask(
         let for_reply = match reply_to.form {
             // That its client left says nothing; whether the write must go again is seen in its reply. But a write that
             // hangs must not keep its connection for ever.
-            ReplyForm::None => IfGone::GoOnFor(session.shared.failover.hold.max(DRAIN)),
+            form if !form.is_awaited() => IfGone::GoOnFor(session.shared.failover.hold.max(DRAIN)),
             _ => IfGone::GoOnFor(DRAIN),
         };
         (IfGone::GoOnFor(sending), for_reply)
@@ -287,7 +287,13 @@ pub(super) async fn send(
 ) -> Result<(), End> {
     match outgoing {
         Outgoing::Nothing => Ok(()),
-        Outgoing::Bytes(reply, _room) => compression::answer(session, reply, reply_to.compressor).await,
+        Outgoing::Bytes(reply, room) => match session.kept() {
+            Some(kept) => {
+                kept.take_in(reply, room);
+                Ok(())
+            }
+            None => compression::answer(session, reply, reply_to.compressor).await,
+        },
         Outgoing::More(taken) => Box::pin(send_more(session, *taken, request, reply_to)).await,
     }
 }
@@ -365,11 +371,7 @@ pub(super) fn form(
             op_msg::refresh_checksum(&mut frame);
             Ok(Outgoing::Bytes(frame.into_bytes(), room))
         }
-        ReplyForm::Legacy => {
-            let mut out = BytesMut::new();
-            legacy_translate::op_msg_to_reply(&frame, reply_to.request_id, &mut out)?;
-            Ok(Outgoing::Bytes(out, room))
-        }
+        ReplyForm::Kept | ReplyForm::KeptUnawaited => Ok(Outgoing::Bytes(frame.into_bytes(), room)),
     }
 }
 
@@ -433,6 +435,7 @@ pub(super) fn remember(session: &Session, reply: &Reply, node: &Address, request
     let pinned = || Pinned {
         node: node.clone(),
         awaits: request.awaits || reply.resumable,
+        returned: 0,
     };
     match (request.cursor_id, reply.cursor_id) {
         (Some(old), Some(0)) => pins.remove(old),

@@ -18,7 +18,8 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    ListenerOptions, compression, drivers::Described, exchange::exchange, options::Peer, shared::Shared,
+    ListenerOptions, compression, drivers::Described, exchange::exchange, legacy, options::Peer,
+    shared::Shared,
 };
 use crate::{
     net::{Permit, Socket, budget, buffers},
@@ -77,6 +78,8 @@ pub(super) struct Session {
     pub(super) driver: Option<Box<Described>>,
     /// Those that `hello` agreed on.
     pub(super) compressors: compression::Compressors,
+    /// What a client of old has done and asks for.
+    pub(super) legacy: Option<Box<legacy::State>>,
     /// When the first whole message is due; `None` once it has come.
     greet_by: Option<Instant>,
     idle: Option<Pin<Box<Sleep>>>,
@@ -103,9 +106,15 @@ impl Session {
             load_balanced: false,
             driver: None,
             compressors: compression::Compressors::default(),
+            legacy: None,
             greet_by,
             idle: None,
         }
+    }
+
+    /// Where a reply goes that Tidegate itself has asked for.
+    pub(super) fn kept(&mut self) -> Option<&mut legacy::Kept> {
+        self.legacy.as_mut()?.kept.as_mut()
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -264,8 +273,12 @@ impl Session {
         Ok(())
     }
 
-    /// Sends a whole reply and gives its buffer back.
+    /// Sends a whole reply and gives its buffer back; keeps it if Tidegate itself has asked for it.
     pub(super) async fn answer(&mut self, reply: bytes::BytesMut) -> Result<(), End> {
+        if let Some(kept) = self.kept() {
+            kept.take_in(reply, None);
+            return Ok(());
+        }
         if self.client.has_ended() {
             // Nobody reads it; what else arrived before the end is still to be executed.
             return Ok(());

@@ -21,4 +21,4 @@ pub use old::Old;
 pub use reply::Reply;
 pub use request::Request;
 pub use retryable::WriteShape;
-pub use table::{Class, Local, Row, Sharding, Write, may_be_compressed};
+pub use table::{Class, LastErrorCommand, Local, Row, Sharding, Write, may_be_compressed};

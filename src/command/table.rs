@@ -47,6 +47,21 @@ pub enum Local {
     ConnectionStatus,
     /// `logout`: ends the client's login; never forwarded to shared connections.
     Logout,
+    /// What servers had until 5.1 to tell the outcome of a connection's last operation.
+    LastError(LastErrorCommand),
+}
+
+/// The commands about a connection's last operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastErrorCommand {
+    /// `getLastError`: how it ended; waits for a write concern, too.
+    Get,
+    /// `getPrevError`: the last one that failed.
+    Previous,
+    /// `resetError`: forgets all.
+    Reset,
+    /// `forceerror`: fails, for tests of drivers.
+    Force,
 }
 
 /// Commands that a `mongos` has and a member of a replica set has not, or only between members of a sharded cluster.
@@ -122,6 +137,10 @@ const MEMBER_ONLY: &str = "connect to the member itself: a proxy cannot know whi
 
 const fn removed(name: &'static str, what: &'static Removed) -> Row {
     row(name, Class::Old(Old::Removed(what)))
+}
+
+const fn last_error(command: LastErrorCommand) -> Class {
+    Class::Local(Local::LastError(command))
 }
 
 const SHARDED_ONLY: Class = Class::Sharding(Sharding::Impossible);
@@ -201,16 +220,21 @@ static TABLE: &[Row] = &[
     write("findandmodify", Write::FindAndModify),
     row("flushRouterConfig", SHARDED_ONLY),
     row("flushrouterconfig", SHARDED_ONLY),
+    row("forceerror", last_error(LastErrorCommand::Force)),
     row("geoNear", Class::Old(Old::GeoNear)),
     removed("geoSearch", &Removed::GEO_SEARCH),
     row("getCmdLineOpts", AnyNode),
     row("getDefaultRWConcern", Explicit),
+    row("getLastError", last_error(LastErrorCommand::Get)),
     row("getLog", AnyNode),
     cursor("getMore", GetMore),
     row("getParameter", AnyNode),
+    row("getPrevError", last_error(LastErrorCommand::Previous)),
     row("getShardMap", Class::Sharding(Sharding::ShardMap)),
     row("getShardVersion", SHARDED_ONLY),
+    row("getlasterror", last_error(LastErrorCommand::Get)),
     row("getnonce", Class::Old(Old::GetNonce)),
+    row("getpreverror", last_error(LastErrorCommand::Previous)),
     row("grantPrivilegesToRole", Primary),
     row("grantRolesToRole", Primary),
     row("grantRolesToUser", Primary),
@@ -265,6 +289,8 @@ static TABLE: &[Row] = &[
     row("replSetReconfig", AnyNode),
     row("replSetStepDown", Primary),
     row("replSetStepUp", Refused(MEMBER_ONLY)),
+    row("resetError", last_error(LastErrorCommand::Reset)),
+    row("reseterror", last_error(LastErrorCommand::Reset)),
     row("reshardCollection", SHARDED_ONLY),
     removed("resync", &Removed::RESYNC),
     row("revokePrivilegesFromRole", Primary),

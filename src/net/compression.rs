@@ -65,7 +65,11 @@ pub fn deflate_small(message: BytesMut, compressor: Compressor, zlib_level: i8) 
     deflated
 }
 
-async fn off_core<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+/// Does work off the core: on no more threads than there are cores. A cancelled call lets it finish and drops the result.
+///
+/// # Errors
+/// Only where the process is stopping, or the work panicked.
+pub async fn off_core<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let worker = WORKERS.acquire().await.map_err(io::Error::other)?;
     let worked = tokio::task::spawn_blocking(move || {
         // Work whose caller has gone still takes its worker until it is done.

@@ -46,6 +46,8 @@ pub struct Pinned<N> {
     pub node: N,
     /// Whether it waits for new documents, so that a `getMore` may hold its connection for long.
     pub awaits: bool,
+    /// How many documents came by legacy replies so far, which tell it.
+    pub returned: i32,
 }
 
 #[derive(Debug)]
@@ -119,7 +121,11 @@ mod tests {
     use super::*;
 
     fn at<N>(node: N) -> Pinned<N> {
-        Pinned { node, awaits: false }
+        Pinned {
+            node,
+            awaits: false,
+            returned: 0,
+        }
     }
 
     #[test]

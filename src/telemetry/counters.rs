@@ -80,6 +80,14 @@ counters! {
     cursors_looked_up, "Cursors of unknown origin that were looked for on the nodes";
     transactions_lost, "Statements of transactions that failed because the mongos that ran the transaction was gone";
     legacy_commands, "Commands received by OP_QUERY";
+    legacy_queries, "Queries for documents received by OP_QUERY";
+    legacy_get_mores, "OP_GET_MOREs received";
+    legacy_kill_cursors, "OP_KILL_CURSORS received";
+    legacy_inserts, "OP_INSERTs received";
+    legacy_updates, "OP_UPDATEs received";
+    legacy_deletes, "OP_DELETEs received";
+    last_errors_told, "getLastErrors answered";
+    last_errors_waited, "getLastErrors for which a write of nothing waited for the write concern";
     exhaust_chains, "Requests answered by a chain of replies, as exhaust cursors ask for";
     compressed_requests, "Requests that clients sent compressed";
     compressed_request_bytes, "Bytes of the requests that clients sent compressed, as they came";

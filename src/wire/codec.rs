@@ -61,6 +61,12 @@ impl Frame {
         std::mem::replace(&mut self.bytes, empty)
     }
 
+    /// Takes the buffer out, for a message that is done with: nothing is left of it but its header.
+    #[must_use]
+    pub fn surrender(&mut self) -> BytesMut {
+        std::mem::take(&mut self.bytes)
+    }
+
     /// Renumbers the message.
     pub fn set_request_id(&mut self, id: i32) {
         self.header.request_id = id;

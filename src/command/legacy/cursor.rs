@@ -1,6 +1,6 @@
 //! The replies of `find` and `getMore` as OP_REPLY, and what asks for them.
 
-use bson::{RawDocumentBuf, raw::cstr, rawdoc};
+use bson::{RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
 use bytes::BytesMut;
 
 use super::{message, with_db};
@@ -55,10 +55,19 @@ pub fn next_batch(database: &str, collection: &str, cursor_id: i64, wanted: i32)
 /// # Errors
 /// When it is larger than any message may be.
 pub fn kill(cursors: &KillCursors<'_>) -> Result<Frame, WireError> {
-    let mut ids = bson::RawArrayBuf::new();
-    for id in cursors.ids() {
-        ids.push(id);
-    }
+    kill_all(cursors.ids())
+}
+
+/// The `killCursors` command for one cursor.
+///
+/// # Errors
+/// Never: it is small.
+pub fn kill_one(cursor_id: i64) -> Result<Frame, WireError> {
+    kill_all([cursor_id])
+}
+
+fn kill_all(cursors: impl IntoIterator<Item = i64>) -> Result<Frame, WireError> {
+    let ids: RawArrayBuf = cursors.into_iter().collect();
     let body = rawdoc! { "killCursors": "$cmd.legacy", "cursors": ids };
     message(&with_db(body, "admin"))
 }

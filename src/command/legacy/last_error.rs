@@ -120,6 +120,12 @@ impl LastError {
         self.outcome = outcome;
     }
 
+    /// Whether the last operation failed.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed(_))
+    }
+
     /// Forgets all outcomes (`resetError`).
     pub fn reset(&mut self) {
         self.outcome = Outcome::Done;
@@ -138,8 +144,7 @@ impl LastError {
     #[must_use]
     pub fn must_wait(&mut self, asked: &Concern) -> Option<(String, String)> {
         self.seen = Some(asked.clone());
-        let failed = matches!(self.outcome, Outcome::Failed(_));
-        if failed || asked.is_plain() || *asked == self.sent {
+        if self.failed() || asked.is_plain() || *asked == self.sent {
             return None;
         }
         self.wrote.clone()

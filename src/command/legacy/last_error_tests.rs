@@ -1,3 +1,5 @@
+//! Outcomes, and what `getLastError` tells of them.
+
 use super::*;
 use crate::command::legacy::concern::Members;
 use bson::{Bson, Document, doc};

@@ -49,9 +49,21 @@ pub(super) fn closing() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("opcode 2014", lying(&good, length, 2014), "unknown opcode 2014"),
         ("opcode -1", lying(&good, length, -1), "unknown opcode -1"),
         ("OP_REPLY", lying(&good, length, OP_REPLY), "Reply is not served"),
-        ("OP_INSERT", frame(7, 2002, &insert), "Insert is not served"),
-        ("OP_UPDATE", frame(7, 2001, &insert), "Update is not served"),
-        ("OP_DELETE", frame(7, 2006, &insert), "Delete is not served"),
+        (
+            "OP_INSERT of nothing",
+            frame(7, 2002, &insert[..10]),
+            "cut off in its length",
+        ),
+        (
+            "OP_UPDATE with reserved bits",
+            frame(7, 2001, &insert),
+            "OP_UPDATE flags: the reserved bits",
+        ),
+        (
+            "OP_DELETE with reserved bits",
+            frame(7, 2006, &insert),
+            "OP_DELETE flags: the reserved bits",
+        ),
         (
             "OP_COMPRESSED of no opcode",
             frame(7, 2012, &[&[0; 9][..], &good[16..]].concat()),

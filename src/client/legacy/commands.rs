@@ -1,0 +1,111 @@
+//! Commands that come by OP_QUERY.
+
+use bson::rawdoc;
+use bytes::BytesMut;
+
+use super::{ask, last_error, reply};
+use crate::{
+    client::session::{End, Session},
+    command::{
+        Row, Write,
+        legacy::{Concern, message},
+        may_be_compressed, table,
+    },
+    wire::{
+        Compressor, Frame, RawDoc, WireError,
+        legacy::{AWAIT_CAPABLE, Query, encode_reply},
+        legacy_translate::command_to_op_msg,
+        op_msg,
+    },
+};
+
+/// Answers a command.
+///
+/// # Errors
+/// Those that end the session.
+pub(super) async fn serve(
+    session: &mut Session,
+    query: &Query<'_>,
+    request_id: i32,
+    compressor: Option<Compressor>,
+) -> Result<(), End> {
+    session.counters().legacy_commands.one();
+    let command = command_to_op_msg(query, 0)?;
+    let (name, row, unacknowledged) = look_at(&command)?;
+    let compressor = compressor.filter(|_| may_be_compressed(name));
+    if let Some(of) = last_error::command(name) {
+        let answer = last_error::run(session, of, &command).await?;
+        return match answer {
+            Some(answer) => {
+                say(
+                    session,
+                    RawDoc::prefix(answer.as_bytes())?,
+                    request_id,
+                    compressor,
+                )
+                .await
+            }
+            None => Ok(()),
+        };
+    }
+    let write = row.and_then(|row| row.write);
+    let namespace = write.map(|write| (write, namespace(query, &command)));
+    let Some(asked) = ask(session, command, !unacknowledged).await? else {
+        return Ok(());
+    };
+    last_error::note_command(session, namespace, asked.body()?)?;
+    if unacknowledged {
+        // Servers told nothing of what became of it.
+        let done = message(&rawdoc! { "ok": 1.0 })?;
+        return say(session, super::body(&done)?, request_id, compressor).await;
+    }
+    say(session, asked.body()?, request_id, compressor).await
+}
+
+type Look<'a> = (&'a [u8], Option<&'static Row>, bool);
+
+/// The command's name and row, and whether it is a write with `w: 0`.
+fn look_at(command: &Frame) -> Result<Look<'_>, WireError> {
+    let body = super::body(command)?;
+    let first = body.iter().next().transpose()?;
+    let name = first.map_or(&b""[..], |first| first.key);
+    let row = table::find(name);
+    let is_write = row.is_some_and(|row| row.write.is_some());
+    let concern = if is_write { body.get("writeConcern")? } else { None };
+    let w = concern
+        .and_then(|concern| concern.as_doc())
+        .map(|concern| concern.get("w"))
+        .transpose()?
+        .flatten();
+    Ok((name, row, w.is_some_and(|w| w.as_i64() == Some(0))))
+}
+
+/// Where a write command writes to.
+fn namespace(query: &Query<'_>, command: &Frame) -> (String, String) {
+    let body = op_msg::Layout::parse(command.bytes()).and_then(|layout| layout.body(command.bytes()));
+    let first = body.ok().and_then(|body| body.iter().next()?.ok());
+    let collection = first.and_then(|first| first.as_str()).unwrap_or_default();
+    (query.database.to_owned(), collection.to_owned())
+}
+
+/// A write command: what it is, and where to.
+pub(super) type Written = (Write, (String, String));
+
+/// The concern that a write command is taken to have had: a later `getLastError` asks anew.
+pub(super) const UNSAID: Concern = Concern {
+    members: crate::command::legacy::concern::Members::Unsaid,
+    journal: false,
+    timeout: 0,
+};
+
+/// Gives the client an OP_REPLY of one document.
+pub(super) async fn say(
+    session: &mut Session,
+    document: RawDoc<'_>,
+    request_id: i32,
+    compressor: Option<Compressor>,
+) -> Result<(), End> {
+    let mut out = BytesMut::new();
+    encode_reply(document, AWAIT_CAPABLE, 0, request_id, &mut out);
+    reply(session, out, compressor).await
+}

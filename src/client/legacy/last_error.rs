@@ -1,0 +1,165 @@
+//! `getLastError` and its like, which are answered from what is remembered of the connection.
+
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
+
+use super::{
+    ask,
+    commands::{UNSAID, Written},
+};
+use crate::{
+    client::{
+        inbound::Inbound,
+        local,
+        session::{End, Session},
+    },
+    command::{
+        LastErrorCommand, Write,
+        legacy::{
+            Concern, Outcome, last_error,
+            write::{self},
+        },
+        table::{self, Class, Local},
+    },
+    wire::{Frame, RawDoc, WireError, legacy::Namespace},
+};
+
+/// Which of these commands is called `name`.
+pub(super) fn command(name: &[u8]) -> Option<LastErrorCommand> {
+    match table::find(name)?.class {
+        Class::Local(Local::LastError(command)) => Some(command),
+        _ => None,
+    }
+}
+
+/// Answers one of these commands, which came by OP_MSG.
+///
+/// # Errors
+/// Those that end the session.
+pub(in crate::client) async fn answer(
+    session: &mut Session,
+    command: LastErrorCommand,
+    inbound: &Inbound,
+) -> Result<(), End> {
+    match run(session, command, &inbound.frame).await? {
+        Some(answer) => local::say(session, &answer, inbound).await,
+        None => Ok(()),
+    }
+}
+
+/// The answer to one of these commands; `None` if its client went away.
+///
+/// # Errors
+/// Those that end the session.
+pub(super) async fn run(
+    session: &mut Session,
+    command: LastErrorCommand,
+    message: &Frame,
+) -> Result<Option<RawDocumentBuf>, End> {
+    let state = session.legacy.get_or_insert_default();
+    state.tells_errors = true;
+    match command {
+        LastErrorCommand::Get => get(session, message).await,
+        LastErrorCommand::Previous => Ok(Some(state.last_error.previous())),
+        LastErrorCommand::Reset => {
+            state.last_error.reset();
+            Ok(Some(rawdoc! { "ok": 1.0 }))
+        }
+        LastErrorCommand::Force => {
+            let forced = last_error::forced();
+            let answer = rawdoc! {
+                "ok": 0.0,
+                "errmsg": forced.message.as_str(),
+                "code": forced.code,
+                "codeName": forced.code_name.as_str(),
+            };
+            state.last_error.note(Outcome::Failed(forced));
+            Ok(Some(answer))
+        }
+    }
+}
+
+async fn get(session: &mut Session, message: &Frame) -> Result<Option<RawDocumentBuf>, End> {
+    session.counters().last_errors_told.one();
+    let command = super::body(message)?;
+    let id = session.id;
+    let state = session.legacy.get_or_insert_default();
+    let asked = match Concern::of_last_error(command) {
+        Ok(asked) => asked,
+        Err(bad) => {
+            let command = RawDocument::from_bytes(command.bytes())
+                .map_err(|_| WireError::Bson("a getLastError cannot be read"))?;
+            return Ok(Some(state.last_error.refuse(&bad, command.to_owned(), id)));
+        }
+    };
+    if let Some((database, collection)) = state.last_error.must_wait(&asked) {
+        session.counters().last_errors_waited.one();
+        let namespace = Namespace {
+            database: &database,
+            collection: &collection,
+        };
+        let Some(waited) = ask(session, write::nothing(namespace, &asked)?, true).await? else {
+            return Ok(None);
+        };
+        let state = session.legacy.get_or_insert_default();
+        if !state.last_error.note_wait(&asked, waited.body()?)? {
+            let failed = RawDocument::from_bytes(waited.body()?.bytes())
+                .map_err(|_| WireError::Bson("a reply cannot be read"))?;
+            return Ok(Some(failed.to_owned()));
+        }
+    }
+    let state = session.legacy.get_or_insert_default();
+    Ok(Some(state.last_error.answer(&asked, id)))
+}
+
+/// Takes up how a write by a legacy opcode ended; whether it failed.
+///
+/// # Errors
+/// When the reply cannot be walked.
+pub(super) fn note_write(
+    session: &mut Session,
+    kind: Write,
+    reply: RawDoc<'_>,
+    namespace: (&str, &str),
+    sent: &Concern,
+) -> Result<bool, WireError> {
+    let state = session.legacy.get_or_insert_default();
+    state.tells_errors = true;
+    state.last_error.note_write(kind, reply, namespace, sent)?;
+    Ok(state.last_error.failed())
+}
+
+/// Takes up how a command by OP_QUERY ended. Of a connection that never wrote nor asked nothing is remembered.
+///
+/// # Errors
+/// When the reply cannot be walked.
+pub(super) fn note_command(
+    session: &mut Session,
+    written: Option<Written>,
+    reply: RawDoc<'_>,
+) -> Result<(), WireError> {
+    match written {
+        Some((kind, (database, collection))) => {
+            let namespace = (database.as_str(), collection.as_str());
+            note_write(session, kind, reply, namespace, &UNSAID).map(drop)
+        }
+        None => match &mut session.legacy {
+            Some(state) if state.tells_errors => state.last_error.note_command(reply),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Takes up that the client has read: what it did before is not its last operation any more.
+pub(super) fn note_read(session: &mut Session) {
+    if let Some(state) = &mut session.legacy {
+        state.last_error.note(Outcome::Done);
+    }
+}
+
+/// Takes up that the client goes on by OP_MSG, whose replies tell it all that it wants to know.
+pub(in crate::client) fn note_message(session: &mut Session, inbound: &Inbound) {
+    let asks = matches!(inbound.request.class(), Class::Local(Local::LastError(_)));
+    if session.legacy.is_some() && !asks {
+        note_read(session);
+    }
+}

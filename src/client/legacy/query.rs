@@ -1,0 +1,164 @@
+//! OP_QUERY: commands, and queries for documents.
+
+use bytes::BytesMut;
+
+use super::{Asked, ON_CORE, ask, commands, cursors, last_error, reply};
+use crate::{
+    client::{
+        exhaust,
+        session::{End, Session},
+    },
+    command::{
+        ErrorReply,
+        legacy::{
+            cursor::{self, Batch},
+            find,
+        },
+    },
+    net::{Permit, compression::off_core},
+    wire::{
+        Compressor, Frame, RawDoc, WireError,
+        legacy::{EXHAUST, Query, ReplyHead},
+    },
+};
+
+/// Serves an OP_QUERY.
+///
+/// # Errors
+/// Those that end the session.
+pub(super) async fn serve(
+    session: &mut Session,
+    frame: Frame,
+    held: Option<Permit>,
+    compressor: Option<Compressor>,
+) -> Result<(), End> {
+    let request_id = frame.header().request_id;
+    let query = match Query::parse(frame.payload()) {
+        Ok(query) => query,
+        Err(error @ WireError::Bson(_)) => return invalid(session, &error, request_id, compressor).await,
+        Err(error) => return Err(End::Protocol(error)),
+    };
+    let served = if query.is_command() {
+        commands::serve(session, &query, request_id, compressor).await
+    } else {
+        find(session, &query, request_id, compressor).await
+    };
+    drop(held);
+    match served {
+        Err(End::Protocol(error @ WireError::Bson(_))) => {
+            invalid(session, &error, request_id, compressor).await
+        }
+        served => served,
+    }
+}
+
+/// Tells that a message is not valid.
+async fn invalid(
+    session: &mut Session,
+    error: &WireError,
+    request_id: i32,
+    compressor: Option<Compressor>,
+) -> Result<(), End> {
+    let error = ErrorReply::invalid_message(error);
+    tracing::debug!(error = error.message(), "invalid request answered");
+    let document = error.to_document();
+    commands::say(
+        session,
+        RawDoc::prefix(document.as_bytes())?,
+        request_id,
+        compressor,
+    )
+    .await
+}
+
+/// Answers a query for documents.
+async fn find(
+    session: &mut Session,
+    query: &Query<'_>,
+    request_id: i32,
+    compressor: Option<Compressor>,
+) -> Result<(), End> {
+    session.counters().legacy_queries.one();
+    last_error::note_read(session);
+    let head = ReplyHead::new(0, request_id);
+    let command = match find::command(query) {
+        Ok(command) => command,
+        Err(error) => {
+            let mut out = BytesMut::new();
+            cursor::append_failure(error.code().0, &error.to_string(), head, &mut out)?;
+            return reply(session, out, compressor).await;
+        }
+    };
+    let Some(asked) = ask(session, command.frame, true).await? else {
+        return Ok(());
+    };
+    if command.explains {
+        let mut out = BytesMut::new();
+        cursor::append_explain(asked.body()?, head, &mut out)?;
+        return reply(session, out, compressor).await;
+    }
+    let first = batch(asked, head).await?;
+    if query.has(EXHAUST) && first.batch.cursor_id != 0 {
+        return exhaust(session, query, first).await;
+    }
+    cursors::remember(session, first.batch, 0);
+    reply(session, first.reply, compressor).await
+}
+
+/// A batch as OP_REPLY.
+pub(super) struct Translated {
+    pub(super) reply: BytesMut,
+    pub(super) batch: Batch,
+    /// Room in the byte budget, for as long as the reply is held.
+    pub(super) _room: Option<Permit>,
+}
+
+/// Translates the reply to a `find` or `getMore`.
+///
+/// # Errors
+/// When it is no valid reply.
+pub(super) async fn batch(asked: Asked, head: ReplyHead) -> Result<Translated, End> {
+    let Asked { frame, room } = asked;
+    let is_large = frame.bytes().len() > ON_CORE;
+    let work = move || {
+        let mut reply = BytesMut::new();
+        let batch = cursor::to_op_reply(super::body(&frame)?, head, &mut reply)?;
+        Ok::<_, WireError>((reply, batch))
+    };
+    let (reply, batch) = if is_large { off_core(work).await?? } else { work()? };
+    Ok(Translated {
+        reply,
+        batch,
+        _room: room,
+    })
+}
+
+/// Sends one reply after the other, each naming the one before, until the cursor is at its end.
+async fn exhaust(session: &mut Session, query: &Query<'_>, first: Translated) -> Result<(), End> {
+    session.counters().exhaust_chains.one();
+    let (mut next, mut returned) = (first, 0);
+    loop {
+        let id = session.shared.next_id();
+        next.reply[4..8].copy_from_slice(&id.to_le_bytes());
+        let Batch { cursor_id, count } = next.batch;
+        returned += count;
+        if let Err(end) = exhaust::give(session, next.reply).await {
+            if cursor_id != 0 {
+                cursors::drop_one(session, cursor_id).await?;
+            }
+            return Err(end);
+        }
+        if cursor_id == 0 {
+            return Ok(());
+        }
+        let more = cursor::next_batch(query.database, query.collection, cursor_id, 0)?;
+        let Some(asked) = ask(session, more, true).await? else {
+            return cursors::drop_one(session, cursor_id).await;
+        };
+        let head = ReplyHead {
+            starting_from: returned,
+            ..ReplyHead::new(0, id)
+        };
+        next = batch(asked, head).await?;
+    }
+}
