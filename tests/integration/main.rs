@@ -28,6 +28,7 @@ mod isolation;
 mod members;
 mod mongos;
 mod mongosh;
+mod old_commands;
 mod old_servers;
 mod parity;
 mod presentation;

@@ -3,9 +3,12 @@
 use bson::rawdoc;
 use bytes::BytesMut;
 
-use super::{ask, last_error, reply};
+use super::{last_error, reply};
 use crate::{
-    client::session::{End, Session},
+    client::{
+        old,
+        session::{End, Session},
+    },
     command::{
         Row, Write,
         legacy::{Concern, message},
@@ -50,7 +53,7 @@ pub(super) async fn serve(
     }
     let write = row.and_then(|row| row.write);
     let namespace = write.map(|write| (write, namespace(query, &command)));
-    let Some(asked) = ask(session, command, !unacknowledged).await? else {
+    let Some(asked) = old::ask(session, command, !unacknowledged).await? else {
         return Ok(());
     };
     last_error::note_command(session, namespace, asked.body()?)?;

@@ -73,6 +73,6 @@ pub(super) async fn kill(session: &mut Session, frame: &Frame) -> Result<(), End
 ///
 /// # Errors
 /// Those that end the session.
-pub(super) async fn drop_one(session: &mut Session, cursor_id: i64) -> Result<(), End> {
+pub(in crate::client) async fn drop_one(session: &mut Session, cursor_id: i64) -> Result<(), End> {
     ask(session, cursor::kill_one(cursor_id)?, false).await.map(drop)
 }

@@ -25,6 +25,7 @@ use crate::{
     wire::{Compressor, Frame, OpCode, RawDoc, WireError, op_msg},
 };
 
+pub(super) use cursors::drop_one as drop_cursor;
 pub(super) use last_error::{answer as answer_last_error, note_message};
 
 /// Messages above this many bytes are translated off the core: it is a matter of copying them.

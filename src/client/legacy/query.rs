@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::{Asked, ON_CORE, ask, commands, cursors, last_error, reply};
 use crate::{
     client::{
-        exhaust,
+        exhaust, old,
         session::{End, Session},
     },
     command::{
@@ -81,6 +81,14 @@ async fn find(
     session.counters().legacy_queries.one();
     last_error::note_read(session);
     let head = ReplyHead::new(0, request_id);
+    if old::is_pseudo(query.collection) {
+        let Some(asked) = Box::pin(old::find(session, query)).await? else {
+            return Ok(());
+        };
+        let first = batch(asked, head).await?;
+        cursors::remember(session, first.batch, 0);
+        return reply(session, first.reply, compressor).await;
+    }
     let command = match find::command(query) {
         Ok(command) => command,
         Err(error) => {

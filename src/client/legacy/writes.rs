@@ -9,12 +9,13 @@ use super::{ON_CORE, ask, last_error};
 use crate::{
     client::session::{End, Session},
     command::{
-        Write,
-        legacy::{Concern, write},
+        ErrorReply, Write,
+        legacy::{Concern, message, write},
+        old::{catalog::Catalog, indexes},
     },
     net::{Permit, compression::off_core},
     wire::{
-        Frame, HEADER_LEN, Header, MAX_MESSAGE_LEN, OpCode, WireError,
+        Frame, HEADER_LEN, Header, MAX_MESSAGE_LEN, OpCode, RawDoc, WireError,
         legacy::{Delete, Insert, Namespace, Query, Update},
         legacy_translate::command_to_op_msg,
     },
@@ -28,6 +29,8 @@ struct Commands {
     /// Whether the rest is executed though one of them failed.
     goes_on: bool,
     frames: Vec<Frame>,
+    /// Why there are none.
+    refused: Option<ErrorReply>,
 }
 
 /// Serves a write, which has no reply.
@@ -56,7 +59,12 @@ pub(super) async fn serve(session: &mut Session, frame: Frame, held: Option<Perm
         collection,
         goes_on,
         frames,
+        refused,
     } = commands;
+    if let Some(error) = refused {
+        let (reply, namespace) = (error.to_document(), (database.as_str(), collection.as_str()));
+        last_error::note_write(session, kind, RawDoc::prefix(reply.as_bytes())?, namespace, &sent)?;
+    }
     for command in frames {
         let Some(asked) = ask(session, command, false).await? else {
             break;
@@ -79,10 +87,14 @@ fn translate(frame: &Frame, concern: &Concern) -> Result<Commands, WireError> {
         collection: namespace.collection.to_owned(),
         goes_on,
         frames,
+        refused: None,
     };
     Ok(match frame.header().op_code {
         OpCode::Insert => {
             let insert = Insert::parse(payload)?;
+            if Catalog::of(insert.namespace.collection) == Some(Catalog::Indexes) {
+                return create_indexes(insert, concern);
+            }
             let frames = write::insert(insert, concern).collect::<Result<_, _>>()?;
             commands(Write::Insert, insert.namespace, insert.continue_on_error, frames)
         }
@@ -98,6 +110,32 @@ fn translate(frame: &Frame, concern: &Concern) -> Result<Commands, WireError> {
         }
         other => return Err(WireError::Unsupported(other)),
     })
+}
+
+/// Documents inserted into `system.indexes` create indexes.
+fn create_indexes(insert: Insert<'_>, concern: &Concern) -> Result<Commands, WireError> {
+    let database = insert.namespace.database;
+    let mut commands = Commands {
+        kind: Write::Insert,
+        database: database.to_owned(),
+        collection: insert.namespace.collection.to_owned(),
+        goes_on: insert.continue_on_error,
+        frames: Vec::new(),
+        refused: None,
+    };
+    match indexes::from_insert(database, insert.documents) {
+        Ok(created) => {
+            for (collection, command) in created {
+                // Where a write goes that waits for the index to be everywhere.
+                commands.collection = collection;
+                let mut command = command;
+                concern.append_to(&mut command);
+                commands.frames.push(message(&command)?);
+            }
+        }
+        Err(error) => commands.refused = Some(error),
+    }
+    Ok(commands)
 }
 
 /// What a `getLastError` asks for that has arrived behind the write. Drivers send both at once, so that it is there already or can be

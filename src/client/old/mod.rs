@@ -1,62 +1,121 @@
-//! Commands of old servers, answered through their successors (`command::old`).
+//! Commands of old servers, answered through their successors (`command::old`), and what was no command then.
+//!
+//! All of it asks the nodes by commands of today (`legacy::ask`) and gives their answers the old shape.
 
-use bson::{RawDocument, rawdoc};
+mod catalog;
+mod commands;
+
+use bson::{Document, RawDocument};
 
 use super::{
-    inbound::{Inbound, encode},
-    local,
+    legacy::{self, Asked},
     session::{End, Session},
 };
 use crate::{
-    command::{ErrorReply, Old, old::Removed},
-    routing::Route,
-    topology::UpstreamKind,
+    command::{
+        ErrorReply, Old, Request,
+        old::{self, whole::Whole},
+    },
+    wire::{Frame, WireError, op_msg},
 };
 
-const REINDEX: &str = "reIndex runs on standalone servers only since MongoDB 5.0: drop the index and create it again, or let a member \
-                       copy all data anew (initial sync), which builds its indexes";
+pub(super) use catalog::{find, is_pseudo};
+pub(super) use commands::{apply, serve};
 
-/// Sends an old command on where the nodes take it in spite of their version.
-pub(super) fn apply(session: &Session, route: Route) -> Route {
-    match route {
-        Route::Old(Old::ReIndex)
-            if session.shared.cluster.load().presented.facts.kind != UpstreamKind::ReplicaSet =>
-        {
-            Route::Primary
-        }
-        other => other,
+/// Why there is no answer of the shape that was hoped for.
+enum Instead {
+    /// This is the answer, an error.
+    Reply(Document),
+    /// The client went away.
+    Gone,
+    /// The session ends.
+    End(End),
+}
+
+impl From<End> for Instead {
+    fn from(end: End) -> Self {
+        Self::End(end)
     }
 }
 
-/// Answers a command that the nodes do not have (any more).
-pub(super) async fn serve(session: &mut Session, inbound: &Inbound, old: Old) -> Result<(), End> {
-    match old {
-        Old::GetNonce => {
-            // Nobody can log in by it, so it need not be hard to guess.
-            let nonce = format!("{:016x}", fastrand::u64(..));
-            local::say(session, &rawdoc! { "nonce": nonce, "ok": 1.0 }, inbound).await
-        }
-        Old::ReIndex => refuse(session, inbound, &ErrorReply::illegal_operation(REINDEX)).await,
-        Old::Removed(Removed { way_out, .. }) => {
-            let error = ErrorReply::removed(inbound.request.name(inbound.frame.bytes()), way_out);
-            refuse(session, inbound, &error).await
-        }
-        Old::Aggregate | Old::CountCatalog | Old::Group | Old::GeoNear => {
-            let error = ErrorReply::removed(inbound.request.name(inbound.frame.bytes()), "use aggregate");
-            refuse(session, inbound, &error).await
-        }
+impl From<WireError> for Instead {
+    fn from(error: WireError) -> Self {
+        Self::End(End::Protocol(error))
     }
 }
 
-async fn refuse(session: &mut Session, inbound: &Inbound, error: &ErrorReply) -> Result<(), End> {
-    session.counters().commands_refused.one();
-    answer(session, inbound, &error.to_document()).await
+impl From<ErrorReply> for Instead {
+    fn from(error: ErrorReply) -> Self {
+        Document::try_from(&*error.to_document()).map_or(Self::Gone, Self::Reply)
+    }
 }
 
-/// Gives the client a reply in the form that it wants.
-async fn answer(session: &mut Session, inbound: &Inbound, reply: &RawDocument) -> Result<(), End> {
-    match encode(reply, inbound.reply_to)? {
-        Some(reply) => session.answer(reply).await,
-        None => Ok(()),
+/// Has a command that came by OP_QUERY executed, as servers did when drivers sent it so. `None` if the client went away.
+///
+/// # Errors
+/// Those that end the session.
+pub(super) async fn ask(session: &mut Session, command: Frame, awaited: bool) -> Result<Option<Asked>, End> {
+    let command = old::fields::repair(command)?;
+    let layout = op_msg::Layout::parse(command.bytes())?;
+    let old = Request::peek(command.bytes(), layout)
+        .ok()
+        .and_then(|request| Old::of_op_query(&request, command.bytes()));
+    let answer = match old {
+        Some(Old::Aggregate) => Box::pin(commands::aggregate(session, command)).await,
+        Some(Old::CountCatalog) => Box::pin(catalog::count(session, &command)).await.map(Asked::from),
+        _ => return legacy::ask(session, command, awaited).await,
+    };
+    answered(answer)
+}
+
+/// An answer of the proxy's as if a node had given it.
+fn answered(answer: Result<Asked, Instead>) -> Result<Option<Asked>, End> {
+    match answer {
+        Ok(asked) => Ok(Some(asked)),
+        Err(Instead::Reply(error)) => Ok(Some(old::message(&error, 0)?.into())),
+        Err(Instead::Gone) => Ok(None),
+        Err(Instead::End(end)) => Err(end),
     }
+}
+
+impl From<Frame> for Asked {
+    fn from(frame: Frame) -> Self {
+        Self { frame, room: None }
+    }
+}
+
+/// The reply to a command of the proxy's own making, if it is no error.
+async fn reply(session: &mut Session, command: Frame) -> Result<Asked, Instead> {
+    let Some(asked) = legacy::ask(session, command, true).await? else {
+        return Err(Instead::Gone);
+    };
+    let ok = asked.body()?.get("ok")?;
+    if ok.and_then(|ok| ok.as_bool()) == Some(true) {
+        return Ok(asked);
+    }
+    Err(Instead::Reply(old::decode(asked.body()?)?))
+}
+
+/// All documents that a command gives by a cursor.
+async fn documents(session: &mut Session, command: &Document) -> Result<Vec<Document>, Instead> {
+    let asked = reply(session, old::message(command, 0)?).await?;
+    let whole = whole(session, &asked).await?;
+    Ok(whole.documents()?)
+}
+
+/// What a reply with a cursor holds, all of it.
+async fn whole<'a>(session: &mut Session, asked: &'a Asked) -> Result<Whole<'a>, Instead> {
+    let Some(whole) = Whole::of(asked.body()?)? else {
+        return Err(Instead::Reply(old::decode(asked.body()?)?));
+    };
+    if whole.id != 0 {
+        legacy::drop_cursor(session, whole.id).await?;
+        return Err(ErrorReply::aggregation_too_large().into());
+    }
+    Ok(whole)
+}
+
+/// A reply as a message.
+fn message(reply: &RawDocument) -> Result<Frame, Instead> {
+    Ok(crate::command::legacy::message(reply)?)
 }

@@ -4,10 +4,13 @@ use bson::{RawArrayBuf, RawDocumentBuf, raw::cstr, rawdoc};
 use bytes::BytesMut;
 
 use super::{message, with_db};
-use crate::wire::{
-    Frame, RawDoc, WireError,
-    legacy::{
-        self, GetMore, KillCursors, QUERY_FAILURE, ReplyHead, encode_cursor_not_found, encode_documents,
+use crate::{
+    command::old::cursor_collection,
+    wire::{
+        Frame, RawDoc, WireError,
+        legacy::{
+            self, GetMore, KillCursors, QUERY_FAILURE, ReplyHead, encode_cursor_not_found, encode_documents,
+        },
     },
 };
 
@@ -31,7 +34,7 @@ pub fn get_more(more: &GetMore<'_>) -> Result<Frame, WireError> {
     let namespace = more.namespace;
     next_batch(
         namespace.database,
-        namespace.collection,
+        cursor_collection(namespace.collection),
         more.cursor_id,
         more.number_to_return,
     )

@@ -6,6 +6,8 @@
 
 use bson::{Bson, Document, doc};
 
+use super::whole;
+
 /// A collection of the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Catalog {
@@ -65,13 +67,13 @@ pub fn wanted(catalog: Catalog, database: &str, key: Option<&str>) -> Wanted {
 /// `listCollections` for all of a database.
 #[must_use]
 pub fn list_collections(database: &str) -> Document {
-    doc! { "listCollections": 1, "cursor": {}, "$db": database }
+    doc! { "listCollections": 1, "cursor": whole::cursor(), "$db": database }
 }
 
 /// `listIndexes` for a collection.
 #[must_use]
 pub fn list_indexes(database: &str, collection: &str) -> Document {
-    doc! { "listIndexes": collection, "cursor": {}, "$db": database }
+    doc! { "listIndexes": collection, "cursor": whole::cursor(), "$db": database }
 }
 
 /// The names of the collections that may have indexes, from what `listCollections` said.

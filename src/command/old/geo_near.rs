@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 
-use super::{carry, integer};
+use super::{carry, integer, whole};
 use crate::command::ErrorReply;
 
 /// The field that carries the distance through the pipeline; no document of an application has it.
@@ -70,7 +70,7 @@ pub fn to_aggregate(command: &Document) -> Result<Document, ErrorReply> {
         doc! { "$replaceRoot": { "newRoot": result } },
         doc! { "$project": Document::from_iter(hidden) },
     ];
-    let mut aggregate = doc! { "aggregate": collection, "pipeline": pipeline, "cursor": {} };
+    let mut aggregate = doc! { "aggregate": collection, "pipeline": pipeline, "cursor": whole::cursor() };
     carry(command, &mut aggregate);
     Ok(aggregate)
 }

@@ -6,7 +6,7 @@
 
 use bson::{Bson, Document, doc};
 
-use super::{carry, integer, javascript};
+use super::{carry, integer, javascript, whole};
 use crate::command::ErrorReply;
 
 /// The most groups there may be, as servers had it.
@@ -69,8 +69,7 @@ pub fn to_aggregate(command: &Document) -> Result<Document, ErrorReply> {
         _ => {}
     }
     pipeline.push(doc! { "$group": { "_id": Bson::Null, "of": { "$accumulator": accumulator } } });
-    let mut aggregate =
-        doc! { "aggregate": collection, "pipeline": pipeline, "cursor": {}, "allowDiskUse": false };
+    let mut aggregate = doc! { "aggregate": collection, "pipeline": pipeline, "cursor": whole::cursor(), "allowDiskUse": false };
     carry(command, &mut aggregate);
     if let Some(collation @ Bson::Document(_)) = group.get("collation") {
         aggregate.insert("collation", collation.clone());

@@ -2,9 +2,9 @@
 //!
 //! Servers before 3.4 kept whatever stood in a specification, so drivers put their own options there; newer ones refuse them.
 
-use bson::{Bson, Document, doc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 
-use crate::command::ErrorReply;
+use crate::{command::ErrorReply, wire::RawDoc};
 
 /// Options of drivers, not of indexes; the namespace, which the command says; and what no server does any more.
 const NOT_OF_INDEXES: [&str; 20] = [
@@ -77,14 +77,20 @@ fn repair_key(key: &Document) -> Document {
         .collect()
 }
 
-/// The `createIndexes` commands that documents inserted into `database.system.indexes` ask for, in order; neighbours for the same
-/// collection go together.
+/// The `createIndexes` commands that documents inserted into `database.system.indexes` (one behind the other in `documents`) ask for, in
+/// order, each with the name of its collection; neighbours for the same collection go together.
 ///
 /// # Errors
-/// When a document does not say for which collection of this database it is.
-pub fn from_inserts(database: &str, documents: &[Document]) -> Result<Vec<Document>, ErrorReply> {
+/// When a document does not say for which collection of this database it is, or cannot be decoded.
+pub fn from_insert(
+    database: &str,
+    mut documents: &[u8],
+) -> Result<Vec<(String, RawDocumentBuf)>, ErrorReply> {
     let mut commands: Vec<(String, Vec<Document>)> = Vec::new();
-    for document in documents {
+    while !documents.is_empty() {
+        let raw = RawDoc::prefix(documents).map_err(|error| ErrorReply::invalid_message(&error))?;
+        documents = &documents[raw.bytes().len()..];
+        let document = super::decode(raw)?;
         let collection = match document.get("ns") {
             Some(Bson::String(ns)) => ns.strip_prefix(database).and_then(|rest| rest.strip_prefix('.')),
             _ => None,
@@ -94,24 +100,32 @@ pub fn from_inserts(database: &str, documents: &[Document]) -> Result<Vec<Docume
                 "an index inserted into {database}.system.indexes needs the field ns with a collection of {database}"
             )));
         };
-        let specification = repair(document);
+        let specification = repair(&document);
         match commands.last_mut() {
             Some((last, specifications)) if last == collection => specifications.push(specification),
             _ => commands.push((collection.to_owned(), vec![specification])),
         }
     }
-    Ok(commands
-        .into_iter()
-        .map(
-            |(collection, indexes)| doc! { "createIndexes": collection, "indexes": indexes, "$db": database },
-        )
-        .collect())
+    let command = |(collection, indexes): (String, Vec<Document>)| {
+        let command = doc! { "createIndexes": &collection, "indexes": indexes, "$db": database };
+        let raw = RawDocumentBuf::try_from(&command)
+            .map_err(|_| ErrorReply::cannot_create_index("an index cannot be encoded"))?;
+        Ok((collection, raw))
+    };
+    commands.into_iter().map(command).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn bytes(documents: &[Document]) -> Vec<u8> {
+        documents
+            .iter()
+            .flat_map(|document| document.to_vec().unwrap())
+            .collect()
+    }
 
     #[test]
     fn options_of_drivers_and_of_old_servers_are_left_out() {
@@ -152,8 +166,14 @@ mod tests {
             index("d.a", "4"),
         ];
         let bare = |name: &str| doc! {"key": {"a": 1}, "name": name};
+        let commands = from_insert("d", &bytes(&inserts)).unwrap();
+        let collections: Vec<_> = commands.iter().map(|(collection, _)| collection).collect();
+        assert_eq!(collections, ["a", "b.c", "a"]);
+        let commands = commands
+            .iter()
+            .map(|(_, command)| Document::try_from(&**command).unwrap());
         assert_eq!(
-            from_inserts("d", &inserts).unwrap(),
+            commands.collect::<Vec<_>>(),
             [
                 doc! {"createIndexes": "a", "indexes": [bare("1"), bare("2")], "$db": "d"},
                 doc! {"createIndexes": "b.c", "indexes": [bare("3")], "$db": "d"},
@@ -171,7 +191,7 @@ mod tests {
             doc! {"ns": "dd.c"},
             doc! {"ns": 1},
         ] {
-            let error = from_inserts("d", &[document]).unwrap_err();
+            let error = from_insert("d", &bytes(&[document])).unwrap_err();
             assert_eq!(error.code(), 67);
         }
     }
@@ -181,7 +201,15 @@ mod tests {
         fn odd_specifications_never_panic(ns in "[d.a]{0,4}", name in "v|key|ns|w|[a-z]{0,3}", value in any::<f64>()) {
             let document = doc! {"ns": ns, "key": {&name: value}, &name: value};
             let _ = repair(&document);
-            let _ = from_inserts("d", &[document]);
+            let _ = from_insert("d", &bytes(&[document]));
+        }
+
+        #[test]
+        fn damaged_inserts_never_panic(at in 0usize..100, with in any::<u8>()) {
+            let mut inserts = bytes(&[doc! {"ns": "d.a", "key": {"a": 1}, "name": "a_1"}, doc! {"ns": "d.b"}]);
+            let at = at % inserts.len();
+            inserts[at] = with;
+            let _ = from_insert("d", &inserts);
         }
     }
 }

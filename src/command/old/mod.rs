@@ -7,7 +7,6 @@
 //! Old clients also send fields that servers once ignored and now refuse, and read collections of the catalog that are no
 //! collections any more: [`fields`], [`indexes`] and [`catalog`].
 
-pub mod batches;
 pub mod catalog;
 pub mod fields;
 pub mod geo_near;
@@ -17,6 +16,7 @@ mod map_reduce;
 mod removed;
 pub mod select;
 pub mod system_commands;
+pub mod whole;
 
 use bson::{Bson, Document};
 
@@ -61,7 +61,7 @@ impl Old {
     pub fn of_op_query(request: &Request, message: &[u8]) -> Option<Self> {
         let body = request.layout.body(message).ok()?;
         match request.name(message) {
-            b"aggregate" if batches::lacks_cursor(body) => Some(Self::Aggregate),
+            b"aggregate" if whole::lacks_cursor(body) => Some(Self::Aggregate),
             b"count" => {
                 let collection = body.iter().next()?.ok()?.as_str()?;
                 catalog::Catalog::of(collection).map(|_| Self::CountCatalog)
@@ -102,6 +102,12 @@ pub fn message(command: &Document, request_id: i32) -> Result<Frame, WireError> 
     let mut out = bytes::BytesMut::with_capacity(bytes.len() + 32);
     op_msg::encode(RawDoc::prefix(&bytes)?, request_id, 0, 0, &mut out);
     Frame::new(out)
+}
+
+/// The collection by whose name a cursor over documents of the catalog goes on: that of an aggregation of no collection.
+#[must_use]
+pub fn cursor_collection(collection: &str) -> &str {
+    catalog::Catalog::of(collection).map_or(collection, |_| "$cmd.aggregate")
 }
 
 /// A document of raw bytes, decoded.

@@ -6,7 +6,7 @@
 
 use bson::{Bson, Document, doc};
 
-use super::integer;
+use super::{integer, whole};
 use crate::command::ErrorReply;
 
 /// The first wire version (MongoDB 5.1) that has the stage `$documents`.
@@ -25,6 +25,8 @@ pub struct Selection {
     pub skip: u64,
     /// The most documents that are wanted; 0 for all.
     pub limit: u64,
+    /// How many documents of them the first batch may hold; 0 for any number.
+    pub batch: u32,
 }
 
 /// How a selection is carried out.
@@ -70,6 +72,11 @@ impl Selection {
             projection: projection.unwrap_or_default(),
             skip: u64::try_from(skip).unwrap_or_default(),
             limit,
+            batch: if is_limit {
+                0
+            } else {
+                number_to_return.unsigned_abs()
+            },
         }
     }
 
@@ -114,10 +121,14 @@ impl Selection {
         documents: Vec<Document>,
         max_wire_version: i32,
     ) -> Result<Selected, ErrorReply> {
+        let can_ask = max_wire_version >= DOCUMENTS;
         if self.is_simple() {
-            return Ok(Selected::Here(self.here(documents)));
-        }
-        if max_wire_version < DOCUMENTS {
+            let (selected, batch) = (self.here(&documents), self.batch as usize);
+            // A cursor over what is left must be a node's.
+            if batch == 0 || selected.len() <= batch || !can_ask {
+                return Ok(Selected::Here(selected));
+            }
+        } else if !can_ask {
             return Err(ErrorReply::illegal_operation(
                 "such a query on the catalog needs MongoDB 5.1 or later behind this proxy: ask for equal values only, or run \
                  listIndexes or listCollections",
@@ -147,8 +158,8 @@ impl Selection {
             && others.all(|(_, value)| Some(is_wanted(value)) == first)
     }
 
-    fn here(&self, documents: Vec<Document>) -> Vec<Document> {
-        let matching = documents.into_iter().filter(|document| {
+    fn here(&self, documents: &[Document]) -> Vec<Document> {
+        let matching = documents.iter().filter(|document| {
             self.filter
                 .iter()
                 .all(|(field, wanted)| equals(document.get(field), wanted))
@@ -159,7 +170,7 @@ impl Selection {
         selected.map(|document| self.project(document)).collect()
     }
 
-    fn project(&self, document: Document) -> Document {
+    fn project(&self, document: &Document) -> Document {
         let mut others = self.projection.iter().filter(|(field, _)| *field != "_id");
         let includes = match others.next() {
             Some((_, value)) => is_wanted(value) == Some(true),
@@ -169,7 +180,9 @@ impl Selection {
             Some(wanted) => wanted,
             None => !includes || field == "_id",
         };
-        document.into_iter().filter(|(field, _)| keep(field)).collect()
+        let kept = document.iter().filter(|(field, _)| keep(field));
+        kept.map(|(field, value)| (field.clone(), value.clone()))
+            .collect()
     }
 
     fn aggregate(&self, database: &str, documents: Vec<Document>) -> Document {
@@ -188,7 +201,11 @@ impl Selection {
         if !self.projection.is_empty() {
             pipeline.push(doc! { "$project": self.projection.clone() });
         }
-        doc! { "aggregate": 1, "pipeline": pipeline, "cursor": {}, "$db": database }
+        let cursor = match i32::try_from(self.batch) {
+            Ok(size @ 1..) => doc! { "batchSize": size },
+            _ => whole::cursor(),
+        };
+        doc! { "aggregate": 1, "pipeline": pipeline, "cursor": cursor, "$db": database }
     }
 }
 
@@ -297,6 +314,20 @@ mod tests {
             Selection::of_count(&doc! {"count": "system.indexes", "query": {"ns": "d.a"}, "limit": -1});
         assert_eq!(names(&count).len(), 1);
         assert_eq!(count.only("ns"), Some("d.a"));
+    }
+
+    #[test]
+    fn a_batch_that_does_not_hold_all_is_a_nodes_cursor() {
+        let selection = Selection::of_query(doc! {}, None, 0, 2);
+        let Selected::Ask(command) = selection.apply("d", indexes(), 17).unwrap() else {
+            panic!("{selection:?}");
+        };
+        assert_eq!(command.get_document("cursor").unwrap(), &doc! {"batchSize": 2});
+        for (number, wire) in [(3, 17), (0, 17), (-2, 17), (2, 13)] {
+            let selection = Selection::of_query(doc! {}, None, 0, number);
+            let selected = selection.apply("d", indexes(), wire).unwrap();
+            assert!(matches!(selected, Selected::Here(_)), "{number} {wire}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use bson::{Bson, Document, doc};
 
-use super::batches::is_ok;
+use super::whole::is_ok;
 
 /// A pseudo-collection whose queries are commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
