@@ -93,7 +93,7 @@ pub(super) fn closing() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "OP_QUERY without a namespace",
             frame(7, OP_QUERY, &[0; 4]),
-            "OP_QUERY",
+            "truncated in a namespace",
         ),
     ]
 }
