@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{
     command::{
-        ErrorReply, Old, Request,
+        ErrorReply, Old,
         old::{self, whole::Whole},
     },
-    wire::{Frame, WireError, op_msg},
+    wire::{Frame, WireError},
 };
 
 pub(super) use catalog::{find, is_pseudo};
@@ -56,11 +56,7 @@ impl From<ErrorReply> for Instead {
 /// Those that end the session.
 pub(super) async fn ask(session: &mut Session, command: Frame, awaited: bool) -> Result<Option<Asked>, End> {
     let command = old::fields::repair(command)?;
-    let layout = op_msg::Layout::parse(command.bytes())?;
-    let old = Request::peek(command.bytes(), layout)
-        .ok()
-        .and_then(|request| Old::of_op_query(&request, command.bytes()));
-    let answer = match old {
+    let answer = match Old::of_op_query(legacy::body(&command)?) {
         Some(Old::Aggregate) => Box::pin(commands::aggregate(session, command)).await,
         Some(Old::CountCatalog) => Box::pin(catalog::count(session, &command)).await.map(Asked::from),
         _ => return legacy::ask(session, command, awaited).await,

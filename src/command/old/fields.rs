@@ -133,18 +133,19 @@ fn repair_indexes(command: &mut Document) {
 
 /// The document without the elements that are over; `None` if there are none.
 fn without(body: RawDoc<'_>, is_over: impl Fn(&Element<'_>) -> bool) -> Result<Option<Vec<u8>>, WireError> {
-    let mut kept = vec![0; 4];
     let mut any = false;
     for element in body {
-        let element = element?;
-        if is_over(&element) {
-            any = true;
-        } else {
-            kept.extend_from_slice(&body.bytes()[element.start..element.end()]);
-        }
+        any |= is_over(&element?);
     }
     if !any {
         return Ok(None);
+    }
+    let mut kept = vec![0; 4];
+    for element in body {
+        let element = element?;
+        if !is_over(&element) {
+            kept.extend_from_slice(&body.bytes()[element.start..element.end()]);
+        }
     }
     kept.push(0);
     let length = kept.len() as i32;

@@ -20,7 +20,7 @@ pub mod whole;
 
 use bson::{Bson, Document};
 
-use super::{ErrorReply, Request};
+use super::ErrorReply;
 use crate::wire::{Frame, RawDoc, WireError, op_msg};
 
 pub use removed::Removed;
@@ -58,14 +58,11 @@ impl Old {
 
     /// What a command that came by OP_QUERY asks for beyond what its row in the table says.
     #[must_use]
-    pub fn of_op_query(request: &Request, message: &[u8]) -> Option<Self> {
-        let body = request.layout.body(message).ok()?;
-        match request.name(message) {
-            b"aggregate" if whole::lacks_cursor(body) => Some(Self::Aggregate),
-            b"count" => {
-                let collection = body.iter().next()?.ok()?.as_str()?;
-                catalog::Catalog::of(collection).map(|_| Self::CountCatalog)
-            }
+    pub fn of_op_query(command: RawDoc<'_>) -> Option<Self> {
+        let first = command.iter().next()?.ok()?;
+        match first.key {
+            b"aggregate" if whole::lacks_cursor(command) => Some(Self::Aggregate),
+            b"count" => catalog::Catalog::of(first.as_str()?).map(|_| Self::CountCatalog),
             _ => None,
         }
     }
@@ -167,10 +164,9 @@ mod tests {
             (doc! {"find": "system.indexes", "$db": "d"}, None),
         ];
         for (command, expected) in table {
-            let frame = message(&command, 1).unwrap();
-            let layout = op_msg::Layout::parse(frame.bytes()).unwrap();
-            let request = Request::peek(frame.bytes(), layout).unwrap();
-            assert_eq!(Old::of_op_query(&request, frame.bytes()), expected, "{command}");
+            let bytes = command.to_vec().unwrap();
+            let raw = RawDoc::prefix(&bytes).unwrap();
+            assert_eq!(Old::of_op_query(raw), expected, "{command}");
         }
     }
 
