@@ -11,12 +11,12 @@ use super::{
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
     readiness::{Doing, Readiness, Verdict},
     status::{
-        Awaits, Buffer, Buffers, Clients, Connections, Driver, Gate, Listener, Node, Pool, ServerSessions,
-        Status, Topology,
+        Awaits, Buffer, Buffers, Clients, Connections, Driver, Gate, LegacyClient, Listener, Node, Pool,
+        ServerSessions, Status, Topology,
     },
 };
 use crate::{
-    client::{Drivers, ListenerOptions, Reach},
+    client::{Drivers, LegacyClients, ListenerOptions, Reach},
     failover,
     net::Budget,
     pool,
@@ -131,6 +131,7 @@ impl Observer {
                     .map(crate::client::Core::sessions)
                     .collect(),
                 drivers: drivers(&shared.drivers),
+                legacy: legacy_clients(&shared.legacy_clients),
             },
             cursors_pinned: shared.pins.len(),
             server_sessions: server_sessions(shared.sessions.counts()),
@@ -248,6 +249,23 @@ fn drivers(counted: &Drivers) -> Vec<Driver> {
             connected,
         })
         .collect()
+}
+
+fn legacy_clients(seen: &LegacyClients) -> Vec<LegacyClient> {
+    let seen = seen.list().into_iter();
+    seen.map(|(client, used)| {
+        let (driver, version) = client.driver.unzip();
+        LegacyClient {
+            application: client.application,
+            driver,
+            version,
+            address: client.address.map(|address| address.to_string()),
+            opcodes: used.opcodes().map(str::to_owned).collect(),
+            connections: used.connections,
+            last_seconds_ago: used.last.elapsed().as_secs_f64(),
+        }
+    })
+    .collect()
 }
 
 /// The word for each kind.

@@ -99,6 +99,25 @@ pub struct Driver {
     pub connected: usize,
 }
 
+/// Clients of one kind that use legacy opcodes, and so depend on their being translated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LegacyClient {
+    /// What the application calls itself in `hello`.
+    pub application: Option<String>,
+    /// The driver's name, as it gives it in `hello`; drivers do so since 2016.
+    pub driver: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// The IP address, of clients that tell nothing of themselves.
+    pub address: Option<String>,
+    /// The opcodes that they used.
+    pub opcodes: Vec<String>,
+    /// Connections on which they did, since the start.
+    pub connections: u64,
+    /// How long ago one of these connections last used an opcode for the first time.
+    pub last_seconds_ago: f64,
+}
+
 /// The replica set as the proxy sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Topology {
@@ -243,6 +262,8 @@ pub struct Clients {
     pub per_core: Vec<usize>,
     /// Those that have described themselves, by driver; beyond a hundred different ones all others together.
     pub drivers: Vec<Driver>,
+    /// Those that use legacy opcodes, since the start; beyond two hundred different ones all others together, without a name.
+    pub legacy: Vec<LegacyClient>,
 }
 
 /// Memory that large messages hold (`[limits] buffer_bytes`, half of it for each direction).

@@ -127,6 +127,7 @@ pub(super) fn status() -> Status {
             max_clients_per_address: None,
             per_core: vec![2, 1],
             drivers: Vec::new(),
+            legacy: Vec::new(),
         },
         cursors_pinned: 4,
         buffers: Buffers {

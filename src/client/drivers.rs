@@ -24,6 +24,19 @@ pub struct Drivers(Arc<Mutex<BTreeMap<Key, usize>>>);
 pub(super) struct Described {
     drivers: Drivers,
     key: Key,
+    application: Option<Box<str>>,
+}
+
+impl Described {
+    /// The driver's name and version.
+    pub(super) fn driver(&self) -> (&str, &str) {
+        (&self.key.0, &self.key.1)
+    }
+
+    /// What the application calls itself.
+    pub(super) fn application(&self) -> Option<&str> {
+        self.application.as_deref()
+    }
 }
 
 impl Drivers {
@@ -38,6 +51,7 @@ impl Drivers {
         Box::new(Described {
             drivers: self.clone(),
             key,
+            application: metadata.application.map(String::into_boxed_str),
         })
     }
 

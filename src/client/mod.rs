@@ -37,6 +37,7 @@ mod unix;
 pub mod upkeep;
 
 pub use drivers::Drivers;
+pub use legacy::{LegacyClient, LegacyClients, LegacyUse};
 pub use listener::Core;
 pub use options::{ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE};
 pub use shared::{Process, Shared};

@@ -151,6 +151,10 @@ pub struct ListenerOptions {
     /// The compressors by which messages are taken, and which `hello` agrees on, the preferred one first; `None` stands for all,
     /// in the order in which the client prefers them.
     pub compressors: Option<Vec<Compressor>>,
+    /// Legacy opcodes are translated; if not, they are refused as by a server that has none.
+    pub translates: bool,
+    /// The highest wire version that `hello` shows; `None` shows that of the nodes.
+    pub max_wire_version: Option<i32>,
 }
 
 impl ListenerOptions {
@@ -167,6 +171,8 @@ impl ListenerOptions {
             read_preference: ReadPreference::default(),
             fail_points: false,
             compressors: None,
+            translates: true,
+            max_wire_version: None,
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use bson::oid::ObjectId;
 
-use super::{Limits, admission::Admission, drivers::Drivers, fail_point::FailPoints};
+use super::{Limits, admission::Admission, drivers::Drivers, fail_point::FailPoints, legacy::LegacyClients};
 use crate::{
     failover::{self, Gate, ServerSessions},
     net::Budget,
@@ -62,6 +62,8 @@ pub struct Process {
     pub admission: Admission,
     /// By which drivers.
     pub drivers: Drivers,
+    /// Those that use legacy opcodes.
+    pub legacy_clients: LegacyClients,
     /// What happened so far.
     pub counters: PerCore,
     /// When this process started.
@@ -95,6 +97,7 @@ impl Shared {
             admission: Admission::new(limits.max_clients, limits.max_clients_per_address),
             limits,
             drivers: Drivers::default(),
+            legacy_clients: LegacyClients::default(),
             counters: PerCore::new(cores),
             started: Instant::now(),
             stopping: AtomicBool::new(false),

@@ -270,23 +270,14 @@ impl ErrorReply {
         doc
     }
 
-    /// The document of a failed legacy query: the message stands in `$err`.
+    /// A command by OP_QUERY, where that is not served.
     #[must_use]
-    pub fn to_legacy_query_failure(&self) -> RawDocumentBuf {
-        let mut doc = RawDocumentBuf::new();
-        doc.append(bson::raw::cstr!("$err"), self.message.as_str());
-        doc.append(bson::raw::cstr!("code"), self.code);
-        doc.append(bson::raw::cstr!("ok"), 0.0);
-        doc
-    }
-
-    /// A legacy query that is not a command.
-    #[must_use]
-    pub fn legacy_query() -> Self {
-        Self::new(
-            5_739_101,
-            "Location5739101",
-            "OP_QUERY is no longer supported for queries: use a driver that sends the find command",
-        )
+    pub fn unsupported_op_query(name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(name);
+        let message = format!(
+            "OP_QUERY is not translated by this listener (legacy = \"refuse\"), and {name} came by it: use a driver that sends OP_MSG, \
+             or another listener"
+        );
+        Self::new(352, "UnsupportedOpQueryCommand", message)
     }
 }

@@ -21,6 +21,9 @@ use crate::{
 const DEFAULT_LISTENER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 27018);
 const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
+const LEGACY: &[(&str, bool)] = &[("translate", true), ("refuse", false)];
+/// Far above that of any server.
+const MOST_WIRE_VERSION: usize = 100;
 const PRESENTATIONS: &[(&str, Presentation)] = &[
     ("mongos", Presentation::Mongos),
     ("replica_set", Presentation::ReplicaSet),
@@ -86,6 +89,8 @@ fn listener(
     let read_preference = listener_read_preference(section, heartbeat).unwrap_or_else(|| fallback.clone());
     let fail_points = section.choice("fail_points", SWITCH, false);
     let compressors = compressors(section, "compressors");
+    let translates = section.choice("legacy", LEGACY, true);
+    let max_wire_version = section.count_or_off("max_wire_version", 0..=MOST_WIRE_VERSION, None);
     if !section.are_sound(&["address"]) {
         return None;
     }
@@ -98,6 +103,8 @@ fn listener(
         read_preference,
         fail_points,
         compressors,
+        translates,
+        max_wire_version: max_wire_version.map(|version| version as i32),
         ..ListenerOptions::at(address)
     };
     check::listener(section, &options);

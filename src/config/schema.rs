@@ -30,6 +30,8 @@ pub(super) const SECTIONS: &[Section] = &[
             "read_preference",
             "fail_points",
             "compressors",
+            "legacy",
+            "max_wire_version",
         ],
     },
     Section {

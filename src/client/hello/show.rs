@@ -13,7 +13,7 @@ use crate::{
     command::ErrorReply,
     pool::Pool,
     topology::{
-        Address, Presented, ServerDescription, ServerKind, TopologyVersion, UpstreamKind, last_write,
+        Address, Common, Presented, ServerDescription, ServerKind, TopologyVersion, UpstreamKind, last_write,
     },
     upstream::Snapshot,
 };
@@ -44,7 +44,7 @@ fn show_set(session: &Session, presented: &Presented, fields: &Fields, now: Date
         return Shown::NotYet;
     };
     let terms = Terms {
-        common,
+        common: capped(session, common),
         version: Some(TopologyVersion {
             process_id: session.shared.process_id,
             counter: presented.counter,
@@ -68,6 +68,15 @@ fn show_set(session: &Session, presented: &Presented, fields: &Fields, now: Date
         },
     };
     Shown::Now(role, terms)
+}
+
+/// What all nodes have in common, as far as this listener shows it.
+fn capped(session: &Session, common: Common) -> Common {
+    let most = session.listener.max_wire_version.unwrap_or(i32::MAX);
+    Common {
+        max_wire_version: common.max_wire_version.min(most),
+        ..common
+    }
 }
 
 fn tell_of_mongos(session: &Session) {
@@ -144,7 +153,7 @@ fn show_node(
         _ => Role::Member(member(server, session.advertised())),
     };
     let terms = Terms {
-        common,
+        common: capped(session, common),
         version: server.topology_version,
         connection_id: session.id,
         compressors: session.compressors,

@@ -3,19 +3,19 @@
 use bson::rawdoc;
 use bytes::BytesMut;
 
-use super::{last_error, reply};
+use super::{last_error, reply, seen};
 use crate::{
     client::{
         old,
         session::{End, Session},
     },
     command::{
-        Row, Write,
+        Class, ErrorReply, Local, Row, Write,
         legacy::{Concern, message},
         may_be_compressed, table,
     },
     wire::{
-        Compressor, Frame, RawDoc, WireError,
+        Compressor, Frame, OpCode, RawDoc, WireError,
         legacy::{AWAIT_CAPABLE, Query, encode_reply},
         legacy_translate::command_to_op_msg,
         op_msg,
@@ -36,6 +36,14 @@ pub(super) async fn serve(
     let command = command_to_op_msg(query, 0)?;
     let (name, row, unacknowledged) = look_at(&command)?;
     let compressor = compressor.filter(|_| may_be_compressed(name));
+    let greets = row.is_some_and(|row| row.class == Class::Local(Local::Hello));
+    if !greets {
+        seen::note(session, OpCode::Query);
+    }
+    if !greets && !session.listener.translates {
+        let error = ErrorReply::unsupported_op_query(name).to_document();
+        return say(session, RawDoc::prefix(error.as_bytes())?, request_id, compressor).await;
+    }
     if let Some(of) = last_error::command(name) {
         let answer = last_error::run(session, of, &command).await?;
         return match answer {

@@ -7,6 +7,7 @@ mod commands;
 mod cursors;
 mod last_error;
 mod query;
+mod seen;
 mod writes;
 
 use std::{future::Future, pin::Pin};
@@ -25,6 +26,8 @@ use crate::{
     wire::{Compressor, Frame, OpCode, RawDoc, WireError, op_msg},
 };
 
+pub use seen::{LegacyClient, LegacyClients, LegacyUse};
+
 pub(super) use cursors::drop_one as drop_cursor;
 pub(super) use last_error::{answer as answer_last_error, note_message};
 
@@ -37,6 +40,8 @@ pub(super) struct State {
     /// Whether it wrote by them, or asked for the outcome of a write.
     pub(super) tells_errors: bool,
     pub(super) last_error: LastError,
+    /// The opcodes that it used, a bit for each.
+    used: u8,
     /// The place for the reply to the command that is being asked.
     pub(super) kept: Option<Kept>,
 }
@@ -126,8 +131,13 @@ pub(super) async fn serve(
     held: Option<Permit>,
     compressor: Option<Compressor>,
 ) -> Result<(), End> {
-    match frame.header().op_code {
+    let op_code = frame.header().op_code;
+    if op_code != OpCode::Query {
+        seen::note(session, op_code);
+    }
+    match op_code {
         OpCode::Query => query::serve(session, frame, held, compressor).await,
+        other if !session.listener.translates => Err(End::Protocol(WireError::Unsupported(other))),
         OpCode::GetMore => cursors::get_more(session, &frame, compressor).await,
         OpCode::KillCursors => cursors::kill(session, &frame).await,
         OpCode::Insert | OpCode::Update | OpCode::Delete => writes::serve(session, frame, held).await,

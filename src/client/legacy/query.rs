@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::{Asked, ON_CORE, ask, commands, cursors, last_error, reply};
+use super::{Asked, ON_CORE, ask, commands, cursors, last_error, reply, seen};
 use crate::{
     client::{
         exhaust, old,
@@ -17,10 +17,15 @@ use crate::{
     },
     net::{Permit, compression::off_core},
     wire::{
-        Compressor, Frame, RawDoc, WireError,
+        Compressor, Frame, OpCode, RawDoc, WireError,
         legacy::{EXHAUST, Query, ReplyHead},
     },
 };
+
+/// The code by which servers refuse queries by OP_QUERY since 5.1.
+const LEGACY_QUERY: i32 = 5_739_101;
+const REFUSED: &str = "this listener does not translate OP_QUERY (legacy = \"refuse\"): use a driver that sends the find command, or \
+                       another listener";
 
 /// Serves an OP_QUERY.
 ///
@@ -79,8 +84,14 @@ async fn find(
     compressor: Option<Compressor>,
 ) -> Result<(), End> {
     session.counters().legacy_queries.one();
+    seen::note(session, OpCode::Query);
     last_error::note_read(session);
     let head = ReplyHead::new(0, request_id);
+    if !session.listener.translates {
+        let mut out = BytesMut::new();
+        cursor::append_failure(LEGACY_QUERY, REFUSED, head, &mut out)?;
+        return reply(session, out, compressor).await;
+    }
     if old::is_pseudo(query.collection) {
         let Some(asked) = Box::pin(old::find(session, query)).await? else {
             return Ok(());

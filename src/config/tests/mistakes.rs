@@ -183,6 +183,18 @@ fn mistakes_have_their_line_and_key_and_say_what_would_be_right() {
             "did you mean \"mongos\"?",
         ),
         (
+            "[[listener]]\nlegacy = 'translates'",
+            5,
+            "listener[0].legacy",
+            "did you mean \"translate\"?",
+        ),
+        (
+            "[[listener]]\nmax_wire_version = -1",
+            5,
+            "listener[0].max_wire_version",
+            "must be",
+        ),
+        (
             "[[listener]]\nfail_points = 'yes'",
             5,
             "listener[0].fail_points",

@@ -71,6 +71,8 @@ fn every_setting_reaches_its_option() {
         presents_as = "mongos"
         read_preference = "nearest"
         compressors = ["zlib"]
+        legacy = "refuse"
+        max_wire_version = 3
         [[listener]]
         address = "[::1]:2"
         fail_points = "on"
@@ -163,6 +165,11 @@ fn every_setting_reaches_its_option() {
     assert_eq!(config.listeners[0].read_preference.mode, Mode::Nearest);
     assert_eq!(config.listeners[0].compressors, Some(vec![Compressor::Zlib]));
     assert_eq!(config.listeners[1].compressors, None);
+    let legacy = config
+        .listeners
+        .iter()
+        .map(|l| (l.translates, l.max_wire_version));
+    assert_eq!(legacy.collect::<Vec<_>>(), [(false, Some(3)), (true, None)]);
     let second = &config.listeners[1].read_preference;
     let tags = [("dc", "ams"), ("rack", "1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(second.tag_sets, [TagSet(tags.to_vec()), TagSet(vec![])]);
