@@ -12,7 +12,7 @@ use std::{
 use serde_json::json;
 use tidegate::sandbox::{Guard, temporary_folder};
 
-use super::{Operation, Workload, operation, raw::RawWorker};
+use super::{Operation, Workload, legacy::LegacyWorker, operation, raw::RawWorker};
 use crate::support;
 
 /// For what is under way to end, held as it may be, and the driver to close its connections.
@@ -22,17 +22,19 @@ const END_LIMIT: Duration = Duration::from_secs(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Raw,
+    /// The opcodes before OP_MSG.
+    Legacy,
     Pymongo,
     Node,
 }
 
-/// A client: its workers share a driver's client, or (raw) have a connection each.
+/// A client: its workers share a driver's client, or (raw and legacy) have a connection each.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     /// Unique, and the beginning of its workers' names.
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// A URI; for raw ones an address.
+    /// A URI; for raw and legacy ones an address.
     pub(crate) target: String,
     /// For each worker what it does in turns.
     pub(crate) cycles: Vec<Vec<Workload>>,
@@ -45,7 +47,7 @@ pub(crate) struct Crew {
     folder: PathBuf,
     guard: Guard,
     children: Vec<(&'static str, Child)>,
-    raw: Option<JoinHandle<Vec<Operation>>>,
+    threads: Vec<JoinHandle<Vec<Operation>>>,
 }
 
 impl Crew {
@@ -54,24 +56,24 @@ impl Crew {
         let folder = temporary_folder().unwrap();
         let guard = Guard::for_temporary(&folder).unwrap();
         let stop = folder.join("stop");
-        let (raw, driven): (Vec<&Client>, Vec<&Client>) =
-            clients.iter().partition(|client| client.kind == Kind::Raw);
-        let children = driven.into_iter().map(|client| {
+        let of_kind = |kind| clients.iter().filter(move |client| client.kind == kind);
+        let driven = of_kind(Kind::Pymongo).chain(of_kind(Kind::Node));
+        let children = driven.map(|client| {
             let (program, arguments) = command(client, &folder, &stop);
             let log = folder.join(format!("{}.log", client.name));
             (client.name, guard.spawn(&program, &arguments, &log).unwrap())
         });
         let children = children.collect();
-        let workers: Vec<RawWorker> = raw
-            .into_iter()
-            .flat_map(|client| raw_workers(client, &stop))
-            .collect();
-        let raw = std::thread::spawn(move || work(workers));
+        let workers = of_kind(Kind::Raw).flat_map(|client| raw_workers(client, &stop));
+        let workers: Vec<RawWorker> = workers.collect();
+        let mut threads = vec![std::thread::spawn(move || work(workers))];
+        let old = of_kind(Kind::Legacy).flat_map(|client| legacy_workers(client, &stop));
+        threads.extend(old.map(|worker| std::thread::spawn(move || worker.run())));
         Self {
             folder,
             guard,
             children,
-            raw: Some(raw),
+            threads,
         }
     }
 
@@ -103,8 +105,8 @@ impl Crew {
             self.guard.forget(child.id());
             operations.extend(operation::read(&out(&self.folder, name)));
         }
-        if let Some(raw) = self.raw.take() {
-            operations.extend(raw.join().unwrap());
+        for thread in self.threads.drain(..) {
+            operations.extend(thread.join().unwrap());
         }
         (operations, hung)
     }
@@ -151,6 +153,18 @@ fn command(client: &Client, folder: &Path, stop: &Path) -> (PathBuf, Vec<OsStrin
 
 fn raw_workers(client: &Client, stop: &Path) -> Vec<RawWorker> {
     let worker = |(number, cycle): (usize, &Vec<Workload>)| RawWorker {
+        name: format!("{}-{number}", client.name),
+        address: client.target.clone(),
+        cycle: cycle.clone(),
+        pause: client.pause,
+        stop: stop.to_path_buf(),
+        number: number * 3,
+    };
+    client.cycles.iter().enumerate().map(worker).collect()
+}
+
+fn legacy_workers(client: &Client, stop: &Path) -> Vec<LegacyWorker> {
+    let worker = |(number, cycle): (usize, &Vec<Workload>)| LegacyWorker {
         name: format!("{}-{number}", client.name),
         address: client.target.clone(),
         cycle: cycle.clone(),

@@ -7,6 +7,7 @@
 pub(crate) mod crew;
 pub(crate) mod fault;
 pub(crate) mod judge;
+mod legacy;
 pub(crate) mod operation;
 pub(crate) mod pause;
 mod raw;

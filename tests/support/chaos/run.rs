@@ -21,7 +21,7 @@ pub(crate) const PACED: [&str; 2] = ["paced", "paced_direct"];
 pub(crate) const PACED_W1: [&str; 2] = ["w1", "w1_direct"];
 /// Clients that know the nodes themselves.
 pub(crate) const DIRECT_CLIENTS: [&str; 2] = [PACED[1], PACED_W1[1]];
-/// What all clients but the raw ones have in their URI.
+/// What all clients that have a driver have in their URI.
 const URI_OPTIONS: &str = "serverSelectionTimeoutMS=60000&w=majority";
 /// Between two operations of a worker: the pauses are to be those of elections, not of a busy machine.
 const OFTEN: Duration = Duration::from_millis(8);
@@ -242,7 +242,7 @@ fn clients(plan: &Plan, nodes: &RelayedSet, proxy: &Proxy) -> Vec<Client> {
         name,
         kind,
         target,
-        cycles: vec![mixed(kind != Kind::Raw); workers],
+        cycles: vec![mixed(matches!(kind, Kind::Pymongo | Kind::Node)); workers],
         pause: OFTEN,
     };
     let workers = if plan.small { 2 } else { 3 };
@@ -254,6 +254,7 @@ fn clients(plan: &Plan, nodes: &RelayedSet, proxy: &Proxy) -> Vec<Client> {
             proxied("retryWrites=false"),
             workers,
         ),
+        client("legacy", Kind::Legacy, proxy.address.to_string(), workers),
         client("node", Kind::Node, proxied("appName=node"), 2),
     ];
     // Reads that are long enough for faults of secondaries to meet them.
