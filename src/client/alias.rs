@@ -48,7 +48,7 @@ impl Session {
     }
 
     /// What the client takes the listener for, if not for the whole cluster or a standalone server.
-    fn alias(&self) -> Option<Alias> {
+    pub(super) fn alias(&self) -> Option<Alias> {
         match (&self.listener.reach, self.listener.presents_as) {
             (Reach::Node(_), _) => Some(Alias::Member),
             (Reach::Cluster, Presentation::Mongos) => None,

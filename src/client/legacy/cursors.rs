@@ -59,13 +59,20 @@ pub(super) fn remember(session: &Session, batch: Batch, starting_from: i32) {
     }
 }
 
-/// Serves an OP_KILL_CURSORS, which nobody waits for.
+/// Serves an OP_KILL_CURSORS, which nobody waits for. One that does not add up is overlooked, as servers did: Poco's are 4
+/// bytes too long.
 ///
 /// # Errors
-/// When it breaks the protocol, and those that end the session.
+/// Those that end the session.
 pub(super) async fn kill(session: &mut Session, frame: &Frame) -> Result<(), End> {
     session.counters().legacy_kill_cursors.one();
-    let cursors = KillCursors::parse(frame.payload())?;
+    let cursors = match KillCursors::parse(frame.payload()) {
+        Ok(cursors) => cursors,
+        Err(error) => {
+            tracing::debug!(%error, "OP_KILL_CURSORS overlooked");
+            return Ok(());
+        }
+    };
     ask(session, cursor::kill(&cursors)?, false).await.map(drop)
 }
 

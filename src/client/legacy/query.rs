@@ -16,9 +16,10 @@ use crate::{
         },
     },
     net::{Permit, compression::off_core},
+    routing::Alias,
     wire::{
         Compressor, Frame, OpCode, RawDoc, WireError,
-        legacy::{EXHAUST, Query, ReplyHead},
+        legacy::{EXHAUST, NO_CURSOR_TIMEOUT, Query, ReplyHead, SECONDARY_OK},
     },
 };
 
@@ -39,7 +40,7 @@ pub(super) async fn serve(
 ) -> Result<(), End> {
     let request_id = frame.header().request_id;
     let query = match Query::parse(frame.payload()) {
-        Ok(query) => query,
+        Ok(query) => with_meant_flags(session, query),
         Err(error @ WireError::Bson(_)) => return invalid(session, &error, request_id, compressor).await,
         Err(error) => return Err(End::Protocol(error)),
     };
@@ -55,6 +56,19 @@ pub(super) async fn serve(
         }
         served => served,
     }
+}
+
+/// Clears `slaveOk` where the client asks for nothing by it.
+///
+/// To the primary of a set it says that a secondary would do as well: drivers choose the member, and the primary answers. And the Node driver
+/// 1.x sets it on every command, with a bit that means nothing there, whatever was asked for; with a read preference
+/// it sends `$readPreference` as well.
+fn with_meant_flags<'a>(session: &Session, mut query: Query<'a>) -> Query<'a> {
+    let by_habit = query.is_command() && query.has(NO_CURSOR_TIMEOUT);
+    if by_habit || session.alias() == Some(Alias::Primary) {
+        query.flags &= !SECONDARY_OK;
+    }
+    query
 }
 
 /// Tells that a message is not valid.

@@ -119,6 +119,12 @@ fn legacy_messages_are_answered_in_kind() {
             send(&address, &frame(7, OP_KILL_CURSORS, &kill)).await.0,
             Outcome::Ignored
         );
+        // Poco tells the number of cursors in 8 bytes, and a `mongod` 4.2 overlooks that.
+        let broken = [&[0; 4][..], &1i64.to_le_bytes(), &[9; 8]].concat();
+        assert_eq!(
+            send(&address, &frame(7, OP_KILL_CURSORS, &broken)).await.0,
+            Outcome::Ignored
+        );
     });
 }
 
