@@ -88,8 +88,8 @@ fn main() -> ExitCode {
 
 fn run(driver: &'static Driver, sides: &Sides) -> Result<Vec<(Side, Comparison)>, String> {
     let mut compared = Vec::new();
+    let direct = outcomes(driver, Side::Direct, sides)?;
     for side in driver.presentations() {
-        let direct = outcomes(driver, side.direct(), sides)?;
         let proxied = outcomes(driver, *side, sides)?;
         compared.push((*side, compare(driver, *side, &direct, &proxied)));
     }

@@ -99,6 +99,28 @@ const DIFFERENCES: &[Difference] = &[
         "[300,0,149,299,144843]",
     ),
     of(&["libmongoclient"], "group", NO_GROUP, "[4]"),
+    of(&["libmongo-client"], "index", SYSTEM_INDEXES, "[1,1]"),
+    of(
+        &["libmongo-client"],
+        "duplicate key",
+        NO_INDEX,
+        "[0,[11000,0,-1],0,0,[11000,0,-1],0,[11000,0,-1]]",
+    ),
+    of(&["libmongo-client"], "aggregate", NO_CURSOR, "[1,1]"),
+    of(
+        &["libmongo-client"],
+        "listCollections",
+        SYSTEM_NAMESPACES,
+        "[1,0,1]",
+    ),
+    of(&["Poco"], "index", SYSTEM_INDEXES, "[[-1,0,-1]]"),
+    of(&["Poco"], "aggregate", NO_CURSOR, "[1,3]"),
+    of(
+        &["Java"],
+        "group",
+        NO_GROUP,
+        r#"["circle 4","line 1","square 2","star 3"]"#,
+    ),
 ];
 
 const fn of(

@@ -15,8 +15,6 @@ const DEADLINE: Duration = Duration::from_secs(120);
 pub(crate) enum Side {
     /// MongoDB 4.2, one address without further options.
     Direct,
-    /// The same, as a member of its set.
-    DirectSet,
     /// The proxy as it is by default, in front of a current set.
     Mongos,
     /// The proxy as a replica set with a second address for reads from secondaries.
@@ -27,17 +25,8 @@ impl Side {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
-            Self::DirectSet => "direct_set",
             Self::Mongos => "mongos",
             Self::ReplicaSet => "replica_set",
-        }
-    }
-
-    /// What outcomes through the proxy are compared with.
-    pub(crate) fn direct(self) -> Self {
-        match self {
-            Self::Direct | Self::Mongos => Self::Direct,
-            Self::DirectSet | Self::ReplicaSet => Self::DirectSet,
         }
     }
 }
@@ -65,12 +54,13 @@ impl Sides {
     }
 
     fn arguments(&self, side: Side) -> Vec<String> {
-        let set_name = |set: &tidegate::sandbox::ReplicaSet| set.options().set_name.clone();
         match side {
             Side::Direct => vec![old_set().address(0).to_owned()],
-            Side::DirectSet => vec![old_set().address(0).to_owned(), set_name(old_set())],
             Side::Mongos => vec![self.mongos.address.to_string()],
-            Side::ReplicaSet => vec![self.replica_set.address.to_string(), set_name(shared_set())],
+            Side::ReplicaSet => {
+                let set_name = shared_set().options().set_name.clone();
+                vec![self.replica_set.address.to_string(), set_name]
+            }
         }
     }
 }

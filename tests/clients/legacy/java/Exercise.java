@@ -204,8 +204,16 @@ public class Exercise {
             for (DBObject each : things.aggregate(pipeline).results()) found.add(each);
             return found;
         });
-        step("group", () -> things.group(doc("shape", true), doc("_id", doc("$lt", 10)), doc("count", 0),
-            "function(each, sum) { sum.count += 1; }"));
+        step("group", () -> {
+            Object answer = things.group(doc("shape", true), doc("_id", doc("$lt", 10)), doc("count", 0),
+                "function(each, sum) { sum.count += 1; }");
+            Set<String> found = new TreeSet<>();
+            for (Object each : (List<?>) answer) {
+                DBObject one = (DBObject) each;
+                found.add(one.get("shape") + " " + ((Number) one.get("count")).intValue());
+            }
+            return found;
+        });
         step("listCollections", () -> new TreeSet<String>(db.getCollectionNames()));
         step("listDatabases", () -> client.getDatabaseNames().contains(db.getName()));
         step("read from a secondary", () -> settled(things, doc("_id", 4), ReadPreference.secondaryPreferred()).get("n"));
