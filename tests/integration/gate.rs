@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The set stays without a primary until the test lets it have one.
 const FROZEN: i32 = 3600;
 
-fn post(address: SocketAddr, path: &str, headers: &str) -> (u16, Value) {
+pub(crate) fn post(address: SocketAddr, path: &str, headers: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let request = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n");

@@ -25,6 +25,7 @@ mod fail_points;
 mod fleet;
 mod gate;
 mod isolation;
+mod legacy;
 mod legacy_drivers;
 mod members;
 mod mongos;
