@@ -19,6 +19,8 @@ use tokio::task::JoinSet;
 
 use crate::Outcome;
 use crate::histogram::Histogram;
+use crate::legacy;
+use crate::measure::Work;
 use crate::message::{
     HEADER, OP_MSG, client_hello, find_request, frame_length, i32_at, is_cursor_reply, is_update_reply,
     set_request_id, update_request,
@@ -48,9 +50,9 @@ pub(crate) struct Options {
     /// Milliseconds of the measured window.
     #[arg(long, default_value_t = 0)]
     pub(crate) window_ms: u64,
-    /// Send updates instead of finds.
+    /// What to do.
     #[arg(long)]
-    pub(crate) writes: bool,
+    pub(crate) work: Work,
     /// Run this many operations per client instead of a measured window.
     #[arg(long)]
     pub(crate) ops_per_client: Option<u64>,
@@ -202,6 +204,8 @@ async fn run_all(clients: Vec<Client>, state: &Rc<RefCell<State>>, ops: Option<u
 struct Client {
     stream: TcpStream,
     request: Vec<u8>,
+    /// Where the message begins that is answered.
+    asks_at: usize,
     /// Whether a reply is what the request asks for.
     is_answer: fn(&[u8]) -> bool,
     reply: Vec<u8>,
@@ -217,6 +221,7 @@ impl Client {
         let mut client = Self {
             stream,
             request: client_hello()?,
+            asks_at: 0,
             is_answer: is_cursor_reply,
             reply: vec![0; 4096],
             next_id,
@@ -225,10 +230,18 @@ impl Client {
         if i32_at(&client.reply[..length], 12) != Some(OP_MSG) {
             return Err("hello by OP_MSG was not answered by OP_MSG".into());
         }
-        if options.writes {
-            (client.request, client.is_answer) = (update_request(index)?, is_update_reply);
-        } else {
-            client.request = find_request(index)?;
+        match options.work {
+            Work::Find => client.request = find_request(index)?,
+            Work::Update => {
+                (client.request, client.is_answer) = (update_request(index)?, is_update_reply);
+            }
+            Work::LegacyFind => {
+                (client.request, client.is_answer) = (legacy::find_request()?, legacy::is_find_reply);
+            }
+            Work::LegacyUpdate => {
+                (client.request, client.asks_at) = legacy::update_request()?;
+                client.is_answer = legacy::is_update_reply;
+            }
         }
         Ok(client)
     }
@@ -256,7 +269,7 @@ impl Client {
     /// Sends the request under a new id and takes its reply, whose length is returned.
     async fn exchange(&mut self) -> Outcome<usize> {
         self.next_id = self.next_id.wrapping_add(1);
-        set_request_id(&mut self.request, self.next_id);
+        set_request_id(&mut self.request[self.asks_at..], self.next_id);
         self.stream.write_all(&self.request).await?;
         let mut filled = 0;
         loop {

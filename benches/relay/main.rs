@@ -10,6 +10,7 @@ mod calls;
 mod children;
 mod histogram;
 mod injected;
+mod legacy;
 mod load;
 mod measure;
 mod message;
@@ -24,7 +25,7 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::{Parser, Subcommand};
 
 use crate::children::Core;
-use crate::measure::{Plan, measure};
+use crate::measure::{Case, Plan, Work, measure};
 use crate::peers::Peer;
 
 /// A result whose error is a sentence for the person who runs the benchmark.
@@ -53,6 +54,9 @@ struct Cli {
     /// Measure only what the session costs that is added to writes.
     #[arg(long)]
     writes: bool,
+    /// Measure only what translating legacy opcodes costs.
+    #[arg(long, conflicts_with = "writes")]
+    legacy: bool,
     /// Print only: write no file, judge nothing.
     #[arg(long)]
     no_check: bool,
@@ -119,12 +123,17 @@ fn bench(cli: &Cli) -> Outcome<ExitCode> {
     for (program, option) in [("haproxy", "-v"), ("strace", "-V")] {
         require(program, option)?;
     }
-    let judged = if cli.writes {
+    let judged = if cli.writes || cli.legacy {
         ExitCode::SUCCESS
     } else {
         relay(cli)?
     };
-    writes(cli)?;
+    if !cli.legacy {
+        writes(cli)?;
+    }
+    if !cli.writes {
+        translation(cli)?;
+    }
     Ok(judged)
 }
 
@@ -132,7 +141,7 @@ fn plan(cli: &Cli, peers: Vec<Peer>) -> Plan {
     Plan {
         peers,
         clients: cli.clients.clone(),
-        writes: false,
+        works: vec![Work::Find],
         rounds: if cli.quick { 1 } else { cli.rounds.into() },
         warm_up_ms: if cli.quick { 300 } else { 1000 },
         window_ms: if cli.quick { 1000 } else { cli.seconds * 1000 },
@@ -144,30 +153,53 @@ fn writes(cli: &Cli) -> Outcome<()> {
     let binary = std::path::absolute(&cli.tidegate)?;
     let plan = Plan {
         clients: vec![report::JUDGED_CLIENTS],
-        writes: true,
+        works: vec![Work::Update],
         ..plan(
             cli,
             vec![Peer::TidegateOff(binary.clone()), Peer::Tidegate(binary)],
         )
     };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let results = root.join("target/bench");
+    let (cases, about) = aside(&plan)?;
+    println!("{}", injected::summary(&cases));
+    keep(cli, "injected_session.md", &injected::page(&cases, &about))
+}
+
+/// Carries out a plan whose figures are not judged; also says when and of what they are.
+fn aside(plan: &Plan) -> Outcome<(Vec<Case>, String)> {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     std::fs::create_dir_all(&results)?;
     let folder = tempfile::tempdir_in(&results)?;
-    let cases = measure(&plan, folder.path())?;
-    println!("{}", injected::summary(&cases));
-    if !cli.quick && !cli.no_check {
-        let about = format!(
-            "Of {}, commit {}; {} rounds of {} s.",
-            date()?,
-            commit(),
-            plan.rounds,
-            plan.window_ms / 1000
-        );
-        let page = root.join("docs/results/injected_session.md");
-        write(&page, &injected::page(&cases, &about))?;
+    let cases = measure(plan, folder.path())?;
+    let about = format!(
+        "Of {}, commit {}; {} rounds of {} s.",
+        date()?,
+        commit(),
+        plan.rounds,
+        plan.window_ms / 1000
+    );
+    Ok((cases, about))
+}
+
+/// Keeps a page of results, unless it was but a quick look.
+fn keep(cli: &Cli, name: &str, page: &str) -> Outcome<()> {
+    if cli.quick || cli.no_check {
+        return Ok(());
     }
-    Ok(())
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/results");
+    write(&results.join(name), page)
+}
+
+/// Measures what translating legacy opcodes costs.
+fn translation(cli: &Cli) -> Outcome<()> {
+    let binary = std::path::absolute(&cli.tidegate)?;
+    let plan = Plan {
+        clients: vec![report::JUDGED_CLIENTS],
+        works: vec![Work::Find, Work::LegacyFind, Work::Update, Work::LegacyUpdate],
+        ..plan(cli, vec![Peer::Tidegate(binary)])
+    };
+    let (cases, about) = aside(&plan)?;
+    println!("{}", legacy::summary(&cases));
+    keep(cli, "legacy_cost.md", &legacy::page(&cases, &about))
 }
 
 /// Measures what relaying a find costs.

@@ -19,16 +19,41 @@ const COUNTED_OPS: usize = 4_000;
 pub(crate) struct Plan {
     pub(crate) peers: Vec<Peer>,
     pub(crate) clients: Vec<usize>,
-    /// Updates instead of finds.
-    pub(crate) writes: bool,
+    /// What is done; each with every peer and number of clients.
+    pub(crate) works: Vec<Work>,
     pub(crate) rounds: usize,
     pub(crate) warm_up_ms: u64,
     pub(crate) window_ms: u64,
 }
 
+/// What a client does again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Work {
+    /// A find by OP_MSG.
+    Find,
+    /// An update by OP_MSG.
+    Update,
+    /// The same find by OP_QUERY.
+    LegacyFind,
+    /// The same update by OP_UPDATE, and `getlasterror`.
+    LegacyUpdate,
+}
+
+impl Work {
+    fn argument(self) -> &'static str {
+        match self {
+            Self::Find => "find",
+            Self::Update => "update",
+            Self::LegacyFind => "legacy-find",
+            Self::LegacyUpdate => "legacy-update",
+        }
+    }
+}
+
 /// All that was measured of one peer at one number of clients.
 pub(crate) struct Case {
     pub(crate) peer: Peer,
+    pub(crate) work: Work,
     pub(crate) clients: usize,
     /// One entry per round.
     pub(crate) runs: Vec<Measured>,
@@ -53,8 +78,10 @@ pub(crate) fn measure(plan: &Plan, folder: &Path) -> Outcome<Vec<Case>> {
         .clients
         .iter()
         .flat_map(|&clients| plan.peers.iter().map(move |peer| (clients, peer.clone())))
-        .map(|(clients, peer)| Case {
+        .flat_map(|case| plan.works.iter().map(move |work| (case.clone(), *work)))
+        .map(|((clients, peer), work)| Case {
             peer,
+            work,
             clients,
             runs: Vec::new(),
             calls: None,
@@ -66,7 +93,8 @@ pub(crate) fn measure(plan: &Plan, folder: &Path) -> Outcome<Vec<Case>> {
             let context = |e| format!("round {round}, {name}, {} clients: {e}", case.clients);
             let run = timed(case, plan, &backend, folder).map_err(context)?;
             eprintln!(
-                "round {round}: {name:>13} {:>5} clients: {}",
+                "round {round}: {name:>13} {:>13} {:>5} clients: {}",
+                case.work.argument(),
                 case.clients,
                 run.line()
             );
@@ -76,7 +104,7 @@ pub(crate) fn measure(plan: &Plan, folder: &Path) -> Outcome<Vec<Case>> {
     for case in &mut cases {
         let name = case.peer.name();
         let context = |e| format!("counting calls, {name}, {} clients: {e}", case.clients);
-        case.calls = counted(case, plan, &backend, folder).map_err(context)?;
+        case.calls = counted(case, &backend, folder).map_err(context)?;
     }
     Ok(cases)
 }
@@ -85,17 +113,17 @@ fn timed(case: &Case, plan: &Plan, backend: &Backend, folder: &Path) -> Outcome<
     let started = case.peer.start(PROXY_CORE, backend.port, case.clients, folder)?;
     let (warm_up, window) = (plan.warm_up_ms.to_string(), plan.window_ms.to_string());
     let more = ["--warm-up-ms", &warm_up, "--window-ms", &window];
-    let mut load = start_load(case.clients, plan, started.port, started.pid(), &more)?;
+    let mut load = start_load(case, started.port, started.pid(), &more)?;
     load.tell("go")?;
     Ok(serde_json::from_str(&load.line()?)?)
 }
 
-fn counted(case: &Case, plan: &Plan, backend: &Backend, folder: &Path) -> Outcome<Option<Calls>> {
+fn counted(case: &Case, backend: &Backend, folder: &Path) -> Outcome<Option<Calls>> {
     let started = case.peer.start(PROXY_CORE, backend.port, case.clients, folder)?;
     let Some(pid) = started.pid() else { return Ok(None) };
     let ops = (COUNTED_OPS / case.clients).max(4).to_string();
     let more = ["--ops-per-client", &ops];
-    let mut load = start_load(case.clients, plan, started.port, Some(pid), &more)?;
+    let mut load = start_load(case, started.port, Some(pid), &more)?;
     let tracer = Tracer::attach(pid, OTHER_CORE, folder)?;
     load.tell("go")?;
     load.line()?;
@@ -110,16 +138,14 @@ fn counted(case: &Case, plan: &Plan, backend: &Backend, folder: &Path) -> Outcom
 }
 
 /// Starts the load and waits until it is warm.
-fn start_load(clients: usize, plan: &Plan, port: u16, watch: Option<u32>, more: &[&str]) -> Outcome<Running> {
-    let (clients, port) = (clients.to_string(), port.to_string());
+fn start_load(case: &Case, port: u16, watch: Option<u32>, more: &[&str]) -> Outcome<Running> {
+    let (clients, port) = (case.clients.to_string(), port.to_string());
     let watched = watch.map(|pid| pid.to_string());
     let mut arguments = vec!["load", "--clients", &clients, "--port", &port];
     if let Some(pid) = &watched {
         arguments.extend(["--watch", pid]);
     }
-    if plan.writes {
-        arguments.push("--writes");
-    }
+    arguments.extend(["--work", case.work.argument()]);
     arguments.extend(more);
     let mut load = Running::start_own(OTHER_CORE, &arguments)?;
     match load.line()?.as_str() {

@@ -73,7 +73,8 @@ pub(crate) fn op_reply(body: &Document) -> Outcome<Vec<u8>> {
     Ok(out)
 }
 
-fn header(length: usize, op_code: i32) -> Vec<u8> {
+/// A message header, whose ids are left 0.
+pub(crate) fn header(length: usize, op_code: i32) -> Vec<u8> {
     let mut out = Vec::with_capacity(length);
     out.extend_from_slice(&(length as i32).to_le_bytes());
     out.extend_from_slice(&[0; 8]);
@@ -217,6 +218,11 @@ pub(crate) fn hello_reply(me: &str) -> Document {
         "$clusterTime": cluster_time(),
         "operationTime": Timestamp { time: 1_700_000_000, increment: 1 },
     }
+}
+
+/// The `_id` of the document that the load reads.
+pub(crate) fn document_id() -> ObjectId {
+    fixed_id(1)
 }
 
 fn session_id(client: usize) -> Binary {
