@@ -38,6 +38,9 @@ struct Cli {
     /// Goes on without the drivers that are missing on this machine.
     #[arg(long)]
     installed: bool,
+    /// Caps the wire version that the listeners show; the results page is left as it is.
+    #[arg(long, value_name = "VERSION")]
+    max_wire_version: Option<u8>,
     /// Cargo passes this to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -58,7 +61,10 @@ fn main() -> ExitCode {
                 .iter()
                 .any(|start| driver.name.starts_with(start.as_str()))
     };
-    let sides = Sides::start();
+    let cap = cli
+        .max_wire_version
+        .map(|cap| format!("max_wire_version = {cap}"));
+    let sides = Sides::start_with(&cap.unwrap_or_default());
     let tried: Vec<Tried> = DRIVERS
         .iter()
         .filter(chosen)
@@ -68,7 +74,8 @@ fn main() -> ExitCode {
         })
         .collect();
     let page = report::page(&provenance(), &tried);
-    if cli.driver.is_empty() && tried.iter().all(|one| one.compared.is_ok()) {
+    let is_whole = cli.driver.is_empty() && cli.max_wire_version.is_none();
+    if is_whole && tried.iter().all(|one| one.compared.is_ok()) {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(RESULTS), &page).unwrap();
     }
     println!("{page}");

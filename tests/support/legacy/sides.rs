@@ -40,11 +40,16 @@ pub(crate) struct Sides {
 impl Sides {
     /// Starts what is not shared.
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same with further keys for the `[[listener]]`.
+    pub(crate) fn start_with(listener: &str) -> Self {
         let uri = shared_set().uri();
-        let presented = "presents_as = 'replica_set'\nsecondary_address = '127.0.0.1:0'";
+        let presented = format!("presents_as = 'replica_set'\nsecondary_address = '127.0.0.1:0'\n{listener}");
         Self {
-            mongos: Proxy::start(&uri, ""),
-            replica_set: Proxy::start_with(&uri, "", presented, ""),
+            mongos: Proxy::start_with(&uri, "", listener, ""),
+            replica_set: Proxy::start_with(&uri, "", &presented, ""),
         }
     }
 
