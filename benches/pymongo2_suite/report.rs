@@ -80,8 +80,8 @@ impl<'a> Comparison<'a> {
     pub(crate) fn page(&self, of: &str) -> String {
         let mut page = format!(
             "# PyMongo 2's own test suite\n\nWritten by `cargo bench --bench pymongo2_suite`; edits are lost. {of}\n\n\
-             The suite of PyMongo 2.9.5, a driver of 2015, in Python 2.7: directly on three `mongod` 4.2.6, and through \
-             Tidegate, which presents a replica set of a primary and a secondary, on three 6.0.5.\n\n\
+             The suite of PyMongo 2.9.5, a driver of 2015, in Python 2.7: directly on two `mongod` 4.2.6, and through \
+             Tidegate, which presents a replica set of a primary and a secondary, on two 6.0.5.\n\n\
              | run | passed | failed | skipped |\n|---|---:|---:|---:|\n"
         );
         for (name, outcomes) in [

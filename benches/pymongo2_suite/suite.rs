@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use tidegate::sandbox::{Guard, Options, ReplicaSet, temporary_folder};
+use tidegate::sandbox::{Guard, Options, ReplicaSet, free_ports, temporary_folder};
 
 use super::support::{
     Proxy,
@@ -36,9 +36,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// What the suite is run against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// A set of three nodes of MongoDB 4.2.
+    /// A set of two nodes of MongoDB 4.2.
     Direct,
-    /// A proxy in front of three nodes of the current version, which presents itself as a set of a primary and a secondary.
+    /// A proxy in front of two nodes of the current version, which presents itself as a set of a primary and a secondary.
     Proxied,
 }
 
@@ -114,12 +114,14 @@ pub(crate) fn run(mode: Mode, modules: &[String], folder: &Path) -> Result<(), S
     let proxy = (mode == Mode::Proxied).then(|| {
         // As often as the suite looks for what it has just written.
         let uri = format!("{}&heartbeatFrequencyMS=500", set.uri());
-        let listener = "presents_as = 'replica_set'\nsecondary_address = '127.0.0.1:0'";
-        Proxy::start_with(&uri, "", listener, "")
+        let second = format!("127.0.0.1:{}", free_ports(1).unwrap()[0]);
+        let listener = format!("presents_as = 'replica_set'\nsecondary_address = '{second}'");
+        (Proxy::start_with(&uri, "", &listener, ""), second)
     });
-    let address = proxy
-        .as_ref()
-        .map_or_else(|| primary(&set), |proxy| proxy.address.to_string());
+    let addresses = match &proxy {
+        Some((proxy, second)) => [proxy.address.to_string(), second.clone()],
+        None => members(&set),
+    };
     let (file, log) = (record(folder, mode), folder.join(format!("{}.log", mode.name())));
     for old in [&file, &log] {
         // What is not there needs no removing.
@@ -132,9 +134,9 @@ pub(crate) fn run(mode: Mode, modules: &[String], folder: &Path) -> Result<(), S
     };
     for module in &modules {
         println!("{}: {module}", mode.name());
-        run_module(&python, &home, &address, module, &file, &log);
+        run_module(&python, &home, &addresses, module, &file, &log);
     }
-    if let Some(proxy) = proxy {
+    if let Some((proxy, _)) = proxy {
         fs::write(folder.join("proxy.log"), proxy.log()).unwrap();
     }
     Ok(())
@@ -142,7 +144,8 @@ pub(crate) fn run(mode: Mode, modules: &[String], folder: &Path) -> Result<(), S
 
 fn start(mode: Mode) -> ReplicaSet {
     start_set(Options {
-        nodes: 3,
+        // As many as the proxy shows: the suite counts them.
+        nodes: 2,
         mongod: (mode == Mode::Direct).then(|| old_mongod().to_owned()),
         mongod_arguments: vec!["--setParameter".to_owned(), "enableTestCommands=1".to_owned()],
         election_timeout: Duration::from_secs(10),
@@ -150,10 +153,11 @@ fn start(mode: Mode) -> ReplicaSet {
     })
 }
 
-fn primary(set: &ReplicaSet) -> String {
+/// The primary's address, and the other's.
+fn members(set: &ReplicaSet) -> [String; 2] {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let number = runtime.unwrap().block_on(set.primary()).unwrap();
-    set.address(number).to_owned()
+    let primary = runtime.unwrap().block_on(set.primary()).unwrap();
+    [primary, 1 - primary].map(|node| set.address(node).to_owned())
 }
 
 /// The folder of the source distribution, its extensions built if there is a compiler.
@@ -205,15 +209,19 @@ fn all_modules(home: &Path) -> Vec<String> {
 }
 
 /// In a process of its own: what a module changes or leaves running ends with it.
-fn run_module(python: &Path, home: &Path, address: &str, module: &str, file: &Path, log: &Path) {
+fn run_module(python: &Path, home: &Path, addresses: &[String; 2], module: &str, file: &Path, log: &Path) {
     let scratch = temporary_folder().unwrap();
     let guard = Guard::for_temporary(&scratch).unwrap();
     let recorder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/pymongo2_suite/outcomes.py");
-    let (host, port) = address.rsplit_once(':').unwrap();
+    let [first, second] = addresses
+        .each_ref()
+        .map(|address| address.rsplit_once(':').unwrap());
     let mut arguments: Vec<OsString> = vec!["-C".into(), home.into()];
     arguments.extend([
-        format!("DB_IP={host}").into(),
-        format!("DB_PORT={port}").into(),
+        format!("DB_IP={}", first.0).into(),
+        format!("DB_PORT={}", first.1).into(),
+        format!("DB_IP2={}", second.0).into(),
+        format!("DB_PORT2={}", second.1).into(),
         format!("PYTHONPATH={}", home.parent().unwrap().display()).into(),
         format!("TMPDIR={}", scratch.display()).into(),
     ]);

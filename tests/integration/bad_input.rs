@@ -5,6 +5,7 @@
 
 mod cases;
 mod compressed;
+mod legacy;
 mod limits;
 mod messages;
 mod mutations;

@@ -26,6 +26,7 @@ mod fleet;
 mod gate;
 mod isolation;
 mod legacy;
+mod legacy_differential;
 mod legacy_drivers;
 mod members;
 mod mongos;

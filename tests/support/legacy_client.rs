@@ -53,10 +53,10 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// As commands are sent.
+    /// As commands are sent that want to see what was written.
     pub(crate) fn command(db: &str, command: Document) -> Self {
         Self {
-            flags: SLAVE_OK,
+            flags: 0,
             namespace: format!("{db}.$cmd"),
             skip: 0,
             to_return: -1,

@@ -89,6 +89,12 @@ impl Raw {
         within(self.read_reply()).await
     }
 
+    /// The number of the request that the next reply is to, whatever is in it; `None` if the peer ended between two.
+    pub(crate) async fn receive_any(&mut self) -> io::Result<Option<i32>> {
+        let message = within(self.read_message()).await?;
+        Ok(message.map(|message| i32_at(&message, 8)))
+    }
+
     /// The reply to request `id`.
     pub(crate) async fn reply_to(&mut self, id: i32) -> io::Result<Reply> {
         let reply = self.receive().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -121,20 +127,27 @@ impl Raw {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    async fn read_reply(&mut self) -> io::Result<Option<Reply>> {
+    async fn read_message(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut header = [0; 16];
         if self.stream.read(&mut header[..1]).await? == 0 {
             return Ok(None);
         }
         self.stream.read_exact(&mut header[1..]).await?;
-        let [length, request_id, response_to, op_code] = [0, 4, 8, 12].map(|at| i32_at(&header, at));
-        let length = usize::try_from(length)
+        let length = usize::try_from(i32_at(&header, 0))
             .ok()
             .filter(|n| (SMALLEST..=LARGEST).contains(n));
         let length = length.ok_or_else(|| invalid(format!("a reply's header is {header:?}")))?;
         let mut message = header.to_vec();
         message.resize(length, 0);
         self.stream.read_exact(&mut message[16..]).await?;
+        Ok(Some(message))
+    }
+
+    async fn read_reply(&mut self) -> io::Result<Option<Reply>> {
+        let Some(mut message) = self.read_message().await? else {
+            return Ok(None);
+        };
+        let [_, request_id, response_to, op_code] = [0, 4, 8, 12].map(|at| i32_at(&message, at));
         let (mut op_code, mut compressor) = (op_code, None);
         if op_code == OP_COMPRESSED {
             let (inside, by) = compressed::unwrap(&message)?;

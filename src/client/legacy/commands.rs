@@ -11,7 +11,7 @@ use crate::{
     },
     command::{
         Class, ErrorReply, Local, Row, Write,
-        legacy::{Concern, message},
+        legacy::{Concern, in_old_words, javascript, message},
         may_be_compressed, table,
     },
     wire::{
@@ -33,6 +33,12 @@ pub(super) async fn serve(
     compressor: Option<Compressor>,
 ) -> Result<(), End> {
     session.counters().legacy_commands.one();
+    let plain = javascript::without_scopes(query.document);
+    let document = plain.as_deref().map(RawDoc::prefix).transpose()?;
+    let query = &Query {
+        document: document.unwrap_or(query.document),
+        ..*query
+    };
     let command = command_to_op_msg(query, 0)?;
     let (name, row, unacknowledged) = look_at(&command)?;
     let compressor = compressor.filter(|_| may_be_compressed(name));
@@ -69,6 +75,9 @@ pub(super) async fn serve(
         // Servers told nothing of what became of it.
         let done = message(&rawdoc! { "ok": 1.0 })?;
         return say(session, super::body(&done)?, request_id, compressor).await;
+    }
+    if let Some(old) = in_old_words(asked.body()?)? {
+        return say(session, RawDoc::prefix(old.as_bytes())?, request_id, compressor).await;
     }
     say(session, asked.body()?, request_id, compressor).await
 }

@@ -88,7 +88,7 @@ async fn get(session: &mut Session, message: &Frame) -> Result<Option<RawDocumen
         Err(bad) => {
             let command = RawDocument::from_bytes(command.bytes())
                 .map_err(|_| WireError::Bson("a getLastError cannot be read"))?;
-            return Ok(Some(state.last_error.refuse(&bad, command.to_owned(), id)));
+            return Ok(Some(state.last_error.refuse(&bad, command, id)));
         }
     };
     if let Some((database, collection)) = state.last_error.must_wait(&asked) {
@@ -128,7 +128,7 @@ pub(super) fn note_write(
     Ok(state.last_error.failed())
 }
 
-/// Takes up how a command by OP_QUERY ended. Of a connection that never wrote nor asked nothing is remembered.
+/// Takes up how a command by OP_QUERY ended. Of a connection that never wrote nor asked only failures are remembered.
 ///
 /// # Errors
 /// When the reply cannot be walked.
@@ -142,10 +142,15 @@ pub(super) fn note_command(
             let namespace = (database.as_str(), collection.as_str());
             note_write(session, kind, reply, namespace, &UNSAID).map(drop)
         }
-        None => match &mut session.legacy {
-            Some(state) if state.tells_errors => state.last_error.note_command(reply),
-            _ => Ok(()),
-        },
+        None => {
+            let tells_errors = session.legacy.as_ref().is_some_and(|state| state.tells_errors);
+            if !tells_errors && !last_error::is_failure(reply)? {
+                return Ok(());
+            }
+            let state = session.legacy.get_or_insert_default();
+            state.tells_errors = true;
+            state.last_error.note_command(reply)
+        }
     }
 }
 

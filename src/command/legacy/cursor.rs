@@ -147,7 +147,7 @@ pub fn append_explain(reply: RawDoc<'_>, head: ReplyHead, out: &mut BytesMut) ->
             document.append(name, value);
         }
     }
-    append_one(document, 0, head, out)
+    append_one(document, legacy::AWAIT_CAPABLE, head, out)
 }
 
 fn append_one(
@@ -157,13 +157,7 @@ fn append_one(
     out: &mut BytesMut,
 ) -> Result<(), WireError> {
     let document = RawDoc::prefix(document.as_bytes())?;
-    legacy::encode_reply(
-        document,
-        flags | legacy::AWAIT_CAPABLE,
-        head.request_id,
-        head.response_to,
-        out,
-    );
+    legacy::encode_reply(document, flags, head.request_id, head.response_to, out);
     Ok(())
 }
 
@@ -208,7 +202,7 @@ mod tests {
         let failure = doc! {"$err": "no", "code": 2, "ok": 0.0};
         assert_eq!(
             replied(&error),
-            (Batch::default(), AWAIT_CAPABLE | QUERY_FAILURE, 0, vec![failure])
+            (Batch::default(), QUERY_FAILURE, 0, vec![failure])
         );
         let lost = doc! {"ok": 0.0, "errmsg": "cursor id 5 not found", "code": 43};
         let (batch, flags, _, documents) = replied(&lost);

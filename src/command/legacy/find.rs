@@ -4,7 +4,7 @@
 
 use bson::{RawDocumentBuf, raw::cstr, rawdoc};
 
-use super::{message, raw, with_db};
+use super::{javascript, message, raw, with_db};
 use crate::wire::{
     Element, Frame, RawDoc, WireError,
     legacy::{AWAIT_DATA, NO_CURSOR_TIMEOUT, OPLOG_REPLAY, PARTIAL, Query, SECONDARY_OK, TAILABLE},
@@ -26,7 +26,7 @@ pub enum FindError {
     /// The query is no valid message.
     #[error("{0}")]
     Message(String),
-    /// A modifier has a value that it cannot have. Code 9.
+    /// A modifier has a value that it cannot have. Code 2.
     #[error("{0}")]
     Modifier(&'static str),
     /// `numberToReturn` is the one number that has no absolute value. Code 2.
@@ -46,8 +46,7 @@ impl FindError {
     pub fn code(&self) -> (i32, &'static str) {
         match self {
             Self::Message(_) => (22, "InvalidBSON"),
-            Self::Modifier(_) => (9, "FailedToParse"),
-            Self::NumberToReturn => (2, "BadValue"),
+            Self::Modifier(_) | Self::NumberToReturn => (2, "BadValue"),
         }
     }
 }
@@ -91,6 +90,12 @@ pub fn filter(document: RawDoc<'_>) -> Result<RawDoc<'_>, WireError> {
 /// When it cannot be walked, or a `mongod` would refuse what it says before it looks at the documents.
 pub fn command(query: &Query<'_>) -> Result<Find, FindError> {
     let Parts { filter, modifiers } = parts(query.document)?;
+    let plain = javascript::without_scopes(filter);
+    let filter = plain
+        .as_deref()
+        .map(RawDoc::prefix)
+        .transpose()?
+        .unwrap_or(filter);
     let mut body = RawDocumentBuf::new();
     body.append(cstr!("find"), query.collection);
     body.append(cstr!("filter"), raw(filter)?);

@@ -1,6 +1,6 @@
 //! What `getLastError` tells: the outcome of a connection's last operation, as mongod 4.2 kept it.
 
-use bson::{RawBson, RawDocumentBuf, Timestamp, raw::cstr};
+use bson::{RawBson, RawDocument, RawDocumentBuf, Timestamp, raw::cstr};
 
 use super::{Concern, concern::BadConcern};
 use crate::{
@@ -81,10 +81,13 @@ impl LastError {
         self.unmet = seen.unmet;
         self.sent = sent.clone();
         let (database, collection) = namespace;
-        if self
-            .wrote
-            .as_ref()
-            .is_none_or(|(d, c)| d != database || c != collection)
+        // One that was refused before it came to the oplog, such as for its collection's name, leaves nothing to wait for.
+        let reached_oplog = seen.op_time.is_some() || seen.failure.is_none();
+        if reached_oplog
+            && self
+                .wrote
+                .as_ref()
+                .is_none_or(|(d, c)| d != database || c != collection)
         {
             self.wrote = Some((database.to_owned(), collection.to_owned()));
         }
@@ -205,13 +208,13 @@ impl LastError {
 
     /// The answer to a `getLastError` that asks for what cannot be.
     #[must_use]
-    pub fn refuse(&self, bad: &BadConcern, command: RawDocumentBuf, connection_id: i32) -> RawDocumentBuf {
+    pub fn refuse(&self, bad: &BadConcern, command: &RawDocument, connection_id: i32) -> RawDocumentBuf {
         let mut doc = self.head(connection_id);
         if let Outcome::Failed(failure) = &self.outcome {
             append_failed(&mut doc, failure);
         }
-        doc.append(cstr!("n"), 0);
-        doc.append(cstr!("badGLE"), command);
+        self.append_outcome(&mut doc);
+        doc.append(cstr!("badGLE"), as_said(command));
         doc.append(cstr!("ok"), 0.0);
         doc.append(cstr!("errmsg"), bad.0.as_str());
         if !matches!(self.outcome, Outcome::Failed(_)) {
@@ -271,6 +274,24 @@ impl LastError {
         };
         doc.append(cstr!("n"), int(n));
     }
+}
+
+/// Whether a reply tells a failure.
+///
+/// # Errors
+/// When it cannot be walked.
+pub fn is_failure(reply: RawDoc<'_>) -> Result<bool, WireError> {
+    Ok(WriteReply::read(reply)?.failure.is_some())
+}
+
+/// A command without the fields that a message has and an OP_QUERY has not.
+fn as_said(command: &RawDocument) -> RawDocumentBuf {
+    let mut said = RawDocumentBuf::new();
+    let fields = command.iter().map_while(Result::ok);
+    for (name, value) in fields.filter(|(name, _)| !name.as_str().starts_with('$')) {
+        said.append(name, value);
+    }
+    said
 }
 
 /// The error that `forceerror` sets, which servers had until 4.0.

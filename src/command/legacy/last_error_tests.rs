@@ -176,10 +176,10 @@ fn the_place_in_the_oplog_is_that_of_the_last_write() {
 #[test]
 fn what_asks_for_the_impossible_is_refused_with_its_command() {
     let last = LastError::default();
-    let command = bson::rawdoc! { "getlasterror": 1, "w": true };
+    let command = bson::rawdoc! { "getlasterror": 1, "w": true, "$db": "d" };
     let refused = last.refuse(
         &BadConcern("w has to be a number or a string".to_owned()),
-        command,
+        &command,
         7,
     );
     let refused = Document::try_from(refused).unwrap();
@@ -187,5 +187,6 @@ fn what_asks_for_the_impossible_is_refused_with_its_command() {
         (refused.get_f64("ok").ok(), refused.get_i32("code").ok()),
         (Some(0.0), Some(9))
     );
-    assert!(refused.get_document("badGLE").is_ok());
+    let said = doc! {"getlasterror": 1, "w": true};
+    assert_eq!(refused.get_document("badGLE").ok(), Some(&said));
 }

@@ -3,7 +3,7 @@
 use bson::{RawDocumentBuf, oid::ObjectId, raw::cstr, rawdoc};
 use bytes::BytesMut;
 
-use super::{Concern, message, raw, with_db};
+use super::{Concern, javascript, message, raw, with_db};
 use crate::wire::{
     Frame, MAX_MESSAGE_LEN, RawDoc, WireError,
     legacy::{Delete, Insert, Namespace, Update},
@@ -42,7 +42,7 @@ pub fn insert<'a>(
 /// When its documents cannot be read, or it is larger than any message may be.
 pub fn update(update: &Update<'_>, concern: &Concern) -> Result<Frame, WireError> {
     let mut statement = RawDocumentBuf::new();
-    statement.append(cstr!("q"), raw(update.selector)?);
+    append_selector(&mut statement, update.selector)?;
     statement.append(cstr!("u"), raw(update.update)?);
     statement.append(cstr!("multi"), update.multi);
     statement.append(cstr!("upsert"), update.upsert);
@@ -60,7 +60,7 @@ pub fn update(update: &Update<'_>, concern: &Concern) -> Result<Frame, WireError
 /// When its document cannot be read, or it is larger than any message may be.
 pub fn delete(delete: &Delete<'_>, concern: &Concern) -> Result<Frame, WireError> {
     let mut statement = RawDocumentBuf::new();
-    statement.append(cstr!("q"), raw(delete.selector)?);
+    append_selector(&mut statement, delete.selector)?;
     statement.append(cstr!("limit"), i32::from(delete.single));
     let sequence = Sequence {
         name: b"deletes",
@@ -68,6 +68,17 @@ pub fn delete(delete: &Delete<'_>, concern: &Concern) -> Result<Frame, WireError
     };
     let body = rawdoc! { "delete": delete.namespace.collection };
     with_sequence(body, delete.namespace.database, concern, sequence)
+}
+
+fn append_selector(statement: &mut RawDocumentBuf, selector: RawDoc<'_>) -> Result<(), WireError> {
+    let plain = javascript::without_scopes(selector);
+    let selector = plain
+        .as_deref()
+        .map(RawDoc::prefix)
+        .transpose()?
+        .unwrap_or(selector);
+    statement.append(cstr!("q"), raw(selector)?);
+    Ok(())
 }
 
 /// A write that changes nothing, in order to wait until `concern` holds for what was written before: a node waits for its newest

@@ -27,6 +27,9 @@ pub(super) fn repair(command: &mut Document) {
     if let Some(Bson::Document(out)) = command.get_mut("out") {
         // Nothing but the collection says now whether it is sharded, and writes are never in one piece.
         out.remove("sharded");
+        if matches!(out.get_bool("inline"), Ok(true)) {
+            out.insert("inline", 1);
+        }
         if matches!(out.get_bool("nonAtomic"), Ok(false)) {
             out.remove("nonAtomic");
         }
@@ -66,6 +69,13 @@ mod tests {
                 "scope": {"y": 2, "x": 1}, "out": {"merge": "o"},
             }
         );
+    }
+
+    #[test]
+    fn inline_is_a_number() {
+        let mut command = doc! {"mapReduce": "c", "map": "m", "reduce": "r", "out": {"inline": true}};
+        repair(&mut command);
+        assert_eq!(command.get_document("out").ok(), Some(&doc! {"inline": 1}));
     }
 
     #[test]

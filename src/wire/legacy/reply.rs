@@ -86,7 +86,8 @@ pub fn encode_cursor_not_found(request_id: i32, response_to: i32, out: &mut Byte
     out.put_bytes(0, HEAD_LEN);
     let head = ReplyHead {
         request_id,
-        ..ReplyHead::new(CURSOR_NOT_FOUND, response_to)
+        flags: CURSOR_NOT_FOUND,
+        ..ReplyHead::new(0, response_to)
     };
     write_head(head, 0, &mut out[at..]);
 }

@@ -17,7 +17,13 @@ use crate::support::legacy_client::{AWAIT_DATA, EXHAUST, NO_CURSOR_TIMEOUT, PART
 const LONGEST: usize = 16;
 
 /// What is left out, because the servers themselves differ in it.
-pub(crate) const DIFFERENCES_OF_VERSIONS: &[&str] = &[];
+pub(crate) const DIFFERENCES_OF_VERSIONS: &[&str] = &[
+    "orders of filters by an indexed field: versions choose differently between the index and the order",
+    "`$min` and `$max` without a hint: MongoDB 4.2 refuses them, but not in a query by `_id`",
+    "a read preference of no known mode: its code was 9, and is 2",
+    "updates that enlarge a document of a capped collection, and deletes in one: MongoDB allows them since 5.0",
+    "flag bits that the protocol reserves, left-over bytes, and numbers of cursors that are not those of the cursors: MongoDB 4.2 overlooks them, Tidegate refuses them",
+];
 
 /// Whole sequences; those that fail shrink to fewer and simpler steps.
 pub(crate) fn sequences() -> impl Strategy<Value = Vec<Step>> {
@@ -33,23 +39,23 @@ fn step() -> impl Strategy<Value = Step> {
         5 => query(),
         1 => tailable(),
         4 => get_more(),
-        1 => proptest::collection::vec(which(), 0..3).prop_map(|which| Step::KillCursors { which }),
+        1 => proptest::collection::vec(which(), 1..3).prop_map(|which| Step::KillCursors { which }),
         3 => command().prop_map(Step::Command),
     ]
 }
 
 fn written() -> impl Strategy<Value = Collection> {
-    prop_oneof![8 => Just(Plain), 3 => Just(Small), 1 => Just(Missing), 1 => Just(Capped), 1 => Just(Bad)]
+    prop_oneof![8 => Just(Plain), 3 => Just(Small), 1 => Just(Missing), 1 => Just(Bad)]
 }
 
 fn flags(known: &'static [i32]) -> impl Strategy<Value = i32> {
-    // Bits that nobody knows are ignored.
-    prop_oneof![12 => select(known), 1 => select(known).prop_map(|bits| bits | 1 << 9)]
+    select(known)
 }
 
 fn insert() -> impl Strategy<Value = Step> {
     let documents = proptest::collection::vec(document(), 1..4);
-    (written(), flags(&[0, 1]), documents).prop_map(|(collection, flags, documents)| Step::Insert {
+    let collection = prop_oneof![12 => written(), 1 => Just(Capped)];
+    (collection, flags(&[0, 1]), documents).prop_map(|(collection, flags, documents)| Step::Insert {
         collection,
         flags,
         documents,
@@ -216,14 +222,33 @@ fn wrapped() -> impl Strategy<Value = Document> {
     ];
     let order = select(orders.to_vec());
     let names = ("(\\$)?query", "(\\$)?orderby");
-    let ordered = (filter(), order, names)
+    // By `_id`: which index serves a filter by `x` and an order, and so whether a full batch is known to be the last one, is the
+    // version's choice.
+    let by_id = prop_oneof![
+        3 => Just(doc! {}),
+        3 => (0..14i32).prop_map(|n| doc! {"_id": {"$lt": n}}),
+        1 => id().prop_map(|id| doc! {"_id": id}),
+        1 => Just(doc! {"nothing": 1}),
+        1 => Just(doc! {"$foo": 1}),
+    ];
+    let ordered = (by_id, order, names)
         .prop_map(|(filter, order, (query, orderby))| doc! {query: filter, orderby: order});
     let modified = (filter(), proptest::collection::vec(modifier(), 1..3)).prop_map(|(filter, modifiers)| {
         let mut query = doc! {"$query": filter};
         query.extend(modifiers);
         query
     });
-    prop_oneof![6 => filter(), 2 => ordered, 2 => modified]
+    let range = select(vec![
+        doc! {"$min": {"x": 1}},
+        doc! {"$max": {"x": 2}},
+        doc! {"$min": {"x": 1}, "$max": {"x": 2}},
+    ]);
+    let bounded = (filter(), range).prop_map(|(filter, range)| {
+        let mut query = doc! {"$query": filter, "$hint": {"x": 1}};
+        query.extend(range);
+        query
+    });
+    prop_oneof![12 => filter(), 4 => ordered, 4 => modified, 1 => bounded]
 }
 
 fn modifier() -> impl Strategy<Value = (String, Bson)> {
@@ -240,10 +265,7 @@ fn modifier() -> impl Strategy<Value = (String, Bson)> {
         ("$maxTimeMS", Bson::from(60_000)),
         ("$maxTimeMS", Bson::from(60_000i64)),
         ("$maxTimeMS", Bson::from(-1)),
-        ("$min", Bson::from(doc! {"x": 1})),
-        ("$max", Bson::from(doc! {"x": 2})),
         ("$readPreference", Bson::from(doc! {"mode": "primaryPreferred"})),
-        ("$readPreference", Bson::from(doc! {"mode": "sideways"})),
         ("$explain", Bson::from(false)),
         ("$orderby", Bson::from(5)),
         ("$unheardOf", Bson::from(1)),

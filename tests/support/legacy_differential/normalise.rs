@@ -17,19 +17,25 @@ pub(crate) struct Normalisation {
     apply: fn(&Step, &mut Told),
 }
 
+/// Codes that current servers have given to errors of old: the new one, the old one and its name, and what it is for.
+const CODES: &[(i32, i32, &str, &str)] = &[
+    (31254, 2, "BadValue", "a projection that includes and excludes"),
+    (51024, 2, "BadValue", "a negative skip"),
+    (53, 2, "BadValue", "an array as `_id`"),
+];
+
 /// All of them, in the order in which they are applied.
 pub(crate) const NORMALISATIONS: &[Normalisation] = &[
     Normalisation {
-        what: "`$clusterTime` and `operationTime` are left out",
+        what: "`$clusterTime`, `operationTime` and `lastOp` are left out",
         why: "they differ from server to server and from moment to moment, and no driver of that age reads them",
-        apply: |_, told| without(told, &["$clusterTime", "operationTime"]),
+        apply: |_, told| without(told, &["$clusterTime", "operationTime", "lastOp"]),
     },
     Normalisation {
-        what: "of `lastOp`, `opTime`, `electionId`, `connectionId`, `writtenTo` and the time that a write concern took only the type counts",
-        why: "they name the moment, the connection and the nodes",
+        what: "of `opTime`, `electionId`, `connectionId`, `writtenTo` and the time that a write concern took only the type counts",
+        why: "they name the moment, the connection and the nodes; `writtenTo` is null through the proxy, whose clients do not know the nodes",
         apply: |_, told| {
             let names = [
-                "lastOp",
                 "opTime",
                 "electionId",
                 "connectionId",
@@ -52,6 +58,22 @@ pub(crate) const NORMALISATIONS: &[Normalisation] = &[
         what: "the texts of errors other than duplicate keys' are left out; their codes stay",
         why: "MongoDB has worded them anew since 4.2; drivers look at codes, and at the texts of duplicate keys",
         apply: |_, told| told.documents.iter_mut().for_each(without_texts),
+    },
+    Normalisation {
+        what: "codes that MongoDB has changed since are the old ones (31254, 51024 and 53, which were 2)",
+        why: "the server tells them, and they are more precise",
+        apply: |_, told| told.documents.iter_mut().for_each(with_old_codes),
+    },
+    Normalisation {
+        what: "`ok` in what a failed query or OP_GET_MORE tells is left out",
+        why: "only failed queries had it; a driver sees the flag QueryFailure and `$err`",
+        apply: |_, told| {
+            let failures = told
+                .documents
+                .iter_mut()
+                .filter(|document| document.contains_key("$err"));
+            failures.for_each(|failure| drop(failure.remove("ok")));
+        },
     },
     Normalisation {
         what: "the order of fields in the replies of commands other than getLastError does not count",
@@ -108,7 +130,7 @@ fn blank(document: &mut Document, names: &[&str]) {
                     blank(&mut nested, &["ts", "t"]);
                     Bson::Document(nested)
                 }
-                Bson::Array(_) => Bson::Array(Vec::new()),
+                Bson::Array(_) => Bson::Null,
                 other => other.clone(),
             };
         }
@@ -145,6 +167,22 @@ fn without_texts(document: &mut Document) {
             Some(Bson::Document(error)) => without_texts(error),
             _ => {}
         }
+    }
+}
+
+fn with_old_codes(document: &mut Document) {
+    let code = document.get_i32("code").unwrap_or_default();
+    if let Some((_, old, name, _)) = CODES.iter().find(|(new, ..)| *new == code) {
+        document.insert("code", *old);
+        if document.contains_key("codeName") {
+            document.insert("codeName", *name);
+        }
+    }
+    if let Ok(errors) = document.get_array_mut("writeErrors") {
+        errors
+            .iter_mut()
+            .filter_map(Bson::as_document_mut)
+            .for_each(with_old_codes);
     }
 }
 

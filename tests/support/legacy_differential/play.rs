@@ -233,6 +233,9 @@ impl Player<'_> {
     /// Cursors that were left open hold what later cases would drop.
     fn kill_all(&mut self) -> io::Result<()> {
         let open: Vec<i64> = self.cursors.drain(..).filter(|cursor| *cursor != 0).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
         let payload = legacy::kill_cursors(open.len() as i32, &open);
         self.client.send(OP_KILL_CURSORS, &payload).map(drop)
     }
