@@ -228,6 +228,25 @@ fn the_catalog_can_be_read_and_written_as_collections() {
         doc! {"count": "system.indexes", "query": {"ns": format!("{d}.c")}},
     );
     assert_eq!(count.get_i32("n").unwrap(), 3, "{count}");
+
+    let more = doc! {"ns": format!("{d}.c"), "key": {"more": 1}, "name": "more_1", "bucketSize": 3};
+    let reply = client.command(d, doc! {"insert": "system.indexes", "documents": [more]});
+    assert_eq!(reply, doc! {"n": 1, "ok": 1.0});
+    let bad = doc! {"ns": format!("{d}.c"), "key": {"bad": "none"}, "name": "bad"};
+    let reply = client.command(d, doc! {"insert": "system.indexes", "documents": [bad]});
+    let error = reply.get_array("writeErrors").unwrap()[0].as_document().unwrap();
+    assert_eq!(error.get_i32("code").unwrap(), 67, "{reply}");
+    let listed = client.command(d, doc! {"listIndexes": "c"});
+    let listed = listed
+        .get_document("cursor")
+        .unwrap()
+        .get_array("firstBatch")
+        .unwrap();
+    let of = |index: &Bson| index.as_document().unwrap().get_str("ns").unwrap().to_owned();
+    assert_eq!(
+        listed.iter().map(of).collect::<Vec<_>>(),
+        vec![format!("{d}.c"); 4]
+    );
     client.command(d, doc! {"dropDatabase": 1});
     let gone = client.find(&indexes, &doc! {}, None, [0, 0]);
     assert!(gone.documents.is_empty());

@@ -65,7 +65,7 @@ pub(in crate::client) async fn serve(session: &mut Session, inbound: &Inbound, o
         Old::Group => run_group(session, inbound).await,
         Old::GeoNear => run_geo_near(session, inbound).await,
         // These are told from their successors before they are routed.
-        Old::Aggregate | Old::CountCatalog => Err(Instead::Gone),
+        Old::Aggregate | Old::CountCatalog | Old::InsertIndexes | Old::ListIndexes => Err(Instead::Gone),
     };
     let answer = match answered {
         Ok(reply) => reply,

@@ -4,6 +4,7 @@
 
 mod catalog;
 mod commands;
+mod indexes;
 
 use bson::{Document, RawDocument};
 
@@ -59,6 +60,10 @@ pub(super) async fn ask(session: &mut Session, command: Frame, awaited: bool) ->
     let answer = match Old::of_op_query(legacy::body(&command)?) {
         Some(Old::Aggregate) => Box::pin(commands::aggregate(session, command)).await,
         Some(Old::CountCatalog) => Box::pin(catalog::count(session, &command)).await.map(Asked::from),
+        Some(Old::InsertIndexes) => Box::pin(indexes::insert(session, &command))
+            .await
+            .map(Asked::from),
+        Some(Old::ListIndexes) => return Box::pin(indexes::list(session, command)).await,
         _ => return legacy::ask(session, command, awaited).await,
     };
     answered(answer)

@@ -45,12 +45,18 @@ const OPTIONAL: [&str; 9] = [
 /// The specification as a current server takes it. `background` stays: servers accept and list it, and build all indexes alike.
 #[must_use]
 pub fn repair(specification: &Document) -> Document {
+    let is_haystack = match specification.get("key") {
+        Some(Bson::Document(key)) => key.values().any(|kind| kind.as_str() == Some("geoHaystack")),
+        _ => false,
+    };
     let mut repaired = Document::new();
     for (name, value) in specification {
         let null = *value == Bson::Null && OPTIONAL.contains(&name.as_str());
         // Indexes of version 0 were MongoDB 1.8's; the server chooses.
         let version_0 = name == "v" && super::integer(value) == Some(0);
-        if NOT_OF_INDEXES.contains(&name.as_str()) || null || version_0 {
+        // Of indexes that no server since 5.0 has; drivers send it with others, too.
+        let bucket = name == "bucketSize" && !is_haystack;
+        if NOT_OF_INDEXES.contains(&name.as_str()) || null || version_0 || bucket {
             continue;
         }
         let value = match value {
@@ -145,6 +151,11 @@ mod tests {
             (
                 doc! {"key": {"a": true, "b": 0, "c": Bson::Null, "d": 0.5, "e": -1_i64}},
                 doc! {"key": {"a": 1, "b": 1, "c": 1, "d": 0.5, "e": -1_i64}},
+            ),
+            (doc! {"key": {"a": 1}, "bucketSize": 3}, doc! {"key": {"a": 1}}),
+            (
+                doc! {"key": {"a": "geoHaystack"}, "bucketSize": 3},
+                doc! {"key": {"a": "geoHaystack"}, "bucketSize": 3},
             ),
             (
                 doc! {"key": {"a": 1}, "name": "a_1", "mistake": 1},

@@ -32,6 +32,10 @@ pub enum Old {
     Aggregate,
     /// `count` of documents in a collection of the catalog.
     CountCatalog,
+    /// `insert` into `system.indexes`, which created indexes until 4.0.
+    InsertIndexes,
+    /// `listIndexes`, whose documents named the collection until 4.2.
+    ListIndexes,
     /// `group`, until 4.0: as `$group` with a JavaScript `$accumulator`, since 4.4.
     Group,
     /// `geoNear`, until 4.0: as a `$geoNear` stage.
@@ -49,7 +53,11 @@ impl Old {
     #[must_use]
     pub fn until(self) -> i32 {
         match self {
-            Self::Aggregate | Self::CountCatalog | Self::GetNonce => 0,
+            Self::Aggregate
+            | Self::CountCatalog
+            | Self::InsertIndexes
+            | Self::ListIndexes
+            | Self::GetNonce => 0,
             Self::Group | Self::GeoNear => 7,
             Self::ReIndex => 9,
             Self::Removed(removed) => removed.until,
@@ -63,6 +71,11 @@ impl Old {
         match first.key {
             b"aggregate" if whole::lacks_cursor(command) => Some(Self::Aggregate),
             b"count" => catalog::Catalog::of(first.as_str()?).map(|_| Self::CountCatalog),
+            b"insert" => match catalog::Catalog::of(first.as_str()?)? {
+                catalog::Catalog::Indexes => Some(Self::InsertIndexes),
+                catalog::Catalog::Namespaces => None,
+            },
+            b"listIndexes" => Some(Self::ListIndexes),
             _ => None,
         }
     }
@@ -162,6 +175,16 @@ mod tests {
             (doc! {"count": "system.users", "$db": "admin"}, None),
             (doc! {"count": 1, "$db": "admin"}, None),
             (doc! {"find": "system.indexes", "$db": "d"}, None),
+            (
+                doc! {"insert": "system.indexes", "documents": [], "$db": "d"},
+                Some(Old::InsertIndexes),
+            ),
+            (
+                doc! {"insert": "system.namespaces", "documents": [], "$db": "d"},
+                None,
+            ),
+            (doc! {"insert": "c", "documents": [], "$db": "d"}, None),
+            (doc! {"listIndexes": "c", "$db": "d"}, Some(Old::ListIndexes)),
         ];
         for (command, expected) in table {
             let bytes = command.to_vec().unwrap();
