@@ -90,8 +90,8 @@ pub(super) struct Compiled {
     /// Behind the source.
     libraries: &'static [&'static str],
     environment: &'static [(&'static str, &'static str)],
-    /// A file that is there if the driver is.
-    needs: &'static str,
+    /// Files that are there if the driver is.
+    needs: &'static [&'static str],
     /// Debian's packages.
     packages: &'static str,
 }
@@ -100,16 +100,13 @@ pub(super) const MONGOCLIENT: Compiled = Compiled {
     // The driver's headers are of a time before today's warnings.
     compiler: &["c++", "-std=c++11", "-O0", "-w"],
     source: "cpp/mongoclient.cpp",
-    libraries: &[
-        "-lmongoclient",
-        "-lboost_thread",
-        "-lboost_system",
-        "-lboost_regex",
-        "-lpthread",
-    ],
+    libraries: &["-lmongoclient", "-lpthread"],
     environment: &[],
-    needs: "/usr/include/mongo/client/dbclient.h",
-    packages: "g++ libmongoclient-dev",
+    needs: &[
+        "/usr/include/mongo/client/dbclient.h",
+        "/usr/include/boost/version.hpp",
+    ],
+    packages: "g++ libboost-dev libmongoclient-dev",
 };
 
 pub(super) const POCO: Compiled = Compiled {
@@ -117,7 +114,7 @@ pub(super) const POCO: Compiled = Compiled {
     source: "cpp/poco.cpp",
     libraries: &["-lPocoMongoDB", "-lPocoNet", "-lPocoFoundation"],
     environment: &[],
-    needs: "/usr/include/Poco/MongoDB/Connection.h",
+    needs: &["/usr/include/Poco/MongoDB/Connection.h"],
     packages: "g++ libpoco-dev",
 };
 
@@ -132,7 +129,7 @@ pub(super) const LIBMONGO_CLIENT: Compiled = Compiled {
         "-lglib-2.0",
     ],
     environment: &[],
-    needs: "/usr/include/mongo-client/mongo.h",
+    needs: &["/usr/include/mongo-client/mongo.h"],
     packages: "gcc libmongo-client-dev libglib2.0-dev",
 };
 
@@ -145,7 +142,7 @@ pub(super) const MGO: Compiled = Compiled {
         ("GOPATH", "/usr/share/gocode"),
         ("GOFLAGS", ""),
     ],
-    needs: "/usr/share/gocode/src/gopkg.in/mgo.v2/session.go",
+    needs: &["/usr/share/gocode/src/gopkg.in/mgo.v2/session.go"],
     packages: "golang-go golang-gopkg-mgo.v2-dev",
 };
 
@@ -154,7 +151,7 @@ impl Compiled {
     pub(super) fn command(&self) -> Result<Command, String> {
         let compiler = self.compiler[0];
         // `go` has no option for it.
-        if !Path::new(self.needs).exists()
+        if !self.needs.iter().all(|file| Path::new(file).exists())
             || !(succeeds(&[compiler, "--version"]) || succeeds(&[compiler, "version"]))
         {
             return Err(format!("Debian: apt-get install {}", self.packages));
