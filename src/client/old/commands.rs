@@ -57,10 +57,10 @@ pub(in crate::client) async fn serve(session: &mut Session, inbound: &Inbound, o
             let nonce = format!("{:016x}", fastrand::u64(..));
             return local::say(session, &rawdoc! { "nonce": nonce, "ok": 1.0 }, inbound).await;
         }
-        Old::ReIndex => Err(ErrorReply::illegal_operation(REINDEX).into()),
-        Old::Removed(Removed { way_out, .. }) => Err(ErrorReply::removed(name, way_out).into()),
+        Old::ReIndex => Err(refused(session, &ErrorReply::illegal_operation(REINDEX))),
+        Old::Removed(Removed { way_out, .. }) => Err(refused(session, &ErrorReply::removed(name, way_out))),
         Old::Group if wire_version(session) < ACCUMULATOR => {
-            Err(ErrorReply::removed(name, NO_ACCUMULATOR).into())
+            Err(refused(session, &ErrorReply::removed(name, NO_ACCUMULATOR)))
         }
         Old::Group => run_group(session, inbound).await,
         Old::GeoNear => run_geo_near(session, inbound).await,
@@ -68,15 +68,16 @@ pub(in crate::client) async fn serve(session: &mut Session, inbound: &Inbound, o
         Old::Aggregate | Old::CountCatalog | Old::InsertIndexes | Old::ListIndexes => Err(Instead::Gone),
     };
     let answer = match answered {
-        Ok(reply) => reply,
-        Err(Instead::Reply(error)) => {
-            session.counters().commands_refused.one();
-            error
-        }
+        Ok(reply) | Err(Instead::Reply(reply)) => reply,
         Err(Instead::Gone) => return Ok(()),
         Err(Instead::End(end)) => return Err(end),
     };
     answer_with(session, inbound, &raw(&answer)?).await
+}
+
+fn refused(session: &Session, error: &ErrorReply) -> Instead {
+    session.counters().commands_refused.one();
+    Instead::from(error)
 }
 
 /// The highest wire version that all nodes speak; as if they were new while none has been seen.

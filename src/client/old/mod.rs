@@ -45,9 +45,15 @@ impl From<WireError> for Instead {
     }
 }
 
+impl From<&ErrorReply> for Instead {
+    fn from(error: &ErrorReply) -> Self {
+        Document::try_from(&*error.to_document()).map_or(Self::Gone, Self::Reply)
+    }
+}
+
 impl From<ErrorReply> for Instead {
     fn from(error: ErrorReply) -> Self {
-        Document::try_from(&*error.to_document()).map_or(Self::Gone, Self::Reply)
+        Self::from(&error)
     }
 }
 
