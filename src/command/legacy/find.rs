@@ -103,6 +103,7 @@ pub fn command(query: &Query<'_>) -> Result<Find, FindError> {
     for modifier in modifiers.into_iter().flatten() {
         said.take_in(&modifier?, &mut body)?;
     }
+    said.append_index(&mut body)?;
     if let Some(selector) = query.selector.filter(|selector| selector.bytes().len() > 5) {
         body.append(cstr!("projection"), raw(selector)?);
     }
@@ -154,6 +155,9 @@ fn append_numbers(query: &Query<'_>, body: &mut RawDocumentBuf) -> Result<(), Fi
 #[derive(Debug, Default)]
 struct Modifiers<'a> {
     explain: bool,
+    hinted: bool,
+    /// `$min` or `$max`, which have the same keys.
+    bound: Option<RawDoc<'a>>,
     read_preference: Option<RawDoc<'a>>,
 }
 
@@ -163,9 +167,20 @@ impl<'a> Modifiers<'a> {
     fn take_in(&mut self, modifier: &Element<'a>, body: &mut RawDocumentBuf) -> Result<(), FindError> {
         match modifier.key {
             b"$orderby" | b"orderby" => append_sort(modifier, body)?,
-            b"$hint" => append_hint(modifier, body)?,
-            b"$min" => body.append(cstr!("min"), raw(document(modifier, "$min must be a BSONObj")?)?),
-            b"$max" => body.append(cstr!("max"), raw(document(modifier, "$max must be a BSONObj")?)?),
+            b"$hint" => {
+                append_hint(modifier, body)?;
+                self.hinted = true;
+            }
+            b"$min" => {
+                let bound = document(modifier, "$min must be a BSONObj")?;
+                body.append(cstr!("min"), raw(bound)?);
+                self.bound = Some(bound);
+            }
+            b"$max" => {
+                let bound = document(modifier, "$max must be a BSONObj")?;
+                body.append(cstr!("max"), raw(bound)?);
+                self.bound = Some(bound);
+            }
             b"$returnKey" if is_true(modifier) => body.append(cstr!("returnKey"), true),
             b"$showDiskLoc" if is_true(modifier) => body.append(cstr!("showRecordId"), true),
             b"$comment" => {
@@ -178,6 +193,20 @@ impl<'a> Modifiers<'a> {
             b"$readPreference" => self.read_preference = modifier.as_doc(),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Names the index that `$min` and `$max` mean, if the client did not: servers before 4.2 found it by its keys.
+    fn append_index(&self, body: &mut RawDocumentBuf) -> Result<(), FindError> {
+        let Some(bound) = self.bound.filter(|_| !self.hinted) else {
+            return Ok(());
+        };
+        let mut keys = RawDocumentBuf::new();
+        for field in raw(bound)?.iter() {
+            let (name, _) = field.map_err(|_| FindError::Modifier("$min and $max must be valid"))?;
+            keys.append(name, 1);
+        }
+        body.append(cstr!("hint"), keys);
         Ok(())
     }
 
@@ -332,7 +361,7 @@ mod tests {
             (doc! {"$hint": {"a": 1}}, doc! {"hint": {"a": 1}}),
             (
                 doc! {"$min": {"a": 1}, "$max": {"a": 5}},
-                doc! {"min": {"a": 1}, "max": {"a": 5}},
+                doc! {"min": {"a": 1}, "max": {"a": 5}, "hint": {"a": 1}},
             ),
             (
                 doc! {"$returnKey": 1, "$showDiskLoc": true},

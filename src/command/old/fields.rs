@@ -112,6 +112,8 @@ fn is_void(command: &[u8], element: &Element<'_>) -> bool {
             element.kind == NULL || is_empty(element.as_array())
         }
         (b"count", b"hint" | b"limit" | b"skip") => element.kind == NULL,
+        // PyMongo 2 gives it the modifiers of a find.
+        (b"count", b"$comment") => true,
         (_, b"maxTimeMS") => element.kind == NULL,
         _ => false,
     }

@@ -19,7 +19,7 @@ const LONGEST: usize = 16;
 /// What is left out, because the servers themselves differ in it.
 pub(crate) const DIFFERENCES_OF_VERSIONS: &[&str] = &[
     "orders of filters by an indexed field: versions choose differently between the index and the order",
-    "`$min` and `$max` without a hint: MongoDB 4.2 refuses them, but not in a query by `_id`",
+    "`$min` and `$max` without a hint: MongoDB 4.2 refuses them, Tidegate names the index as servers before 4.2 found it",
     "a read preference of no known mode: its code was 9, and is 2",
     "updates that enlarge a document of a capped collection, and deletes in one: MongoDB allows them since 5.0",
     "flag bits that the protocol reserves, left-over bytes, and numbers of cursors that are not those of the cursors: MongoDB 4.2 overlooks them, Tidegate refuses them",
