@@ -90,7 +90,7 @@ module.exports = {
     const options = { readPreference: c.mongodb.ReadPreference.SECONDARY_PREFERRED, slaveOk: true };
     let found = [];
     // Secondaries follow in their own time.
-    for (let tries = 0; tries < 500 && found.length === 0; tries += 1) {
+    for (let tries = 0; tries < 3000 && found.length === 0; tries += 1) {
       found = yield c.call(c.things.find({ _id: 4 }, options), 'toArray');
     }
     return found.map((each) => each.n);

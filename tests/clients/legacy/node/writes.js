@@ -138,7 +138,7 @@ module.exports = {
 
 // Waits until what was written without acknowledgement is seen, or what was removed is not.
 function* found(c, thing, query, expected) {
-  for (let tries = 0; tries < 500; tries += 1) {
+  for (let tries = 0; tries < 3000; tries += 1) {
     if (Boolean(yield c.call(thing, 'findOne', query)) === expected) return true;
     yield new Promise((resolve) => setTimeout(resolve, 5));
   }

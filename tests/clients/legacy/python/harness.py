@@ -43,7 +43,7 @@ def refused(what, *arguments, **options):
 
 def eventually(ask, expected):
     """The first answer that is as expected, or the last of many."""
-    for _ in range(100):
+    for _ in range(400):
         answer = ask()
         if expected(answer):
             break
