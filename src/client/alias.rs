@@ -2,7 +2,12 @@
 
 use bson::RawDocument;
 
-use super::{Presentation, Reach, inbound::Inbound, options::canonical, session::Session};
+use super::{
+    Presentation, Reach,
+    inbound::{Inbound, ReplyForm},
+    options::canonical,
+    session::Session,
+};
 use crate::{
     command::{ErrorReply, Request, rewrite},
     routing::{Alias, Route, redirect},
@@ -75,7 +80,9 @@ pub(super) fn apply(session: &Session, inbound: &mut Inbound, route: Route) -> R
             process_id: session.shared.process_id,
             counter: snapshot.presented.counter,
         };
-        ErrorReply::not_primary(&inbound.request, version)
+        let is_old = matches!(inbound.reply_to.form, ReplyForm::Kept | ReplyForm::KeptUnawaited);
+        let words = if is_old { "not master" } else { "not primary" };
+        ErrorReply::not_primary(&inbound.request, version, words)
     })?;
     // A mongos chooses by it, and serves it.
     let is_member = alias != Alias::Primary && session.upstream_kind() != UpstreamKind::Sharded;

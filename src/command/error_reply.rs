@@ -94,12 +94,13 @@ impl ErrorReply {
     }
 
     /// What a secondary answers to a command that only a primary takes. With the `topologyVersion` of the last `hello` drivers see
-    /// that the error tells nothing new (Server Discovery and Monitoring specification), and go on using the secondary.
+    /// that the error tells nothing new (Server Discovery and Monitoring specification), and go on using the secondary. Drivers of old
+    /// know it by its `words`, "not master", alone.
     #[must_use]
-    pub fn not_primary(request: &Request, topology_version: TopologyVersion) -> Self {
+    pub fn not_primary(request: &Request, topology_version: TopologyVersion, words: &'static str) -> Self {
         Self {
             topology_version: Some(topology_version),
-            ..Self::new(10107, "NotWritablePrimary", "not primary").labelled(request)
+            ..Self::new(10107, "NotWritablePrimary", words).labelled(request)
         }
     }
 

@@ -16,8 +16,8 @@ use crate::{
         Client, Proxy,
         client::number,
         legacy_client::{
-            EXHAUST, LegacyClient, OP_DELETE, OP_INSERT, OP_QUERY, OP_UPDATE, Query, delete, insert,
-            is_closed, update,
+            EXHAUST, LegacyClient, OP_DELETE, OP_INSERT, OP_QUERY, OP_UPDATE, Query, SLAVE_OK, delete,
+            insert, is_closed, update,
         },
         raw::frame,
         relay::{Point, Trap},
@@ -270,5 +270,25 @@ fn a_listener_may_refuse_them_and_cap_its_wire_version() {
         let mut client = Client::connect(proxy.address).await;
         client.succeed(DB, doc! { "count": "c" }).await;
     });
+    proxy.stop();
+}
+
+#[test]
+fn a_secondarys_address_says_not_master_in_the_words_that_old_drivers_know() {
+    let second = tidegate::sandbox::free_ports(1).unwrap()[0];
+    let listener = format!("presents_as = \"replica_set\"\nsecondary_address = \"127.0.0.1:{second}\"");
+    let proxy = Proxy::start_with(&shared_set().uri(), "", &listener, "");
+    let address = ([127, 0, 0, 1], second).into();
+    let mut client = LegacyClient::connect(address).unwrap();
+    client
+        .send(OP_INSERT, &insert(0, &ns("secondary"), &[doc! {}]))
+        .unwrap();
+    let told = last_error(&mut client, doc! {});
+    assert_eq!(number(&told, "code"), Some(10107), "{told}");
+    assert!(told.get_str("err").unwrap().starts_with("not master"), "{told}");
+    let served = client
+        .ask(OP_QUERY, &find_all("secondary", SLAVE_OK).payload())
+        .unwrap();
+    assert_eq!(served.flags & 2, 0, "{served:?}");
     proxy.stop();
 }
