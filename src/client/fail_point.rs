@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use bson::{Document, rawdoc};
+use bson::rawdoc;
 
 use super::{
     ListenAddress,
@@ -99,11 +99,7 @@ pub(super) async fn strike(session: &mut Session, inbound: &Inbound, reply_to: R
 /// Carries out a `configureFailPoint`, if it is one for here; the nodes are told what they have to know.
 async fn obey(session: &mut Session, inbound: &Inbound) -> Result<bool, End> {
     let body = inbound.request.layout.body(inbound.frame.bytes())?;
-    let Some(order) = Document::from_reader(body.bytes())
-        .ok()
-        .as_ref()
-        .and_then(Order::parse)
-    else {
+    let Some(order) = crate::wire::decode(body).ok().as_ref().and_then(Order::parse) else {
         return Ok(false);
     };
     let (points, listener) = (&session.shared.fail_points, &session.listener.address);

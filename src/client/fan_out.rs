@@ -20,7 +20,7 @@ use crate::{
     pool::Share,
     routing::Route,
     topology::ServerKind,
-    wire::RawDoc,
+    wire::{self, RawDoc},
 };
 
 /// The arrays of a `killCursors` reply, the better outcome first.
@@ -284,8 +284,7 @@ fn decode(inbound: &Inbound) -> Result<Document, ErrorReply> {
     if body.bytes().len() > MAX_DECODED {
         return Err(ErrorReply::too_large(body.bytes().len(), MAX_DECODED));
     }
-    Document::from_reader(body.bytes())
-        .map_err(|_| invalid(crate::wire::WireError::Bson("the command cannot be decoded")))
+    wire::decode(body).map_err(invalid)
 }
 
 fn is_ok(reply: &Document) -> bool {

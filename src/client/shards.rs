@@ -15,7 +15,7 @@ use super::{inbound::Inbound, session::Session};
 use crate::{
     command::{Class, ErrorReply, Sharding, config_shards, rewrite},
     topology::UpstreamKind,
-    wire::Frame,
+    wire::{self, Frame},
 };
 
 /// Larger commands on `config.shards` are no look-ups.
@@ -106,7 +106,5 @@ fn shard_map(set_name: &str, address: &str) -> Document {
 fn decode(inbound: &Inbound) -> Option<Document> {
     let body = inbound.request.layout.body(inbound.frame.bytes()).ok()?;
     let is_small = body.bytes().len() <= MAX_DECODED;
-    is_small
-        .then(|| Document::from_reader(body.bytes()).ok())
-        .flatten()
+    is_small.then(|| wire::decode(body).ok()).flatten()
 }

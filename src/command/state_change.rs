@@ -9,7 +9,7 @@ use bson::{Bson, Document, RawDocumentBuf};
 use super::error_reply::HOST_UNREACHABLE;
 use crate::{
     topology::{ApplicationError, ErrorCause, TopologyVersion},
-    wire::{RawDoc, WireError},
+    wire::{RawDoc, WireError, decode},
 };
 
 /// Whether `code` belongs to the "not writable primary" or "node is recovering" families.
@@ -115,8 +115,7 @@ pub fn mask(body: RawDoc<'_>) -> Result<Option<Masked>, WireError> {
     if find(body)?.is_none() {
         return Ok(None);
     }
-    let mut reply = Document::from_reader(body.bytes())
-        .map_err(|_| WireError::Bson("an error reply cannot be decoded"))?;
+    let mut reply = decode(body)?;
     let mut code = mask_one(&mut reply);
     if let Ok(error) = reply.get_document_mut("writeConcernError") {
         code = mask_one(error).or(code);

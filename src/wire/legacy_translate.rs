@@ -46,6 +46,14 @@ pub fn command_to_op_msg(query: &Query<'_>, request_id: i32) -> Result<Frame, Wi
     Frame::new(out)
 }
 
+/// The command in the document of an OP_QUERY, which may be wrapped.
+///
+/// # Errors
+/// When it is not valid BSON at its top level.
+pub fn command_in(document: RawDoc<'_>) -> Result<RawDoc<'_>, WireError> {
+    unwrap_query(document).map(|(command, _)| command)
+}
+
 /// The command within `{$query: ...}` or `{query: ...}`, and the `$readPreference` beside it.
 fn unwrap_query(document: RawDoc<'_>) -> Result<(RawDoc<'_>, Option<RawDoc<'_>>), WireError> {
     let Some(first) = document.iter().next().transpose()? else {

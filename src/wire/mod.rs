@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod compressor;
+pub mod decode;
 pub mod error;
 pub mod header;
 pub mod legacy;
@@ -16,6 +17,7 @@ pub mod raw_doc;
 
 pub use codec::{Frame, FrameDecoder};
 pub use compressor::Compressor;
+pub use decode::decode;
 pub use error::WireError;
 pub use header::{HEADER_LEN, Header, MAX_MESSAGE_LEN, OpCode};
 pub use raw_doc::{Element, RawDoc};

@@ -2,6 +2,8 @@
 //! told of who uses them.
 
 use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -16,8 +18,8 @@ use crate::{
         Client, Proxy,
         client::number,
         legacy_client::{
-            EXHAUST, LegacyClient, OP_DELETE, OP_INSERT, OP_QUERY, OP_UPDATE, Query, SLAVE_OK, delete,
-            insert, is_closed, update,
+            CONTINUE_ON_ERROR, EXHAUST, LegacyClient, OP_DELETE, OP_INSERT, OP_QUERY, OP_UPDATE, Query,
+            SLAVE_OK, delete, insert, is_closed, update,
         },
         raw::frame,
         relay::{Point, Trap},
@@ -290,5 +292,109 @@ fn a_secondarys_address_says_not_master_in_the_words_that_old_drivers_know() {
         .ask(OP_QUERY, &find_all("secondary", SLAVE_OK).payload())
         .unwrap();
     assert_eq!(served.flags & 2, 0, "{served:?}");
+    proxy.stop();
+}
+
+#[test]
+fn a_write_is_done_whatever_is_asked_of_it_afterwards() {
+    let proxy = Proxy::start(&shared_set().uri(), "");
+    let mut client = connect(&proxy);
+    client.command(DB, doc! { "drop": "beyond" }).unwrap();
+    let unreadable = [
+        doc! { "w": 51 },
+        doc! { "w": 1_i64 << 33 },
+        doc! { "w": 1, "wtimeout": 1_i64 << 33 },
+        doc! { "w": "majority", "wtimeout": 1_i64 << 33 },
+    ];
+    for (number_of, fields) in unreadable.iter().enumerate() {
+        let mut question = doc! { "getlasterror": 1 };
+        question.extend(fields.clone());
+        let both = [
+            frame(1, OP_INSERT, &insert(0, &ns("beyond"), &[doc! {}])),
+            frame(2, OP_QUERY, &Query::command(DB, question).payload()),
+        ];
+        client.send_raw(&both.concat()).unwrap();
+        let told = client.receive().unwrap().documents.remove(0);
+        let expected = if number_of < 2 {
+            (Some(0), Some(100))
+        } else {
+            (Some(1), None)
+        };
+        assert_eq!((number(&told, "ok"), number(&told, "code")), expected, "{told}");
+        // Nobody asks about the next; it has what was asked last.
+        client
+            .send(OP_INSERT, &insert(0, &ns("beyond"), &[doc! {}]))
+            .unwrap();
+    }
+    assert_eq!(count(&mut client, "beyond"), 8);
+    proxy.stop();
+}
+
+#[test]
+fn that_the_last_part_of_an_insert_goes_well_hides_no_failure_of_another() {
+    const MANY: i32 = 100_001;
+    let proxy = Proxy::start(&shared_set().uri(), "");
+    let mut client = connect(&proxy);
+    client.command(DB, doc! { "drop": "parts" }).unwrap();
+    let mut documents: Vec<_> = (0..MANY).map(|id| doc! { "_id": id }).collect();
+    documents[1] = doc! { "_id": 0 };
+    client
+        .send(OP_INSERT, &insert(CONTINUE_ON_ERROR, &ns("parts"), &documents))
+        .unwrap();
+    let told = last_error(&mut client, doc! {});
+    assert_eq!(number(&told, "code"), Some(11000), "{told}");
+    assert_eq!(count(&mut client, "parts"), i64::from(MANY) - 1);
+    proxy.stop();
+}
+
+#[test]
+fn what_is_nested_beyond_all_measure_is_refused_and_harms_nobody() {
+    let proxy = Proxy::start(&shared_set().uri(), "");
+    let mut deep = vec![5, 0, 0, 0, 0];
+    for _ in 0..20_000 {
+        let mut outer = ((deep.len() + 8) as i32).to_le_bytes().to_vec();
+        outer.extend(b"\x03a\0");
+        outer.extend(&deep);
+        outer.push(0);
+        deep = outer;
+    }
+    // A document with `name: 1` and the deep one behind.
+    let command = |name: &str| {
+        let mut elements = doc! { name: "c" }.to_vec().unwrap().split_off(4);
+        elements.pop();
+        elements.extend(b"\x03query\0");
+        elements.extend(&deep);
+        elements.push(0);
+        [&((elements.len() + 4) as i32).to_le_bytes()[..], &elements].concat()
+    };
+    let query = |namespace: &str, document: &[u8]| {
+        let head = [&[0; 4][..], namespace.as_bytes(), &[0; 5], &(-1i32).to_le_bytes()].concat();
+        frame(1, OP_QUERY, &[&head[..], document].concat())
+    };
+    let mut messages = vec![query(&ns("system.indexes"), &deep), query(&ns("c"), &deep)];
+    for name in [
+        "createIndexes",
+        "mapReduce",
+        "group",
+        "geoNear",
+        "count",
+        "killCursors",
+        "getlasterror",
+    ] {
+        messages.push(query(&ns("$cmd"), &command(name)));
+    }
+    messages.push(frame(
+        1,
+        OP_INSERT,
+        &[&[0; 4][..], ns("system.indexes").as_bytes(), &[0], &deep].concat(),
+    ));
+    for message in messages {
+        let mut stream = TcpStream::connect(proxy.address).unwrap();
+        stream.write_all(&message).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        // Answered, or closed; and everybody else is served. An echo of what is so deep would be too much for the test, too.
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        connect(&proxy).command("admin", doc! { "ping": 1 }).unwrap();
+    }
     proxy.stop();
 }

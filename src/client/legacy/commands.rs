@@ -17,7 +17,7 @@ use crate::{
     wire::{
         Compressor, Frame, OpCode, RawDoc, WireError,
         legacy::{AWAIT_CAPABLE, Query, encode_reply},
-        legacy_translate::command_to_op_msg,
+        legacy_translate::{command_in, command_to_op_msg},
         op_msg,
     },
 };
@@ -33,7 +33,19 @@ pub(super) async fn serve(
     compressor: Option<Compressor>,
 ) -> Result<(), End> {
     session.counters().legacy_commands.one();
-    let plain = javascript::without_scopes(query.document);
+    if session.listener.translates
+        && let Some((of, body)) = last_error::of_query(query)
+    {
+        seen::note(session, OpCode::Query);
+        return match last_error::run(session, of, body).await? {
+            Some(answer) => {
+                let document = RawDoc::prefix(answer.as_bytes())?;
+                say(session, document, request_id, compressor).await
+            }
+            None => Ok(()),
+        };
+    }
+    let plain = without_scopes(query)?;
     let document = plain.as_deref().map(RawDoc::prefix).transpose()?;
     let query = &Query {
         document: document.unwrap_or(query.document),
@@ -50,21 +62,6 @@ pub(super) async fn serve(
         let error = ErrorReply::unsupported_op_query(name).to_document();
         return say(session, RawDoc::prefix(error.as_bytes())?, request_id, compressor).await;
     }
-    if let Some(of) = last_error::command(name) {
-        let answer = last_error::run(session, of, &command).await?;
-        return match answer {
-            Some(answer) => {
-                say(
-                    session,
-                    RawDoc::prefix(answer.as_bytes())?,
-                    request_id,
-                    compressor,
-                )
-                .await
-            }
-            None => Ok(()),
-        };
-    }
     let write = row.and_then(|row| row.write);
     let namespace = write.map(|write| (write, namespace(query, &command)));
     let Some(asked) = old::ask(session, command, !unacknowledged).await? else {
@@ -80,6 +77,15 @@ pub(super) async fn serve(
         return say(session, RawDoc::prefix(old.as_bytes())?, request_id, compressor).await;
     }
     say(session, asked.body()?, request_id, compressor).await
+}
+
+/// The query with its conditions as servers of today take them, if they are not so.
+fn without_scopes(query: &Query<'_>) -> Result<Option<Vec<u8>>, WireError> {
+    let first = command_in(query.document)?.iter().next().transpose()?;
+    let holds = first.is_some_and(|first| javascript::holds_conditions(first.key));
+    Ok(holds
+        .then(|| javascript::without_scopes(query.document))
+        .flatten())
 }
 
 type Look<'a> = (&'a [u8], Option<&'static Row>, bool);

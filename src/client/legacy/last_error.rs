@@ -15,18 +15,27 @@ use crate::{
     command::{
         LastErrorCommand, Write,
         legacy::{
-            Concern, Outcome, last_error,
+            Concern, Failure, Outcome, last_error,
             write::{self},
         },
         table::{self, Class, Local},
     },
-    wire::{Frame, RawDoc, WireError, legacy::Namespace},
+    wire::{
+        RawDoc, WireError,
+        legacy::{Namespace, Query},
+        legacy_translate::command_in,
+    },
 };
 
-/// Which of these commands is called `name`.
-pub(super) fn command(name: &[u8]) -> Option<LastErrorCommand> {
+/// Which of these commands came by OP_QUERY, if one did, and its document. They are many, and need no translation.
+pub(super) fn of_query<'a>(query: &Query<'a>) -> Option<(LastErrorCommand, RawDoc<'a>)> {
+    if !query.is_command() {
+        return None;
+    }
+    let body = command_in(query.document).ok()?;
+    let name = body.iter().next()?.ok()?.key;
     match table::find(name)?.class {
-        Class::Local(Local::LastError(command)) => Some(command),
+        Class::Local(Local::LastError(command)) => Some((command, body)),
         _ => None,
     }
 }
@@ -40,7 +49,7 @@ pub(in crate::client) async fn answer(
     command: LastErrorCommand,
     inbound: &Inbound,
 ) -> Result<(), End> {
-    match run(session, command, &inbound.frame).await? {
+    match run(session, command, super::body(&inbound.frame)?).await? {
         Some(answer) => local::say(session, &answer, inbound).await,
         None => Ok(()),
     }
@@ -53,12 +62,12 @@ pub(in crate::client) async fn answer(
 pub(super) async fn run(
     session: &mut Session,
     command: LastErrorCommand,
-    message: &Frame,
+    body: RawDoc<'_>,
 ) -> Result<Option<RawDocumentBuf>, End> {
     let state = session.legacy.get_or_insert_default();
     state.tells_errors = true;
     match command {
-        LastErrorCommand::Get => get(session, message).await,
+        LastErrorCommand::Get => get(session, body).await,
         LastErrorCommand::Previous => Ok(Some(state.last_error.previous())),
         LastErrorCommand::Reset => {
             state.last_error.reset();
@@ -78,9 +87,8 @@ pub(super) async fn run(
     }
 }
 
-async fn get(session: &mut Session, message: &Frame) -> Result<Option<RawDocumentBuf>, End> {
+async fn get(session: &mut Session, command: RawDoc<'_>) -> Result<Option<RawDocumentBuf>, End> {
     session.counters().last_errors_told.one();
-    let command = super::body(message)?;
     let id = session.id;
     let state = session.legacy.get_or_insert_default();
     let asked = match Concern::of_last_error(command) {
@@ -91,7 +99,10 @@ async fn get(session: &mut Session, message: &Frame) -> Result<Option<RawDocumen
             return Ok(Some(state.last_error.refuse(&bad, command, id)));
         }
     };
-    if let Some((database, collection)) = state.last_error.must_wait(&asked) {
+    let must_wait = state.last_error.must_wait(&asked);
+    if must_wait.is_some() && asked.is_beyond_sets() {
+        state.last_error.note_beyond_sets(&asked);
+    } else if let Some((database, collection)) = must_wait {
         session.counters().last_errors_waited.one();
         let namespace = Namespace {
             database: &database,
@@ -111,7 +122,7 @@ async fn get(session: &mut Session, message: &Frame) -> Result<Option<RawDocumen
     Ok(Some(state.last_error.answer(&asked, id)))
 }
 
-/// Takes up how a write by a legacy opcode ended; whether it failed.
+/// Takes up how a write by a legacy opcode ended; why it failed, if it did.
 ///
 /// # Errors
 /// When the reply cannot be walked.
@@ -121,11 +132,11 @@ pub(super) fn note_write(
     reply: RawDoc<'_>,
     namespace: (&str, &str),
     sent: &Concern,
-) -> Result<bool, WireError> {
+) -> Result<Option<Failure>, WireError> {
     let state = session.legacy.get_or_insert_default();
     state.tells_errors = true;
     state.last_error.note_write(kind, reply, namespace, sent)?;
-    Ok(state.last_error.failed())
+    Ok(state.last_error.failure().cloned())
 }
 
 /// Takes up how a command by OP_QUERY ended. Of a connection that never wrote nor asked only failures are remembered.

@@ -41,7 +41,7 @@ pub(super) async fn serve(
     let request_id = frame.header().request_id;
     let query = match Query::parse(frame.payload()) {
         Ok(query) => with_meant_flags(session, query),
-        Err(error @ WireError::Bson(_)) => return invalid(session, &error, request_id, compressor).await,
+        Err(error @ WireError::Bson(_)) => return failed(session, &error, request_id, compressor).await,
         Err(error) => return Err(End::Protocol(error)),
     };
     let served = if query.is_command() {
@@ -51,6 +51,9 @@ pub(super) async fn serve(
     };
     drop(held);
     match served {
+        Err(End::Protocol(error @ WireError::Bson(_))) if !query.is_command() => {
+            failed(session, &error, request_id, compressor).await
+        }
         Err(End::Protocol(error @ WireError::Bson(_))) => {
             invalid(session, &error, request_id, compressor).await
         }
@@ -71,7 +74,22 @@ fn with_meant_flags<'a>(session: &Session, mut query: Query<'a>) -> Query<'a> {
     query
 }
 
-/// Tells that a message is not valid.
+/// Tells that a query is not valid: in the form that nobody takes for a document.
+async fn failed(
+    session: &mut Session,
+    error: &WireError,
+    request_id: i32,
+    compressor: Option<Compressor>,
+) -> Result<(), End> {
+    let error = ErrorReply::invalid_message(error);
+    tracing::debug!(error = error.message(), "invalid query answered");
+    let mut out = BytesMut::new();
+    let head = ReplyHead::new(0, request_id);
+    cursor::append_failure(error.code(), error.message(), head, &mut out)?;
+    reply(session, out, compressor).await
+}
+
+/// Tells that a command is not valid.
 async fn invalid(
     session: &mut Session,
     error: &WireError,
@@ -174,7 +192,7 @@ async fn exhaust(session: &mut Session, query: &Query<'_>, first: Translated) ->
         let id = session.shared.next_id();
         next.reply[4..8].copy_from_slice(&id.to_le_bytes());
         let Batch { cursor_id, count } = next.batch;
-        returned += count;
+        returned = returned.saturating_add(count);
         if let Err(end) = exhaust::give(session, next.reply).await {
             if cursor_id != 0 {
                 cursors::drop_one(session, cursor_id).await?;
@@ -185,8 +203,13 @@ async fn exhaust(session: &mut Session, query: &Query<'_>, first: Translated) ->
             return Ok(());
         }
         let more = cursor::next_batch(query.database, query.collection, cursor_id, 0)?;
-        let Some(asked) = ask(session, more, true).await? else {
-            return cursors::drop_one(session, cursor_id).await;
+        let asked = match ask(session, more, true).await {
+            Ok(Some(asked)) => asked,
+            // Its client is gone, whichever way that was noticed.
+            gone => {
+                cursors::drop_one(session, cursor_id).await?;
+                return gone.map(drop);
+            }
         };
         let head = ReplyHead {
             starting_from: returned,

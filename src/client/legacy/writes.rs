@@ -9,15 +9,14 @@ use super::{ON_CORE, ask, last_error};
 use crate::{
     client::session::{End, Session},
     command::{
-        ErrorReply, Write,
-        legacy::{Concern, message, write},
+        ErrorReply, LastErrorCommand, Write,
+        legacy::{Concern, Outcome, message, write},
         old::{catalog::Catalog, indexes},
     },
     net::{Permit, compression::off_core},
     wire::{
         Frame, HEADER_LEN, Header, MAX_MESSAGE_LEN, OpCode, RawDoc, WireError,
         legacy::{Delete, Insert, Namespace, Query, Update},
-        legacy_translate::command_to_op_msg,
     },
 };
 
@@ -65,15 +64,23 @@ pub(super) async fn serve(session: &mut Session, frame: Frame, held: Option<Perm
         let (reply, namespace) = (error.to_document(), (database.as_str(), collection.as_str()));
         last_error::note_write(session, kind, RawDoc::prefix(reply.as_bytes())?, namespace, &sent)?;
     }
+    let mut failure = None;
     for command in frames {
         let Some(asked) = ask(session, command, false).await? else {
             break;
         };
         let namespace = (database.as_str(), collection.as_str());
         let failed = last_error::note_write(session, kind, asked.body()?, namespace, &sent)?;
-        if failed && !goes_on {
+        if failed.is_some() && !goes_on {
             break;
         }
+        failure = failed.or(failure);
+    }
+    // That the last part of a message went well does not make up for another.
+    if let (Some(failure), Some(state)) = (failure, &mut session.legacy)
+        && !state.last_error.failed()
+    {
+        state.last_error.note(Outcome::Failed(failure));
     }
     drop(held);
     Ok(())
@@ -156,14 +163,10 @@ async fn concern_behind(session: &mut Session) -> Option<Concern> {
         return None;
     }
     let query = Query::parse(bytes.get(HEADER_LEN..header.length)?).ok()?;
-    if !query.is_command() {
+    let (LastErrorCommand::Get, body) = last_error::of_query(&query)? else {
         return None;
-    }
-    let command = command_to_op_msg(&query, 0).ok()?;
-    let body = super::body(&command).ok()?;
-    let name = body.iter().next()?.ok()?.key;
-    if !matches!(name, b"getlasterror" | b"getLastError") {
-        return None;
-    }
-    Concern::of_last_error(body).ok()
+    };
+    Concern::of_last_error(body)
+        .ok()
+        .map(|concern| concern.for_write())
 }

@@ -4,6 +4,11 @@ use bson::{RawDocumentBuf, raw::cstr};
 
 use crate::wire::{Element, RawDoc, WireError};
 
+/// Most members of a replica set.
+const MOST_MEMBERS: i64 = 50;
+/// The longest `wtimeout` that servers take, in milliseconds.
+const LONGEST: i64 = i32::MAX as i64;
+
 /// How many members are to have a write.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Members {
@@ -47,12 +52,13 @@ impl Concern {
         }
     }
 
-    /// Reads the fields of a `getLastError`.
+    /// Reads the fields of a `getLastError`. Where it names no members it means one, as it always did: today's servers would take
+    /// silence for a majority.
     ///
     /// # Errors
     /// For what mongod 4.2 refuses.
     pub fn of_last_error(command: RawDoc<'_>) -> Result<Self, BadConcern> {
-        let mut concern = Self::default();
+        let mut concern = Self::one();
         let (mut j, mut fsync) = (false, false);
         for element in command.iter().skip(1) {
             let element = element?;
@@ -60,7 +66,9 @@ impl Concern {
                 b"w" => concern.members = members(&element)?,
                 b"j" => j = flag(&element, "j")?,
                 b"fsync" => fsync = flag(&element, "fsync")?,
-                b"wtimeout" => concern.timeout = element.as_i64().unwrap_or_default().max(0),
+                b"wtimeout" => {
+                    concern.timeout = element.as_i64().unwrap_or_default().clamp(0, LONGEST);
+                }
                 key if is_common(key) => {}
                 key => {
                     let key = String::from_utf8_lossy(key);
@@ -75,6 +83,22 @@ impl Concern {
         }
         concern.journal = j || fsync;
         Ok(concern)
+    }
+
+    /// What can go along with a write: servers do not do a write whose concern they cannot read.
+    #[must_use]
+    pub fn for_write(&self) -> Self {
+        if self.is_beyond_sets() {
+            Self::one()
+        } else {
+            self.clone()
+        }
+    }
+
+    /// Whether it asks for more members than any set may have.
+    #[must_use]
+    pub fn is_beyond_sets(&self) -> bool {
+        matches!(self.members, Members::Count(count) if count > MOST_MEMBERS)
     }
 
     /// Whether it asks for no more than that the write was done.
@@ -115,14 +139,10 @@ impl Concern {
 
 fn members(w: &Element<'_>) -> Result<Members, BadConcern> {
     if let Some(count) = w.as_i64() {
-        return Ok(if count < 1 {
-            Members::Unsaid
-        } else {
-            Members::Count(count)
-        });
+        return Ok(Members::Count(count.max(1)));
     }
     match (w.as_str(), w.kind) {
-        (Some(""), _) | (None, 0x0a) => Ok(Members::Unsaid),
+        (Some(""), _) | (None, 0x0a) => Ok(Members::Count(1)),
         (Some(mode), _) => Ok(Members::Mode(mode.to_owned())),
         (None, _) => Err(BadConcern("w has to be a number or a string".to_owned())),
     }
@@ -166,20 +186,25 @@ mod tests {
     fn what_is_asked_is_understood_as_mongod_did() {
         let mode = |name: &str| Members::Mode(name.to_owned());
         let table = [
-            (doc! {}, Members::Unsaid, false, 0),
-            (doc! {"w": 0}, Members::Unsaid, false, 0),
-            (doc! {"w": -1, "wtimeout": "x"}, Members::Unsaid, false, 0),
-            (doc! {"w": Bson::Null, "wtimeout": -5}, Members::Unsaid, false, 0),
-            (doc! {"w": ""}, Members::Unsaid, false, 0),
+            (doc! {}, Members::Count(1), false, 0),
+            (doc! {"w": 0}, Members::Count(1), false, 0),
+            (doc! {"w": -1, "wtimeout": "x"}, Members::Count(1), false, 0),
+            (
+                doc! {"w": Bson::Null, "wtimeout": -5},
+                Members::Count(1),
+                false,
+                0,
+            ),
+            (doc! {"w": ""}, Members::Count(1), false, 0),
             (doc! {"w": 2.0, "wtimeout": 100i64}, Members::Count(2), false, 100),
             (doc! {"w": "majority", "j": true}, mode("majority"), true, 0),
             (
                 doc! {"fsync": 1, "$db": "d", "lsid": {}},
-                Members::Unsaid,
+                Members::Count(1),
                 true,
                 0,
             ),
-            (doc! {"j": false, "fsync": true}, Members::Unsaid, true, 0),
+            (doc! {"j": false, "fsync": true}, Members::Count(1), true, 0),
         ];
         for (fields, members, journal, timeout) in table {
             let mut command = doc! {"getlasterror": 1};
@@ -208,6 +233,15 @@ mod tests {
             let BadConcern(message) = concern(&command).unwrap_err();
             assert!(message.contains(words), "{command}: {message}");
         }
+    }
+
+    #[test]
+    fn a_write_goes_out_with_nothing_that_servers_cannot_read() {
+        let asked = concern(&doc! {"getlasterror": 1, "w": 51, "wtimeout": 1_i64 << 33}).unwrap();
+        assert!(asked.is_beyond_sets());
+        assert_eq!((asked.timeout, asked.for_write()), (LONGEST, Concern::one()));
+        let asked = concern(&doc! {"getlasterror": 1, "w": 50, "wtimeout": 5}).unwrap();
+        assert_eq!(asked.for_write(), asked);
     }
 
     #[test]

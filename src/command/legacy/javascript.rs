@@ -8,12 +8,21 @@ use std::fmt::Write as _;
 use bson::{Bson, Document, JavaScriptCodeWithScope};
 use serde_json::Value;
 
-use crate::wire::RawDoc;
+use crate::wire::{RawDoc, decode};
 
 /// How such a `$where` begins as an element.
 const SIGN: &[u8] = b"\x0f$where\0";
 /// Larger documents are not searched: they are data, not conditions.
-const MOST: usize = 1 << 20;
+const MOST: usize = 64 << 10;
+
+/// Whether what a command of this name holds are conditions: what stands in documents that are written is data, and stays as it is.
+#[must_use]
+pub fn holds_conditions(command: &[u8]) -> bool {
+    matches!(
+        command,
+        b"count" | b"find" | b"distinct" | b"group" | b"mapReduce" | b"mapreduce"
+    )
+}
 
 /// The document with every such `$where` as plain code; `None` if there is none, or none that can be put so.
 #[must_use]
@@ -22,7 +31,7 @@ pub fn without_scopes(document: RawDoc<'_>) -> Option<Vec<u8>> {
     if bytes.len() > MOST || !bytes.windows(SIGN.len()).any(|window| window == SIGN) {
         return None;
     }
-    let mut document = Document::from_reader(bytes).ok()?;
+    let mut document = decode(document).ok()?;
     let changed = in_document(&mut document);
     changed.then(|| document.to_vec().ok()).flatten()
 }

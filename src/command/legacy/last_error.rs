@@ -10,6 +10,8 @@ use crate::{
 
 /// WriteConcernFailed: the members did not have the write in time.
 const TIMED_OUT: i32 = 64;
+/// UnsatisfiableWriteConcern.
+const UNSATISFIABLE: i32 = 100;
 
 /// An error of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct LastError {
     sent: Concern,
     /// Why that one does not hold.
     unmet: Option<Failure>,
+    /// Whether that was told: who asks again wants to know whether it holds by now.
+    told_unmet: bool,
     /// The last failure, and how many operations ago that was.
     previous: Option<(Failure, i32)>,
     /// What the last `getLastError` asked for.
@@ -79,6 +83,7 @@ impl LastError {
         let seen = WriteReply::read(reply)?;
         self.last_op = seen.op_time.or(self.last_op);
         self.unmet = seen.unmet;
+        self.told_unmet = false;
         self.sent = sent.clone();
         let (database, collection) = namespace;
         // One that was refused before it came to the oplog, such as for its collection's name, leaves nothing to wait for.
@@ -139,7 +144,7 @@ impl LastError {
     /// The write concern for the next write, if no `getLastError` is known that belongs to it.
     #[must_use]
     pub fn usual_concern(&self) -> Concern {
-        self.seen.clone().unwrap_or_else(Concern::one)
+        self.seen.as_ref().map_or_else(Concern::one, Concern::for_write)
     }
 
     /// Remembers what a `getLastError` asks for. Returns where the last write went, if something must be waited for that did not go
@@ -147,10 +152,35 @@ impl LastError {
     #[must_use]
     pub fn must_wait(&mut self, asked: &Concern) -> Option<(String, String)> {
         self.seen = Some(asked.clone());
-        if self.failed() || asked.is_plain() || *asked == self.sent {
+        if self.failed() || asked.is_plain() {
             return None;
         }
+        if *asked == self.sent {
+            let was_told = std::mem::replace(&mut self.told_unmet, true);
+            if self.unmet.is_none() || !was_told {
+                return None;
+            }
+        }
         self.wrote.clone()
+    }
+
+    /// Takes up that no set has as many members as are asked for.
+    pub fn note_beyond_sets(&mut self, asked: &Concern) {
+        self.sent = asked.clone();
+        self.unmet = Some(Failure {
+            code: UNSATISFIABLE,
+            code_name: "UnsatisfiableWriteConcern".to_owned(),
+            message: "Not enough data-bearing nodes".to_owned(),
+        });
+    }
+
+    /// The error of the last operation.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match &self.outcome {
+            Outcome::Failed(failure) => Some(failure),
+            _ => None,
+        }
     }
 
     /// Takes up the reply to the write that waited for `asked`; `false` if that one failed, and the reply is the answer.
@@ -164,6 +194,18 @@ impl LastError {
         }
         self.sent = asked.clone();
         self.unmet = seen.unmet;
+        self.told_unmet = true;
+        if let (Some((_, wrote_in)), Some((_, waited_in))) = (self.last_op, seen.op_time)
+            && wrote_in != waited_in
+        {
+            // The primary that had it may have been alone with it.
+            self.note(Outcome::Failed(Failure {
+                code: 6,
+                code_name: "HostUnreachable".to_owned(),
+                message: "another primary was elected since the write, which may have been rolled back: its outcome is unknown"
+                    .to_owned(),
+            }));
+        }
         Ok(true)
     }
 

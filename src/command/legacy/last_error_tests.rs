@@ -190,3 +190,46 @@ fn what_asks_for_the_impossible_is_refused_with_its_command() {
     let said = doc! {"getlasterror": 1, "w": true};
     assert_eq!(refused.get_document("badGLE").ok(), Some(&said));
 }
+
+#[test]
+fn a_concern_that_did_not_hold_is_waited_for_again_when_it_is_asked_for_again() {
+    let late =
+        doc! {"code": 64, "codeName": "WriteConcernFailed", "errmsg": "waiting for replication timed out"};
+    let reply = doc! {"n": 1, "ok": 1.0, "writeConcernError": late};
+    let mut last = wrote(Write::Insert, &reply, &majority());
+    assert_eq!(last.must_wait(&majority()), None, "the write has waited");
+    assert_eq!(answered(&last, &majority()).get_bool("wtimeout").ok(), Some(true));
+    assert!(last.must_wait(&majority()).is_some());
+    let caught_up = doc! {"n": 0, "ok": 1.0}.to_vec().unwrap();
+    assert!(
+        last.note_wait(&majority(), RawDoc::prefix(&caught_up).unwrap())
+            .unwrap()
+    );
+    assert_eq!(answered(&last, &majority()).get("err"), Some(&Bson::Null));
+    assert_eq!(last.must_wait(&majority()), None);
+}
+
+#[test]
+fn a_wait_on_another_primary_says_nothing_of_the_write() {
+    let reply = |n: i32, term: i64| {
+        let ts = Timestamp {
+            time: 5,
+            increment: 2,
+        };
+        doc! {"n": n, "opTime": {"ts": ts, "t": term}, "ok": 1.0}
+    };
+    for (term, code) in [(3, None), (4, Some(6))] {
+        let mut last = wrote(Write::Insert, &reply(1, 3), &Concern::one());
+        assert!(last.must_wait(&majority()).is_some());
+        let waited = reply(0, term).to_vec().unwrap();
+        assert!(
+            last.note_wait(&majority(), RawDoc::prefix(&waited).unwrap())
+                .unwrap()
+        );
+        assert_eq!(
+            answered(&last, &majority()).get_i32("code").ok(),
+            code,
+            "term {term}"
+        );
+    }
+}

@@ -5,7 +5,7 @@
 use bson::{Bson, Document};
 
 use super::{indexes, map_reduce, message};
-use crate::wire::{Element, Frame, RawDoc, WireError, op_msg};
+use crate::wire::{Element, Frame, RawDoc, WireError, decode, op_msg};
 
 /// Options of drivers that some put into commands beside the command's own. Servers before 3.6 ignored them, so they took no effect.
 const OF_DRIVERS: [&[u8]; 14] = [
@@ -37,10 +37,7 @@ pub fn repair(frame: Frame) -> Result<Frame, WireError> {
     let request_id = frame.header().request_id;
     match first.key {
         b"createIndexes" | b"mapReduce" | b"mapreduce" => {
-            let (true, Ok(old)) = (
-                body.bytes().len() < MAX_DECODED,
-                Document::from_reader(body.bytes()),
-            ) else {
+            let (true, Ok(old)) = (body.bytes().len() < MAX_DECODED, decode(body)) else {
                 return Ok(frame);
             };
             let mut new = old.clone();

@@ -21,7 +21,7 @@ pub mod whole;
 use bson::{Bson, Document};
 
 use super::ErrorReply;
-use crate::wire::{Frame, RawDoc, WireError, op_msg};
+use crate::wire::{self, Frame, RawDoc, WireError, op_msg};
 
 pub use removed::Removed;
 
@@ -120,13 +120,19 @@ pub fn cursor_collection(collection: &str) -> &str {
     catalog::Catalog::of(collection).map_or(collection, |_| "$cmd.aggregate")
 }
 
+/// The largest command of old that is taken apart: decoded, a document takes many times its bytes.
+const MOST_DECODED: usize = 1 << 20;
+
 /// A document of raw bytes, decoded.
 ///
 /// # Errors
 /// What a server answers to BSON that it cannot read.
 pub fn decode(raw: RawDoc<'_>) -> Result<Document, ErrorReply> {
-    Document::from_reader(raw.bytes())
-        .map_err(|_| ErrorReply::invalid_message(&WireError::Bson("a command cannot be decoded")))
+    let length = raw.bytes().len();
+    if length > MOST_DECODED {
+        return Err(ErrorReply::too_large(length, MOST_DECODED));
+    }
+    wire::decode(raw).map_err(|error| ErrorReply::invalid_message(&error))
 }
 
 /// A number of any type as an integer.
