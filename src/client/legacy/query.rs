@@ -187,7 +187,7 @@ pub(super) async fn batch(asked: Asked, head: ReplyHead) -> Result<Translated, E
 /// Sends one reply after the other, each naming the one before, until the cursor is at its end.
 async fn exhaust(session: &mut Session, query: &Query<'_>, first: Translated) -> Result<(), End> {
     session.counters().exhaust_chains.one();
-    let (mut next, mut returned) = (first, 0);
+    let (mut next, mut returned) = (first, 0_i32);
     loop {
         let id = session.shared.next_id();
         next.reply[4..8].copy_from_slice(&id.to_le_bytes());
