@@ -98,7 +98,7 @@ fn query() -> impl Strategy<Value = Step> {
     let parts = (collection, flags, skip, to_return, wrapped(), fields);
     parts.prop_map(|(collection, flags, skip, to_return, mut query, fields)| {
         if collection == Missing {
-            query.remove("$hint");
+            ["$hint", "$min", "$max"].map(|of_an_index| query.remove(of_an_index));
         }
         Step::Query {
             collection,
