@@ -98,7 +98,9 @@ fn query() -> impl Strategy<Value = Step> {
     let parts = (collection, flags, skip, to_return, wrapped(), fields);
     parts.prop_map(|(collection, flags, skip, to_return, mut query, fields)| {
         if collection == Missing {
-            ["$hint", "$min", "$max"].map(|of_an_index| query.remove(of_an_index));
+            for of_an_index in ["$hint", "$min", "$max"] {
+                query.remove(of_an_index);
+            }
         }
         Step::Query {
             collection,
