@@ -3,7 +3,7 @@
 use bson::rawdoc;
 use bytes::BytesMut;
 
-use super::{last_error, reply, seen};
+use super::{Asked, ON_CORE, last_error, reply, seen};
 use crate::{
     client::{
         old,
@@ -14,6 +14,7 @@ use crate::{
         legacy::{Concern, in_old_words, javascript, message},
         may_be_compressed, table,
     },
+    net::compression::off_core,
     wire::{
         Compressor, Frame, OpCode, RawDoc, WireError,
         legacy::{AWAIT_CAPABLE, Query, encode_reply},
@@ -52,6 +53,20 @@ pub(super) async fn serve(
         ..*query
     };
     let command = command_to_op_msg(query, 0)?;
+    run(session, command, query.database, request_id, compressor).await
+}
+
+/// Answers a command that has been translated.
+///
+/// # Errors
+/// Those that end the session.
+pub(super) async fn run(
+    session: &mut Session,
+    command: Frame,
+    database: &str,
+    request_id: i32,
+    compressor: Option<Compressor>,
+) -> Result<(), End> {
     let (name, row, unacknowledged) = look_at(&command)?;
     let compressor = compressor.filter(|_| may_be_compressed(name));
     let greets = row.is_some_and(|row| row.class == Class::Local(Local::Hello));
@@ -63,7 +78,7 @@ pub(super) async fn serve(
         return say(session, RawDoc::prefix(error.as_bytes())?, request_id, compressor).await;
     }
     let write = row.and_then(|row| row.write);
-    let namespace = write.map(|write| (write, namespace(query, &command)));
+    let namespace = write.map(|write| (write, namespace(database, &command)));
     let Some(asked) = old::ask(session, command, !unacknowledged).await? else {
         return Ok(());
     };
@@ -76,7 +91,20 @@ pub(super) async fn serve(
     if let Some(old) = in_old_words(asked.body()?)? {
         return say(session, RawDoc::prefix(old.as_bytes())?, request_id, compressor).await;
     }
-    say(session, asked.body()?, request_id, compressor).await
+    if asked.frame.bytes().len() <= ON_CORE {
+        return say(session, asked.body()?, request_id, compressor).await;
+    }
+    let Asked { frame, room } = asked;
+    let work = move || {
+        let mut out = BytesMut::new();
+        encode_reply(super::body(&frame)?, AWAIT_CAPABLE, 0, request_id, &mut out);
+        Ok::<_, WireError>(out)
+    };
+    let out = off_core(work).await??;
+    // It is held until the client has it.
+    let replied = reply(session, out, compressor).await;
+    drop(room);
+    replied
 }
 
 /// The query with its conditions as servers of today take them, if they are not so.
@@ -107,11 +135,11 @@ fn look_at(command: &Frame) -> Result<Look<'_>, WireError> {
 }
 
 /// Where a write command writes to.
-fn namespace(query: &Query<'_>, command: &Frame) -> (String, String) {
+fn namespace(database: &str, command: &Frame) -> (String, String) {
     let body = op_msg::Layout::parse(command.bytes()).and_then(|layout| layout.body(command.bytes()));
     let first = body.ok().and_then(|body| body.iter().next()?.ok());
     let collection = first.and_then(|first| first.as_str()).unwrap_or_default();
-    (query.database.to_owned(), collection.to_owned())
+    (database.to_owned(), collection.to_owned())
 }
 
 /// A write command: what it is, and where to.

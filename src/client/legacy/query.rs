@@ -20,6 +20,7 @@ use crate::{
     wire::{
         Compressor, Frame, OpCode, RawDoc, WireError,
         legacy::{EXHAUST, NO_CURSOR_TIMEOUT, Query, ReplyHead, SECONDARY_OK},
+        legacy_translate::command_to_op_msg,
     },
 };
 
@@ -44,6 +45,21 @@ pub(super) async fn serve(
         Err(error @ WireError::Bson(_)) => return failed(session, &error, request_id, compressor).await,
         Err(error) => return Err(End::Protocol(error)),
     };
+    if query.is_command() && frame.bytes().len() > ON_CORE {
+        let (flags, database) = (query.flags, query.database.to_owned());
+        let work = move || {
+            let query = Query {
+                flags,
+                ..Query::parse(frame.payload())?
+            };
+            command_to_op_msg(&query, 0)
+        };
+        let command = off_core(work).await??;
+        session.counters().legacy_commands.one();
+        let served = commands::run(session, command, &database, request_id, compressor).await;
+        drop(held);
+        return served;
+    }
     let served = if query.is_command() {
         commands::serve(session, &query, request_id, compressor).await
     } else {

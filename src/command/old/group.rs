@@ -15,6 +15,15 @@ const MOST_KEYS: usize = 20_000;
 const INIT: &str = "function(initial, names, scope) {
   return {initial: initial, names: names, scope: scope, index: {}, groups: [], count: 0};
 }";
+/// A copy of what is a document or an array; values of all other types are never changed in place.
+const COPY: &str = "var others = [ObjectId, Timestamp, BinData, NumberLong, NumberInt, NumberDecimal, RegExp, Date, DBRef, Function];
+  var copy = function(value) {
+    if (Array.isArray(value)) { return value.map(copy); }
+    if (value === null || typeof value !== 'object' || others.some(function(type) { return value instanceof type; })) { return value; }
+    var copied = {};
+    for (var name in value) { copied[name] = copy(value[name]); }
+    return copied;
+  };";
 const MERGE: &str = "function(one, other) { throw new Error('group cannot be merged'); }";
 
 /// The `aggregate` that does what this `group` does.
@@ -107,14 +116,21 @@ fn accumulate(reduce: &str, key_function: Option<&str>) -> String {
         "function(state, doc, values) {{
   for (var name in state.scope) {{ this[name] = state.scope[name]; }}
   {key}
-  var id = tojson(key, '', true);
+  {COPY}
+  var told = {{}};
+  for (var name in key) {{
+    var value = key[name];
+    var is_exact = value instanceof NumberLong && Math.abs(value.toNumber()) <= 9007199254740991;
+    told[name] = is_exact ? value.toNumber() : value;
+  }}
+  var id = tojson(told, '', true);
   var at = state.index[id];
   if (at === undefined) {{
     at = state.groups.length;
     if (at >= {MOST_KEYS}) {{ throw new Error('group cannot handle more than {MOST_KEYS} keys'); }}
     var group = {{}};
-    Object.extend(group, key, true);
-    Object.extend(group, state.initial, true);
+    for (var name in key) {{ group[name] = key[name]; }}
+    for (var name in state.initial) {{ group[name] = copy(state.initial[name]); }}
     state.groups.push(group);
     state.index[id] = at;
   }}
