@@ -93,6 +93,22 @@ fn a_write_concern_is_waited_for_whether_it_came_with_the_write_or_after_it() {
     let told = other.receive().unwrap().documents.remove(0);
     assert_eq!(number(&told, "n"), Some(1), "{told}");
     assert_eq!(waited(), 1.0, "neither had to be waited for again");
+    // What takes no updates.
+    let series = doc! { "create": "series", "timeseries": { "timeField": "at" } };
+    client.command(DB, doc! { "drop": "series" }).unwrap();
+    client.command(DB, series).unwrap();
+    let measured = doc! { "at": bson::DateTime::now() };
+    client
+        .send(OP_INSERT, &insert(0, &ns("series"), &[measured]))
+        .unwrap();
+    thread::sleep(Duration::from_millis(100));
+    let told = last_error(&mut client, doc! { "w": 2, "wtimeout": 20_000 });
+    assert_eq!(
+        (told.get("err"), number(&told, "ok")),
+        (Some(&Bson::Null), Some(1)),
+        "{told}"
+    );
+    assert_eq!(waited(), 2.0);
     // What nobody can have.
     let told = last_error(&mut client, doc! { "w": 50 });
     assert_eq!((number(&told, "ok"), number(&told, "code")), (Some(0), Some(100)));
@@ -396,5 +412,41 @@ fn what_is_nested_beyond_all_measure_is_refused_and_harms_nobody() {
         stream.read_to_end(&mut Vec::new()).unwrap();
         connect(&proxy).command("admin", doc! { "ping": 1 }).unwrap();
     }
+    proxy.stop();
+}
+
+#[test]
+fn many_exhausted_cursors_share_little_room() {
+    let proxy = Proxy::start(&shared_set().uri(), "[limits]\nbuffer_bytes = \"128MiB\"");
+    let mut client = connect(&proxy);
+    client.command(DB, doc! { "drop": "room" }).unwrap();
+    let padding = "x".repeat(1 << 20);
+    let documents: Vec<_> = (0..40)
+        .map(|id| doc! { "_id": id, "padding": &padding })
+        .collect();
+    client
+        .send(OP_INSERT, &insert(0, &ns("room"), &documents))
+        .unwrap();
+    assert_eq!(last_error(&mut client, doc! {}).get("err"), Some(&Bson::Null));
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut client = connect(&proxy);
+                client
+                    .send(OP_QUERY, &find_all("room", EXHAUST).payload())
+                    .unwrap();
+                let mut count = 0;
+                loop {
+                    let reply = client.receive().unwrap();
+                    count += reply.documents.len();
+                    if reply.cursor == 0 {
+                        break;
+                    }
+                }
+                assert_eq!(count, 40);
+            });
+        }
+    });
+    client.command(DB, doc! { "drop": "room" }).unwrap();
     proxy.stop();
 }

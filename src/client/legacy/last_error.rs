@@ -87,6 +87,9 @@ pub(super) async fn run(
     }
 }
 
+/// A collection that is never written to.
+const NOWHERE: &str = "tidegate.nowhere";
+
 async fn get(session: &mut Session, command: RawDoc<'_>) -> Result<Option<RawDocumentBuf>, End> {
     session.counters().last_errors_told.one();
     let id = session.id;
@@ -104,18 +107,20 @@ async fn get(session: &mut Session, command: RawDoc<'_>) -> Result<Option<RawDoc
         state.last_error.note_beyond_sets(&asked);
     } else if let Some((database, collection)) = must_wait {
         session.counters().last_errors_waited.one();
-        let namespace = Namespace {
-            database: &database,
-            collection: &collection,
-        };
-        let Some(waited) = ask(session, write::nothing(namespace, &asked)?, true).await? else {
-            return Ok(None);
-        };
-        let state = session.legacy.get_or_insert_default();
-        if !state.last_error.note_wait(&asked, waited.body()?)? {
-            let failed = RawDocument::from_bytes(waited.body()?.bytes())
-                .map_err(|_| WireError::Bson("a reply cannot be read"))?;
-            return Ok(Some(failed.to_owned()));
+        // Some collections take no updates, such as time-series ones: then one that never exists.
+        for collection in [collection.as_str(), NOWHERE] {
+            let namespace = Namespace {
+                database: &database,
+                collection,
+            };
+            let Some(waited) = ask(session, write::nothing(namespace, &asked)?, true).await? else {
+                return Ok(None);
+            };
+            let is_last = collection == NOWHERE;
+            let state = session.legacy.get_or_insert_default();
+            if state.last_error.note_wait(&asked, waited.body()?, is_last)? {
+                break;
+            }
         }
     }
     let state = session.legacy.get_or_insert_default();

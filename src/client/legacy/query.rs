@@ -177,7 +177,7 @@ pub(super) struct Translated {
     pub(super) reply: BytesMut,
     pub(super) batch: Batch,
     /// Room in the byte budget, for as long as the reply is held.
-    pub(super) _room: Option<Permit>,
+    pub(super) room: Option<Permit>,
 }
 
 /// Translates the reply to a `find` or `getMore`.
@@ -193,11 +193,7 @@ pub(super) async fn batch(asked: Asked, head: ReplyHead) -> Result<Translated, E
         Ok::<_, WireError>((reply, batch))
     };
     let (reply, batch) = if is_large { off_core(work).await?? } else { work()? };
-    Ok(Translated {
-        reply,
-        batch,
-        _room: room,
-    })
+    Ok(Translated { reply, batch, room })
 }
 
 /// Sends one reply after the other, each naming the one before, until the cursor is at its end.
@@ -206,15 +202,21 @@ async fn exhaust(session: &mut Session, query: &Query<'_>, first: Translated) ->
     let (mut next, mut returned) = (first, 0_i32);
     loop {
         let id = session.shared.next_id();
-        next.reply[4..8].copy_from_slice(&id.to_le_bytes());
-        let Batch { cursor_id, count } = next.batch;
+        let Translated {
+            mut reply,
+            batch: Batch { cursor_id, count },
+            room,
+        } = next;
+        reply[4..8].copy_from_slice(&id.to_le_bytes());
         returned = returned.saturating_add(count);
-        if let Err(end) = exhaust::give(session, next.reply).await {
+        if let Err(end) = exhaust::give(session, reply).await {
             if cursor_id != 0 {
                 cursors::drop_one(session, cursor_id).await?;
             }
             return Err(end);
         }
+        // Who waits for the room of the next reply must hold none.
+        drop(room);
         if cursor_id == 0 {
             return Ok(());
         }

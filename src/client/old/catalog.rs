@@ -177,7 +177,7 @@ async fn indexes_of(
 /// The reply to a command, an error or not.
 async fn outcome(session: &mut Session, command: &Document) -> Result<Document, Instead> {
     match reply(session, old::message(command, 0)?).await {
-        Ok(asked) => Ok(old::decode(asked.body()?)?),
+        Ok(asked) => Ok(old::decode_reply(asked.body()?)?),
         Err(Instead::Reply(error)) => Ok(error),
         Err(instead) => Err(instead),
     }

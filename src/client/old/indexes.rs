@@ -91,7 +91,7 @@ pub(super) async fn list(session: &mut Session, command: Frame) -> Result<Option
         return Ok(Some(asked));
     };
     // What cannot be decoded goes to the client as it is.
-    let Ok(mut reply) = old::decode(asked.body()?) else {
+    let Ok(mut reply) = old::decode_reply(asked.body()?) else {
         return Ok(Some(asked));
     };
     let Ok(Bson::Array(batch)) = reply

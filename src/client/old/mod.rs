@@ -100,7 +100,7 @@ async fn reply(session: &mut Session, command: Frame) -> Result<Asked, Instead> 
     if ok.and_then(|ok| ok.as_bool()) == Some(true) {
         return Ok(asked);
     }
-    Err(Instead::Reply(old::decode(asked.body()?)?))
+    Err(Instead::Reply(old::decode_reply(asked.body()?)?))
 }
 
 /// All documents that a command gives by a cursor.
@@ -113,7 +113,7 @@ async fn documents(session: &mut Session, command: &Document) -> Result<Vec<Docu
 /// What a reply with a cursor holds, all of it.
 async fn whole<'a>(session: &mut Session, asked: &'a Asked) -> Result<Whole<'a>, Instead> {
     let Some(whole) = Whole::of(asked.body()?)? else {
-        return Err(Instead::Reply(old::decode(asked.body()?)?));
+        return Err(Instead::Reply(old::decode_reply(asked.body()?)?));
     };
     if whole.id != 0 {
         legacy::drop_cursor(session, whole.id).await?;

@@ -183,13 +183,22 @@ impl LastError {
         }
     }
 
-    /// Takes up the reply to the write that waited for `asked`; `false` if that one failed, and the reply is the answer.
+    /// Takes up the reply to the write that waited for `asked`; `false` if that one failed. If it was the last try, its error is the
+    /// answer: nobody knows whether the concern holds.
     ///
     /// # Errors
     /// When the reply cannot be walked.
-    pub fn note_wait(&mut self, asked: &Concern, reply: RawDoc<'_>) -> Result<bool, WireError> {
+    pub fn note_wait(
+        &mut self,
+        asked: &Concern,
+        reply: RawDoc<'_>,
+        is_last: bool,
+    ) -> Result<bool, WireError> {
         let seen = WriteReply::read(reply)?;
-        if seen.failure.is_some() {
+        if let Some(failure) = seen.failure {
+            if is_last {
+                self.note(Outcome::Failed(failure));
+            }
             return Ok(false);
         }
         self.sent = asked.clone();

@@ -95,7 +95,7 @@ fn a_concern_that_went_along_is_not_waited_for_again() {
     let unsatisfiable = doc! {"n": 0, "ok": 1.0, "writeConcernError": {"code": 100, "codeName": "UnsatisfiableWriteConcern", "errmsg": "no"}};
     let reply = unsatisfiable.to_vec().unwrap();
     assert!(
-        last.note_wait(&majority(), RawDoc::prefix(&reply).unwrap())
+        last.note_wait(&majority(), RawDoc::prefix(&reply).unwrap(), true)
             .unwrap()
     );
     let answer = answered(&last, &majority());
@@ -202,7 +202,7 @@ fn a_concern_that_did_not_hold_is_waited_for_again_when_it_is_asked_for_again() 
     assert!(last.must_wait(&majority()).is_some());
     let caught_up = doc! {"n": 0, "ok": 1.0}.to_vec().unwrap();
     assert!(
-        last.note_wait(&majority(), RawDoc::prefix(&caught_up).unwrap())
+        last.note_wait(&majority(), RawDoc::prefix(&caught_up).unwrap(), true)
             .unwrap()
     );
     assert_eq!(answered(&last, &majority()).get("err"), Some(&Bson::Null));
@@ -223,7 +223,7 @@ fn a_wait_on_another_primary_says_nothing_of_the_write() {
         assert!(last.must_wait(&majority()).is_some());
         let waited = reply(0, term).to_vec().unwrap();
         assert!(
-            last.note_wait(&majority(), RawDoc::prefix(&waited).unwrap())
+            last.note_wait(&majority(), RawDoc::prefix(&waited).unwrap(), true)
                 .unwrap()
         );
         assert_eq!(

@@ -123,7 +123,15 @@ pub fn cursor_collection(collection: &str) -> &str {
 /// The largest command of old that is taken apart: decoded, a document takes many times its bytes.
 const MOST_DECODED: usize = 1 << 20;
 
-/// A document of raw bytes, decoded.
+/// A reply of a node, or a document in one, decoded; these are as large as nodes make them.
+///
+/// # Errors
+/// What a server answers to BSON that it cannot read.
+pub fn decode_reply(raw: RawDoc<'_>) -> Result<Document, ErrorReply> {
+    wire::decode(raw).map_err(|error| ErrorReply::invalid_message(&error))
+}
+
+/// What a client sent, decoded.
 ///
 /// # Errors
 /// What a server answers to BSON that it cannot read.
@@ -132,7 +140,7 @@ pub fn decode(raw: RawDoc<'_>) -> Result<Document, ErrorReply> {
     if length > MOST_DECODED {
         return Err(ErrorReply::too_large(length, MOST_DECODED));
     }
-    wire::decode(raw).map_err(|error| ErrorReply::invalid_message(&error))
+    decode_reply(raw)
 }
 
 /// A number of any type as an integer.

@@ -71,7 +71,7 @@ impl<'a> Whole<'a> {
                 let element = element.map_err(|error| ErrorReply::invalid_message(&error))?;
                 element
                     .as_doc()
-                    .map_or_else(|| Ok(Document::new()), super::decode)
+                    .map_or_else(|| Ok(Document::new()), super::decode_reply)
             })
             .collect()
     }
