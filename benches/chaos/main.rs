@@ -1,6 +1,6 @@
 //! Chaos: is any command lost, doubled or failed while a replica set and its network break, and how long do clients pause?
 //!
-//! `cargo bench --bench chaos -- [options]`. Real `mongod`s behind relays, the built proxy, four kinds of clients through it and
+//! `cargo bench --bench chaos -- [options]`. Real `mongod`s behind relays, the built proxy, six kinds of clients through it and
 //! one beside it, and faults of each class in turns; what clients were told is compared with the database. A second, short run
 //! with `exactly_once = "off"` must fail, or the first one proves nothing. A full run writes `docs/results/chaos.md`.
 //! Everything is on 127.0.0.1 and ends with this program.
@@ -20,7 +20,10 @@ use std::{fs, path::Path, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
 
-use crate::support::chaos::{Class, Outcome, Plan, run, verdict};
+use crate::support::{
+    chaos::{Class, Outcome, Plan, run, verdict},
+    legacy::python2_interpreter,
+};
 
 const RESULTS: &str = "docs/results/chaos.md";
 /// Of each class, if `--faults` does not say.
@@ -53,6 +56,9 @@ struct Cli {
     /// One fault of each class, fewer clients, no results page.
     #[arg(long)]
     short: bool,
+    /// Leave out the clients of PyMongo 2, which need a Python 2.7.
+    #[arg(long)]
+    without_python2: bool,
     /// Cargo passes this to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -91,6 +97,7 @@ impl Cli {
             faults: in_turns(self.classes(), each, self.seed),
             exactly_once: self.exactly_once != Some(Switch::Off),
             small: self.short,
+            with_python2: !self.without_python2,
         }
     }
 
@@ -116,6 +123,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     tidegate::cli::raise_file_limit();
     let plan = cli.plan();
+    if plan.with_python2
+        && let Err(what) = python2_interpreter()
+    {
+        eprintln!("chaos: {what}; or leave it out (--without-python2)");
+        return ExitCode::FAILURE;
+    }
     println!("{} faults, seed {}", plan.faults.len(), plan.seed);
     let outcome = run(&plan);
     let control = (cli.exactly_once.is_none()).then(|| {
@@ -124,6 +137,7 @@ fn main() -> ExitCode {
             faults: in_turns(&UNCERTAIN, if cli.short { 1 } else { 3 }, cli.seed),
             exactly_once: false,
             small: true,
+            with_python2: false,
             ..plan.clone()
         })
     });

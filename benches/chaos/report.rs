@@ -21,8 +21,8 @@ pub(crate) fn page(
     let _ = write!(
         page,
         "# Chaos\n\n{}\n\n{} faults on a replica set of three nodes (election timeout 2 s) behind relays, one after the other, seed {}. \
-         Clients through the proxy: raw OP_MSG without sessions, PyMongo with `retryWrites=false` and with `true`, the Node driver \
-         with both. `cargo bench --bench chaos` makes this page.\n",
+         Clients through the proxy: raw OP_MSG without sessions, raw legacy opcodes with `getlasterror`, PyMongo 2.4 \
+         (which speaks nothing else), PyMongo with `retryWrites=false` and with `true`, the Node driver with both. `cargo bench --bench chaos` makes this page.\n",
         provenance(),
         outcome.faults.len(),
         plan.seed

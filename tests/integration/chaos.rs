@@ -16,6 +16,7 @@ fn no_client_sees_an_error_and_no_write_is_lost_or_doubled_while_nodes_and_netwo
         faults: vec![CutAfter, StepDown, Stop, CutBefore, Kill, CutReply, BlackHole],
         exactly_once: true,
         small: true,
+        with_python2: false,
     };
     let outcome = run(&plan);
     let complaints = verdict::complaints(&plan, &outcome, None);

@@ -13,8 +13,10 @@ use serde_json::json;
 use tidegate::sandbox::{Guard, temporary_folder};
 
 use super::{Operation, Workload, legacy::LegacyWorker, operation, raw::RawWorker};
-use crate::support;
+use crate::support::{self, legacy::python2_with};
 
+/// The version that speaks nothing but legacy opcodes.
+const PYMONGO_2: &str = "2.4.2";
 /// For what is under way to end, held as it may be, and the driver to close its connections.
 const END_LIMIT: Duration = Duration::from_secs(100);
 
@@ -25,6 +27,8 @@ pub(crate) enum Kind {
     /// The opcodes before OP_MSG.
     Legacy,
     Pymongo,
+    /// PyMongo 2.4 in Python 2.7.
+    Pymongo2,
     Node,
 }
 
@@ -57,7 +61,8 @@ impl Crew {
         let guard = Guard::for_temporary(&folder).unwrap();
         let stop = folder.join("stop");
         let of_kind = |kind| clients.iter().filter(move |client| client.kind == kind);
-        let driven = of_kind(Kind::Pymongo).chain(of_kind(Kind::Node));
+        let driven = [Kind::Pymongo, Kind::Pymongo2, Kind::Node];
+        let driven = driven.into_iter().flat_map(of_kind);
         let children = driven.map(|client| {
             let (program, arguments) = command(client, &folder, &stop);
             let log = folder.join(format!("{}.log", client.name));
@@ -141,6 +146,18 @@ fn command(client: &Client, folder: &Path, stop: &Path) -> (PathBuf, Vec<OsStrin
                 workers.join("worker.js").into(),
             ],
         ),
+        Kind::Pymongo2 => {
+            let (python, packages) = python2_with(PYMONGO_2).unwrap();
+            (
+                "/usr/bin/env".into(),
+                vec![
+                    format!("PYTHONPATH={}", packages.display()).into(),
+                    python.into(),
+                    "-B".into(),
+                    workers.join("worker2.py").into(),
+                ],
+            )
+        }
         // -B: no compiled files among the sources.
         _ => (
             support::python().to_path_buf(),

@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) exactly_once: bool,
     /// Fewer clients, none of them direct.
     pub(crate) small: bool,
+    /// With PyMongo 2, which needs a Python 2.7.
+    pub(crate) with_python2: bool,
 }
 
 /// What came of it.
@@ -262,6 +264,9 @@ fn clients(plan: &Plan, nodes: &RelayedSet, proxy: &Proxy) -> Vec<Client> {
         cycles: vec![vec![Workload::Slow, Workload::Read, Workload::Slow]; workers],
         ..client("readers", Kind::Raw, proxy.address.to_string(), 0)
     });
+    if plan.with_python2 {
+        clients.push(client("pymongo_2", Kind::Pymongo2, proxy.uri(), 2));
+    }
     if !plan.small {
         clients.push(client(
             "pymongo_retrying",

@@ -32,6 +32,17 @@ pub(super) fn python(pymongo: &str) -> Command {
 
 /// By a Python 2.7, which has no way to make environments of its own: the package lies in a folder beside.
 pub(super) fn python2(pymongo: &str) -> Result<Command, String> {
+    let (python, folder) = python2_with(pymongo)?;
+    let mut command = Command::new(python);
+    command.env("PYTHONPATH", folder);
+    Ok(exercise_in_python(command))
+}
+
+/// A Python 2.7, and the folder with this version of PyMongo that is to stand in its `PYTHONPATH`.
+///
+/// # Errors
+/// How to come by a Python 2.7, if there is none.
+pub(crate) fn python2_with(pymongo: &str) -> Result<(PathBuf, PathBuf), String> {
     let python = python2_interpreter()?;
     let make = |folder: &Path| {
         let mut pip = Command::new(&python);
@@ -46,9 +57,7 @@ pub(super) fn python2(pymongo: &str) -> Result<Command, String> {
         );
     };
     let folder = environment("python2", &[pymongo], make);
-    let mut command = Command::new(python);
-    command.env("PYTHONPATH", folder);
-    Ok(exercise_in_python(command))
+    Ok((python, folder))
 }
 
 fn exercise_in_python(mut command: Command) -> Command {

@@ -12,7 +12,7 @@ mod drivers;
 mod programs;
 mod sides;
 
-pub(crate) use commands::python2_interpreter;
+pub(crate) use commands::{python2_interpreter, python2_with};
 pub(crate) use compare::{Comparison, Step, compare};
 pub(crate) use drivers::{DRIVERS, Driver};
 pub(crate) use sides::{Side, Sides, outcomes};
