@@ -144,6 +144,17 @@ impl Node {
             .map_err(|e| Error::io(format!("sending {signal:?} to process {}", child.id()))(e.into()))
     }
 
+    /// Stops the process with SIGSTOP. Its threads go on for a moment after the signal; it is waited for a second for them.
+    pub(super) fn stop(&self) -> Result<(), Error> {
+        self.signal(Signal::STOP)?;
+        let tasks = self.pid().map(|pid| PathBuf::from(format!("/proc/{pid}/task")));
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while tasks.as_deref().is_some_and(runs) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     /// Waits for a process that was asked to end; SIGKILL after `limit`.
     pub(super) async fn wait_end(&self, guard: &Guard, limit: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + limit;
@@ -186,4 +197,14 @@ fn integer(document: &Document, key: &str) -> Option<i64> {
         bson::Bson::Double(value) => Some(*value as i64),
         _ => None,
     }
+}
+/// Whether any of these threads is not stopped, as far as the system tells it (proc(5), `stat`).
+fn runs(tasks: &Path) -> bool {
+    let threads = fs::read_dir(tasks).into_iter().flatten().flatten();
+    let mut states = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    // The state stands behind the name, which may hold anything.
+    states.any(|stat| {
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| !rest.trim_start().starts_with(['T', 't']))
+    })
 }

@@ -249,12 +249,12 @@ impl ReplicaSet {
         })
     }
 
-    /// Stops a member's process with SIGSTOP: its sockets stay open and nothing answers.
+    /// Stops a member's process with SIGSTOP and waits until it stands still: its sockets stay open and nothing answers.
     ///
     /// # Errors
     /// [`Error::Options`] when it is down.
     pub fn pause(&self, node: usize) -> Result<(), Error> {
-        self.nodes[node].signal(Signal::STOP)
+        self.nodes[node].stop()
     }
 
     /// Continues a paused member.
