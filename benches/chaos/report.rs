@@ -1,6 +1,6 @@
 //! The results page: what was done, what clients were told, how long they paused.
 
-use std::{collections::BTreeSet, fmt::Write, process::Command};
+use std::{collections::BTreeSet, fmt::Write};
 
 use crate::support::chaos::{
     Outcome, PACED_W1, Plan, Row,
@@ -23,7 +23,7 @@ pub(crate) fn page(
         "# Chaos\n\n{}\n\n{} faults on a replica set of three nodes (election timeout 2 s) behind relays, one after the other, seed {}. \
          Clients through the proxy: raw OP_MSG without sessions, raw legacy opcodes with `getlasterror`, PyMongo 2.4 \
          (which speaks nothing else), PyMongo with `retryWrites=false` and with `true`, the Node driver with both. `cargo bench --bench chaos` makes this page.\n",
-        provenance(),
+        crate::support::provenance(RESULTS),
         outcome.faults.len(),
         plan.seed
     );
@@ -227,33 +227,4 @@ fn distribution(values: &[f64]) -> String {
     sorted.sort_by(f64::total_cmp);
     let shown: Vec<String> = sorted.into_iter().map(milliseconds).collect();
     shown.join(" ")
-}
-
-/// When and at which commit this runs.
-fn provenance() -> String {
-    let say = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program)
-            .args(arguments)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output();
-        output.map_or_else(
-            |_| String::new(),
-            |o| String::from_utf8_lossy(&o.stdout).trim().to_owned(),
-        )
-    };
-    let commit = say("git", &["rev-parse", "--short", "HEAD"]);
-    let own = format!(":!{RESULTS}");
-    let changed = say(
-        "git",
-        &["status", "--porcelain", "--untracked-files=no", "--", ".", &own],
-    );
-    let changed = if changed.is_empty() {
-        ""
-    } else {
-        " with uncommitted changes"
-    };
-    format!(
-        "Of {}, commit {commit}{changed}.",
-        say("date", &["-u", "+%Y-%m-%d"])
-    )
 }

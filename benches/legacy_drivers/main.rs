@@ -14,11 +14,7 @@ mod report;
 #[allow(dead_code, unused_imports, reason = "made for tests; parts of it serve here")]
 mod support;
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, ExitCode},
-};
+use std::{fs, path::Path, process::ExitCode};
 
 use clap::Parser;
 
@@ -73,7 +69,7 @@ fn main() -> ExitCode {
             compared: run(driver, &sides),
         })
         .collect();
-    let page = report::page(&provenance(), &tried);
+    let page = report::page(&crate::support::provenance(RESULTS), &tried);
     let is_whole = cli.driver.is_empty() && cli.max_wire_version.is_none();
     if is_whole && tried.iter().all(|one| one.compared.is_ok()) {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(RESULTS), &page).unwrap();
@@ -101,33 +97,4 @@ fn run(driver: &'static Driver, sides: &Sides) -> Result<Vec<(Side, Comparison)>
         compared.push((*side, compare(driver, *side, &direct, &proxied)));
     }
     Ok(compared)
-}
-
-/// When and at which commit this runs.
-fn provenance() -> String {
-    let say = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program)
-            .args(arguments)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output();
-        output.map_or_else(
-            |_| String::new(),
-            |o| String::from_utf8_lossy(&o.stdout).trim().to_owned(),
-        )
-    };
-    let commit = say("git", &["rev-parse", "--short", "HEAD"]);
-    let own = format!(":!{RESULTS}");
-    let changed = say(
-        "git",
-        &["status", "--porcelain", "--untracked-files=no", "--", ".", &own],
-    );
-    let changed = if changed.is_empty() {
-        ""
-    } else {
-        " with uncommitted changes"
-    };
-    format!(
-        "Of {}, commit {commit}{changed}.",
-        say("date", &["-u", "+%Y-%m-%d"])
-    )
 }

@@ -23,7 +23,7 @@ mod support;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     sync::Mutex,
 };
 
@@ -147,7 +147,7 @@ fn judge(cli: &Cli, modes: &[Mode], folder: &Path) -> ExitCode {
         .map(|(mode, outcomes)| compare(*mode, &direct, outcomes))
         .collect();
     let whole = cli.tests.is_empty();
-    let page = report::page(&provenance(), counts, &comparisons);
+    let page = report::page(&crate::support::provenance(RESULTS), counts, &comparisons);
     if cli.mode == Choice::All && whole {
         fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(RESULTS), &page).unwrap();
     }
@@ -160,33 +160,4 @@ fn judge(cli: &Cli, modes: &[Mode], folder: &Path) -> ExitCode {
         eprintln!("pymongo_suite: {complaint}");
     }
     ExitCode::from(u8::from(!complaints.is_empty()))
-}
-
-/// When and at which commit this runs.
-fn provenance() -> String {
-    let say = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program)
-            .args(arguments)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output();
-        output.map_or_else(
-            |_| String::new(),
-            |o| String::from_utf8_lossy(&o.stdout).trim().to_owned(),
-        )
-    };
-    let commit = say("git", &["rev-parse", "--short", "HEAD"]);
-    let own = format!(":!{RESULTS}");
-    let changed = say(
-        "git",
-        &["status", "--porcelain", "--untracked-files=no", "--", ".", &own],
-    );
-    let changed = if changed.is_empty() {
-        ""
-    } else {
-        " with uncommitted changes"
-    };
-    format!(
-        "Of {}, commit {commit}{changed}.",
-        say("date", &["-u", "+%Y-%m-%d"])
-    )
 }
