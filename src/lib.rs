@@ -3,6 +3,7 @@
 //! The modules are listed in layer order: each imports only modules above it (`tests/tidy.rs` holds
 //! the edges). `ARCHITECTURE.md` tells how a command travels through them.
 
+pub mod audit;
 pub mod shutdown;
 pub mod telemetry;
 

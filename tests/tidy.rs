@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["main"],
 ];
 /// All may import these, and these import none.
-const LEAVES: &[&str] = &["shutdown", "telemetry", "tls"];
+const LEAVES: &[&str] = &["audit", "shutdown", "telemetry", "tls"];
 /// Beside the layers: may import `upstream` and below ...
 const SANDBOX: &str = "sandbox";
 const SANDBOX_ABOVE: &str = "upstream";

@@ -96,9 +96,8 @@ impl Observer {
     /// The state of now; the nodes' own counts are those of the last [`Observer::ask_nodes`].
     pub(super) fn status(&self) -> Status {
         let shared = &self.view.shared;
-        let counters: BTreeMap<String, u64> = shared
-            .counters
-            .sums()
+        let counters: BTreeMap<String, u64> = self
+            .counters()
             .into_iter()
             .map(|(name, _, value)| (name.to_owned(), value))
             .collect();
@@ -157,7 +156,12 @@ impl Observer {
 
     /// Name, help and value of each counter.
     pub(super) fn counters(&self) -> Vec<(&'static str, &'static str, u64)> {
-        self.view.shared.counters.sums()
+        let mut counters = self.view.shared.counters.sums();
+        let (written, lost) = self.view.shared.audit.counts();
+        counters.push(("audit_events", "Events written to the audit log", written));
+        let help = "Events missing from the audit log, because it could not keep up or could not be written";
+        counters.push(("audit_events_lost", help, lost));
+        counters
     }
 
     fn topology(&self, snapshot: &Snapshot<pool::Pool>, heartbeat: Duration) -> Topology {

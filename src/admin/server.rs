@@ -78,6 +78,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        audit::Audit,
         client::{Limits, ListenerOptions, Shared},
         failover,
         pool::Pool,
@@ -108,6 +109,7 @@ mod tests {
                 cluster,
                 Limits::default(),
                 failover::Options::default(),
+                Audit::off(),
                 1,
             )),
             cores: Arc::new([]),

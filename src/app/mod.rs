@@ -26,6 +26,7 @@ use tokio::{
 
 use crate::{
     admin::{self, View},
+    audit::{self, Audit},
     client::{Core, ListenAddress, ListenerOptions, Reach, Shared, listener, listener::Acceptor, upkeep},
     config::{Config, Loader},
     pool::{self, Pool},
@@ -59,6 +60,16 @@ pub enum Error {
     Listen {
         /// The address.
         address: ListenAddress,
+        /// Why.
+        source: io::Error,
+    },
+    /// The audit log cannot be written.
+    #[error(
+        "cannot write the audit log to {path}: {source}; correct [audit] file, or make its folder writable"
+    )]
+    Audit {
+        /// Its file.
+        path: String,
         /// Why.
         source: io::Error,
     },
@@ -105,6 +116,7 @@ impl Proxy {
     pub fn start(config: &Config) -> Result<Self, Error> {
         let (front, back) = (Shutdown::new(), Shutdown::new());
         let bound = bind_all(config)?;
+        let audit = start_audit(config.audit.as_ref())?;
         let count = thread::available_parallelism().map_or(1, usize::from);
         let (runtimes, cores): (Vec<_>, Vec<_>) = start_cores(count)?.into_iter().unzip();
         let handles: Arc<[Handle]> = runtimes.into();
@@ -114,6 +126,7 @@ impl Proxy {
             cluster,
             config.limits.clone(),
             config.failover.clone(),
+            audit,
             count,
         ));
         let client_cores: Arc<[Core]> = handles.iter().map(|handle| Core::new(handle.clone())).collect();
@@ -178,6 +191,11 @@ impl Proxy {
         self.admin
     }
 
+    /// Opens the audit log's file anew if it was renamed.
+    pub fn reopen_audit(&self) {
+        self.shared.audit.reopen();
+    }
+
     /// Waits until the primary is known, so that no command would have to wait for it.
     ///
     /// # Errors
@@ -205,6 +223,9 @@ impl Proxy {
         upkeep::end_sessions(&self.shared, END_SESSIONS).await;
         self.back.begin();
         self.back.finished(WIND_DOWN).await;
+        if !self.shared.audit.close(WIND_DOWN).await {
+            tracing::warn!("the audit log could not be written to its end");
+        }
         for (stop, thread) in self.cores {
             stop.begin();
             // The thread ends at once; a panic in it was reported when it happened.
@@ -246,6 +267,17 @@ fn start_member(
         ..config.pool.clone()
     };
     start_cluster(upstream, &pool, cores, shutdown)
+}
+
+/// Opens the audit log, if there shall be one.
+fn start_audit(target: Option<&audit::Target>) -> Result<Audit, Error> {
+    let Some(target) = target else {
+        return Ok(Audit::off());
+    };
+    Audit::start(target).map_err(|source| Error::Audit {
+        path: target.to_string(),
+        source,
+    })
 }
 
 struct Bound {
@@ -334,6 +366,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
         let failed = |error| Error::Start("signal handler", error);
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
         // A name server that does not answer must not keep the process from ending.
         let config = tokio::select! {
             found = find_nodes(config) => found?,
@@ -341,9 +374,16 @@ pub fn run(config: &Config) -> Result<(), Error> {
             _ = terminate.recv() => return Ok(()),
         };
         let proxy = Proxy::start(&config)?;
-        tokio::select! {
-            _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
-            _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
+                _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
+                Some(()) = hangup.recv() => {
+                    proxy.reopen_audit();
+                    continue;
+                }
+            }
+            break;
         }
         proxy.stop().await;
         tracing::info!("stopped");

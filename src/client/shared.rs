@@ -13,6 +13,7 @@ use bson::oid::ObjectId;
 
 use super::{Limits, admission::Admission, drivers::Drivers, fail_point::FailPoints, legacy::LegacyClients};
 use crate::{
+    audit::Audit,
     failover::{self, Gate, ServerSessions},
     net::Budget,
     pool::{Identity, Pool},
@@ -66,6 +67,8 @@ pub struct Process {
     pub legacy_clients: LegacyClients,
     /// What happened so far.
     pub counters: PerCore,
+    /// Where it is written down who was let in and what was denied.
+    pub audit: Audit,
     /// When this process started.
     pub started: Instant,
     /// Set when sessions should end at their next command boundary. Set it before waking them.
@@ -86,6 +89,7 @@ impl Shared {
         cluster: Arc<Cluster<Pool>>,
         limits: Limits,
         failover: failover::Options,
+        audit: Audit,
         cores: usize,
     ) -> Self {
         let process = Process {
@@ -99,6 +103,7 @@ impl Shared {
             drivers: Drivers::default(),
             legacy_clients: LegacyClients::default(),
             counters: PerCore::new(cores),
+            audit,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             fail_points: FailPoints::default(),

@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Limits, ListenerOptions, Shared, options::Peer, session::Session};
 use crate::{
+    audit::Audit,
     failover,
     net::Socket,
     shutdown::Shutdown,
@@ -25,6 +26,7 @@ async fn a_sessions_future_stays_small() {
         cluster,
         Limits::default(),
         failover::Options::default(),
+        Audit::off(),
         1,
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{Limits, ListenerOptions, Shared, options::Peer, relay, session::Session};
 use crate::{
+    audit::Audit,
     failover,
     net::Socket,
     pool::Pool,
@@ -111,6 +112,7 @@ async fn session(cluster: Arc<Cluster<Pool>>) -> (Session, TcpStream) {
         cluster,
         Limits::default(),
         failover::Options::default(),
+        Audit::off(),
         1,
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

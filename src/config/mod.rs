@@ -8,6 +8,7 @@
 //! name). A [`Config`] that was made is valid. The connection string, which may hold credentials, is in no
 //! `Debug` output, warning or mistake.
 
+mod access;
 mod check;
 mod compressors;
 mod environment;
@@ -36,7 +37,7 @@ use environment::Given;
 use mistake::Report;
 use uri::{ConnectionString, UriError};
 
-use crate::{admin, client, failover, pool, telemetry::log, upstream};
+use crate::{admin, audit, client, failover, pool, telemetry::log, upstream};
 
 /// Bounds what a pool may be told to hold; more connections than this no node and no host could serve.
 const MOST_CONNECTIONS: usize = 1_000_000;
@@ -61,6 +62,8 @@ pub struct Config {
     pub limits: client::Limits,
     /// The admin endpoint; `None` where it is `"off"`.
     pub admin: Option<admin::Options>,
+    /// Where the audit log goes; `None` where it is `"off"`.
+    pub audit: Option<audit::Target>,
     /// The log.
     pub log: log::Options,
     /// What is allowed and yet worth a look, each as `file:line: key: text`.

@@ -79,7 +79,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reads a setting by `read`; a value of the wrong kind is reported with `wanted`, which is what would be right.
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         key: &'static str,
         wanted: &str,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path};
 
 use super::{
-    Config, MOST_CONNECTIONS, check, listeners,
+    Config, MOST_CONNECTIONS, access, check, listeners,
     mistake::{Mistakes, Place, Report},
     reader::Section,
     schema, secret,
@@ -34,6 +34,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     let limits = limits_section(&mut root, &mut report);
     let failover = failover_section(&mut root, &upstream, &limits, &mut report);
     let admin = admin_section(&mut root, &listeners, &mut report);
+    let audit = access::audit_section(&mut root, folder, &mut report);
     let log = log_section(&mut root, &mut report);
     for (name, node) in &root {
         report.mistake(&node.place, name, schema::unknown(None, name));
@@ -49,13 +50,14 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
         listeners,
         limits,
         admin,
+        audit,
         log,
         warnings,
     })
 }
 
 /// Takes a section that is written `[name]`; an empty one where there is none.
-fn section<'a>(root: &mut Table, name: &'static str, report: &'a mut Report) -> Section<'a> {
+pub(super) fn section<'a>(root: &mut Table, name: &'static str, report: &'a mut Report) -> Section<'a> {
     let (table, place) = match root.remove(name) {
         Some(Node {
             value: Value::Table(table),

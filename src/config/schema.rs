@@ -70,6 +70,11 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &["address"],
     },
     Section {
+        name: "audit",
+        repeated: false,
+        keys: &["file"],
+    },
+    Section {
         name: "log",
         repeated: false,
         keys: &["level", "format"],

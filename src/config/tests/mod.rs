@@ -228,6 +228,23 @@ fn warnings_have_their_place_too() {
 }
 
 #[test]
+fn the_audit_log_goes_to_a_file_or_a_standard_stream() {
+    let target = |file: &str| {
+        load(&format!("{URI}[audit]\nfile = '{file}'"), &[])
+            .unwrap()
+            .audit
+    };
+    assert_eq!(load(URI, &[]).unwrap().audit, None);
+    assert_eq!(target("off"), None);
+    assert_eq!(target("stdout"), Some(audit::Target::Stdout));
+    assert_eq!(target("stderr"), Some(audit::Target::Stderr));
+    assert_eq!(target("/a/b"), Some(audit::Target::File("/a/b".into())));
+    // The file itself is `proxy.toml`, in the working directory.
+    assert_eq!(target("b"), Some(audit::Target::File("b".into())));
+    assert!(mistakes(&format!("{URI}[audit]\nfile = ''"), &[])[0].contains("write \"off\""));
+}
+
+#[test]
 fn free_ports_collide_with_nothing() {
     let text = format!(
         "{URI}[[listener]]\naddress = '127.0.0.1:0'\n[[listener]]\naddress = '127.0.0.1:0'\n[admin]\naddress = '127.0.0.1:0'"
