@@ -7,6 +7,7 @@ pub mod audit;
 pub mod shutdown;
 pub mod telemetry;
 
+pub mod auth;
 pub mod topology;
 pub mod wire;
 

@@ -1,0 +1,17 @@
+//! Who somebody is and how that is shown: mechanisms, user names, SCRAM on both sides.
+//!
+//! Pure: sockets, time and randomness are the callers', who hand in nonces and process secrets.
+//!
+//! Invariant: what is secret (passwords, keys, verifiers) is overwritten when it is dropped, and its `Debug` output shows none of
+//! it. A mechanism's keys serve that mechanism only.
+
+mod mechanism;
+mod options;
+mod password;
+pub mod scram;
+mod user_name;
+
+pub use mechanism::Mechanism;
+pub use options::{Options, Source};
+pub use password::{PasswordError, scram_sha1_digest};
+pub use user_name::UserName;
