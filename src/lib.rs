@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;
 
 pub mod auth;
 pub mod topology;
