@@ -151,6 +151,7 @@ fn upstream_options(connection: &Connection) -> upstream::Options {
         local_threshold: options.local_threshold.unwrap_or(default.local_threshold),
         compressors: options.compressors.unwrap_or(default.compressors),
         zlib_level: options.zlib_level.unwrap_or(default.zlib_level),
+        service: None,
     }
 }
 

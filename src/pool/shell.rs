@@ -253,7 +253,7 @@ impl Pool {
     async fn connect(self: Arc<Self>, making: Making, core: usize) {
         let mut generation = self.generation.subscribe();
         let connected = tokio::select! {
-            connected = upstream::connect(&self.address, &self.upstream) => connected,
+            connected = upstream::connect_as(&self.address, &self.upstream, self.upstream.service.as_ref()) => connected,
             // The node hangs, perhaps, and the attempt with it, in the place of one that would succeed once the node is seen again.
             _ = generation.wait_for(|generation| *generation != making.generation) => {
                 self.lock().connect_abandoned(making.share);

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,9 +12,10 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use super::{
-    Options, Resolver,
+    Login, Options, Resolver,
     connection::Connection,
     failure::{Failure, Reason},
+    login::{self, Speculation, is_ok},
 };
 use crate::{topology::Address, wire::Compressor};
 
@@ -35,7 +37,7 @@ pub struct Opened {
     pub round_trip: Duration,
 }
 
-/// Opens a connection and shakes hands.
+/// Opens a connection and shakes hands, without logging in: what monitors need.
 ///
 /// The first message is `isMaster` with `helloOk`, by OP_MSG: every server since 3.6 takes it (MongoDB Handshake
 /// specification). Cancel safe: a cancelled attempt closes its socket.
@@ -43,6 +45,18 @@ pub struct Opened {
 /// # Errors
 /// Always [`crate::failover::Sent::NotSent`], with the reason; in at most twice the connect timeout.
 pub async fn connect(address: &Address, options: &Options) -> Result<Opened, Failure> {
+    connect_as(address, options, None).await
+}
+
+/// Opens a connection, shakes hands and logs in as `login`, if that is given. Cancel safe, as [`connect`] is.
+///
+/// # Errors
+/// Those of [`connect`], and [`Reason::Login`]; in at most three times the connect timeout.
+pub async fn connect_as(
+    address: &Address,
+    options: &Options,
+    login: Option<&Arc<Login>>,
+) -> Result<Opened, Failure> {
     let limit = options.connect_timeout;
     let timeout = |_| Failure::not_sent(Reason::ConnectTimeout(limit));
     let dial = dial(address, options);
@@ -51,29 +65,35 @@ pub async fn connect(address: &Address, options: &Options) -> Result<Opened, Fai
     tune(&stream).map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
     let connection = Connection::new(stream);
     let mut connection = connection.map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
-    let hello = handshake_document(options);
+    let mut hello = handshake_document(options);
+    let speculation = match login {
+        Some(login) => Speculation::begin(login, &mut hello)?,
+        None => None,
+    };
     let asked = Instant::now();
     let reply = tokio::time::timeout(limit, connection.run(&hello))
         .await
         .map_err(timeout)?;
     let reply = reply.map_err(|failure| Failure::not_sent(failure.reason))?;
-    match reply.get("ok") {
-        Ok(Some(ok)) if ok.as_f64() == Some(1.0) || ok.as_i32() == Some(1) => {
-            let round_trip = asked.elapsed();
-            if let Some(compressor) = agreed(options, &reply) {
-                connection.compress(compressor, options.zlib_level);
-            }
-            Ok(Opened {
-                connection,
-                hello: reply,
-                round_trip,
-            })
-        }
-        _ => {
-            let message = reply.get_str("errmsg").unwrap_or("no reason given").to_owned();
-            Err(Failure::not_sent(Reason::Handshake(message)))
-        }
+    if !is_ok(&reply) {
+        let message = reply.get_str("errmsg").unwrap_or("no reason given").to_owned();
+        return Err(Failure::not_sent(Reason::Handshake(message)));
     }
+    let round_trip = asked.elapsed();
+    if let Some(compressor) = agreed(options, &reply) {
+        connection.compress(compressor, options.zlib_level);
+    }
+    if let Some(login) = login {
+        let go_on = login::go_on(&mut connection, login, speculation, &reply);
+        tokio::time::timeout(limit, Box::pin(go_on))
+            .await
+            .map_err(timeout)??;
+    }
+    Ok(Opened {
+        connection,
+        hello: reply,
+        round_trip,
+    })
 }
 
 /// Connects to an address. A configured name server is asked in place of the system, but for what is no name of the DNS.

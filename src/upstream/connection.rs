@@ -67,6 +67,12 @@ impl Connection {
         self.compression = Some((compressor, zlib_level));
     }
 
+    /// Whether nobody on the way can read what is sent.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        false
+    }
+
     /// A way to end this connection from outside.
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {

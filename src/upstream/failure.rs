@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Interruption;
+use super::{Interruption, LoginError};
 use crate::{failover::Sent, wire::WireError};
 
 /// A failed exchange. The connection that it happened on must not be used again.
@@ -28,6 +28,9 @@ pub enum Reason {
     /// The node refused the handshake.
     #[error("the handshake was refused: {0}")]
     Handshake(String),
+    /// The node did not let the user in.
+    #[error("{0}")]
+    Login(LoginError),
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Io(io::Error),
@@ -61,6 +64,12 @@ impl Failure {
             sent: Sent::NotSent,
             reason,
         }
+    }
+
+    /// Whether the node refused the credentials, which does not change until they do: see [`LoginError::is_refusal`].
+    #[must_use]
+    pub fn is_login_refused(&self) -> bool {
+        matches!(&self.reason, Reason::Login(error) if error.is_refusal())
     }
 
     /// Whether the peer was silent, rather than refusing or closing: it may hang, with its connections open.

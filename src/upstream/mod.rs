@@ -7,6 +7,7 @@ pub mod connection;
 pub mod dns;
 pub mod failure;
 mod interrupt;
+pub mod login;
 mod monitor;
 mod pace;
 mod round_trips;
@@ -16,14 +17,15 @@ pub(crate) mod testing;
 mod writer;
 
 pub use cluster::{Cluster, NodeResource, Snapshot};
-pub use connect::{Opened, connect};
+pub use connect::{Opened, connect, connect_as};
 pub use connection::{Connection, Incoming};
 pub use dns::{DnsError, Resolver};
 pub use failure::{Failure, Reason};
 pub use interrupt::{Interrupter, Interruption};
+pub use login::{Login, LoginError, login};
 pub use srv::{Seedlist, SrvError, SrvOptions};
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     topology::Address,
@@ -57,6 +59,9 @@ pub struct Options {
     pub compressors: Vec<Compressor>,
     /// `zlibCompressionLevel`: -1 for the default, or 0 to 9.
     pub zlib_level: i8,
+    /// The user that connections log in as which serve no particular one; `None` where the nodes take anybody. Monitors do not
+    /// log in.
+    pub service: Option<Arc<Login>>,
 }
 
 impl Default for Options {
@@ -74,6 +79,7 @@ impl Default for Options {
             local_threshold: Duration::from_millis(15),
             compressors: Vec::new(),
             zlib_level: DEFAULT_LEVEL,
+            service: None,
         }
     }
 }

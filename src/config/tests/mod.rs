@@ -120,6 +120,7 @@ fn every_setting_reaches_its_option() {
             local_threshold: Duration::from_millis(4),
             compressors: vec![Compressor::Zstd, Compressor::Snappy],
             zlib_level: 9,
+            service: None,
         }
     );
     assert_eq!(
