@@ -83,6 +83,9 @@ pub(super) async fn execute(
     held: &mut Option<Permit>,
 ) -> Result<(), End> {
     note(session, inbound);
+    if session.place.stranger.is_some() {
+        session.note_stranger(inbound.request.class());
+    }
     if session.listener.fail_points
         && Box::pin(fail_point::strike(session, inbound, inbound.reply_to)).await?
     {

@@ -75,7 +75,7 @@ pub(super) async fn strike(session: &mut Session, inbound: &Inbound, reply_to: R
         name,
         db: inbound.request.db(message),
         collection: collection.and_then(|c| c.as_str_bytes()).unwrap_or_default(),
-        app_name: session.app_name.as_deref(),
+        app_name: session.place.app_name.as_deref(),
     };
     let Some(failure) = session
         .shared
@@ -126,7 +126,7 @@ async fn answer(session: &mut Session, reply_to: ReplyTo, reply: &bson::RawDocum
 /// Takes the application's name from the first `hello` (MongoDB Handshake specification).
 fn remember_app_name(session: &mut Session, inbound: &Inbound) -> Result<(), End> {
     let name = inbound.request.name(inbound.frame.bytes());
-    if session.app_name.is_some() || !(name == b"hello" || name.eq_ignore_ascii_case(b"ismaster")) {
+    if session.place.app_name.is_some() || !(name == b"hello" || name.eq_ignore_ascii_case(b"ismaster")) {
         return Ok(());
     }
     let body = inbound.request.layout.body(inbound.frame.bytes())?;
@@ -138,7 +138,7 @@ fn remember_app_name(session: &mut Session, inbound: &Inbound) -> Result<(), End
     if let Some(application) = application
         && let Some(name) = application.get("name")?
     {
-        session.app_name = name.as_str().map(Into::into);
+        session.place.app_name = name.as_str().map(Into::into);
     }
     Ok(())
 }

@@ -23,9 +23,10 @@ use super::{
     options::{Peer, canonical},
     session::Session,
     shared::Shared,
+    stranger,
     unix::{self, SocketFile},
 };
-use crate::{net::Socket, shutdown::Shutdown};
+use crate::{audit::Event, net::Socket, shutdown::Shutdown};
 
 /// Clients that the kernel may hold ready to be accepted.
 const BACKLOG: i32 = 4096;
@@ -188,7 +189,7 @@ pub async fn accept(
     cores: Arc<[Core]>,
     shutdown: Shutdown,
 ) {
-    let refusals = AtomicU64::new(0);
+    let (refusals, outsiders) = (AtomicU64::new(0), AtomicU64::new(0));
     loop {
         let (stream, peer) = match acceptor.next().await {
             Ok(accepted) => accepted,
@@ -198,7 +199,19 @@ pub async fn accept(
                 continue;
             }
         };
-        let admitted = match shared.admission.admit(peer.ip()) {
+        if !options.admits(peer) {
+            shared.counters.core(0).clients_outside_networks.one();
+            shared.audit.report(&Event::ConnectionRefused {
+                origin: stranger::origin(peer, &options.address),
+            });
+            // One line for the first and then for each thousandth: such come in storms.
+            let count = outsiders.fetch_add(1, Relaxed);
+            if count.is_multiple_of(1000) {
+                tracing::warn!(%peer, listener = %options.address, refused = count + 1, "client refused: its address is in no allowed network ([listener] allow_networks)");
+            }
+            continue;
+        }
+        let admitted = match shared.admission.admit(peer.ip(), options.demands_login) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 shared.counters.core(0).clients_refused.one();
@@ -237,13 +250,12 @@ fn deal(
     let _entered = core.runtime.enter();
     let socket = stream.attach()?;
     // Captured, not passed on by value: the future would have room for it twice.
-    let mut session = Session::new(socket, peer, index, options, shared);
+    let mut session = Session::new(socket, peer, admitted, index, options, shared);
     cores[index].sessions.fetch_add(1, Relaxed);
     session.counters().clients_accepted.one();
     shutdown.spawn_to_end(async move {
         session.serve(&session_shutdown).await;
         cores[index].sessions.fetch_sub(1, Relaxed);
-        drop(admitted);
     });
     Ok(())
 }

@@ -29,6 +29,7 @@ mod shards;
 mod shared;
 #[cfg(test)]
 mod size_tests;
+mod stranger;
 mod stream;
 #[cfg(test)]
 mod testing;
@@ -51,6 +52,12 @@ pub struct Limits {
     pub max_clients: usize,
     /// Most client connections from one IP address; `None` sets no bound.
     pub max_clients_per_address: Option<usize>,
+    /// Most client connections that have not logged in, over all listeners that demand a login.
+    pub max_unauthenticated: usize,
+    /// How long a client may take to log in at a listener that demands it, unless it does no more than a driver's monitor does.
+    pub login_timeout: Duration,
+    /// The longest delay of an answer to a login from an address from which others failed; zero for none.
+    pub login_delay_max: Duration,
     /// How long a new connection may take to send its first whole message.
     pub handshake_timeout: Duration,
     /// A client that sends nothing for this long is closed; `None` keeps it.
@@ -66,6 +73,9 @@ impl Default for Limits {
         Self {
             max_clients: 10_000,
             max_clients_per_address: None,
+            max_unauthenticated: 5_000,
+            login_timeout: Duration::from_secs(30),
+            login_delay_max: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: None,
             buffer_bytes: 512 << 20,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    auth::Network,
     topology::{Address, ReadPreference},
     wire::Compressor,
 };
@@ -144,6 +145,10 @@ pub struct ListenerOptions {
     pub twin: Option<Twin>,
     /// What its commands reach.
     pub reach: Reach,
+    /// Clients must log in before they are served.
+    pub demands_login: bool,
+    /// The networks from which clients may connect; none stands for all. Clients on this host by a Unix domain socket always may.
+    pub allow_networks: Vec<Network>,
     /// Used for reads of clients that send no read preference.
     pub read_preference: ReadPreference,
     /// Clients may set the fail point `failCommand`, which is then played here.
@@ -168,12 +173,24 @@ impl ListenerOptions {
             advertise: None,
             twin: None,
             reach: Reach::default(),
+            demands_login: false,
+            allow_networks: Vec::new(),
             read_preference: ReadPreference::default(),
             fail_points: false,
             compressors: None,
             translates: true,
             max_wire_version: None,
         }
+    }
+
+    /// Whether a client may connect from there.
+    pub(super) fn admits(&self, peer: Peer) -> bool {
+        let is_in = |address| {
+            self.allow_networks
+                .iter()
+                .any(|network| network.contains(address))
+        };
+        self.allow_networks.is_empty() || peer.ip().is_none_or(is_in)
     }
 
     /// Whether messages are taken by `compressor`.
@@ -216,6 +233,26 @@ impl ListenerOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_allowed_networks_may_connect_and_unix_sockets_always() {
+        let peer = |address: &str| Peer::Tcp(SocketAddr::new(address.parse().unwrap(), 5));
+        let mut options = ListenerOptions::at(ListenAddress::Unix("/x".into()));
+        assert!(options.admits(peer("10.0.0.1")) && options.admits(Peer::Unix));
+        options.allow_networks = ["192.168.0.0/16", "fd00::/8"]
+            .map(|text| text.parse().unwrap())
+            .to_vec();
+        for (address, may) in [
+            ("192.168.9.9", true),
+            ("::ffff:192.168.9.9", true),
+            ("fd12::1", true),
+            ("10.0.0.1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(options.admits(peer(address)), may, "{address}");
+        }
+        assert!(options.admits(Peer::Unix));
+    }
 
     #[test]
     fn an_ipv4_address_is_told_as_such_whatever_socket_it_came_over() {

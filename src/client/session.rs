@@ -18,8 +18,8 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    ListenerOptions, compression, drivers::Described, exchange::exchange, legacy, options::Peer,
-    shared::Shared,
+    ListenerOptions, admission::Admitted, compression, drivers::Described, exchange::exchange, legacy,
+    options::Peer, shared::Shared, stranger::Stranger,
 };
 use crate::{
     net::{Permit, Socket, budget, buffers},
@@ -43,6 +43,9 @@ pub(super) enum End {
     /// The client did not send a message in time after it connected.
     #[error("no whole message within {0:?} of connecting")]
     Handshake(Duration),
+    /// The client did not log in in time.
+    #[error("no login within {0:?} of connecting")]
+    Login(Duration),
     /// The client sent nothing for long.
     #[error("no message for {0:?}")]
     Idle(Duration),
@@ -60,18 +63,29 @@ pub(super) enum End {
     Stopping,
 }
 
+/// What a session seldom looks at: apart, for its future must stay small.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The client's place among all, given up on drop.
+    pub(super) admitted: Admitted,
+    /// It must log in, and has not done so yet.
+    pub(super) stranger: Option<Stranger>,
+    /// The application's name, kept only where fail points ask for it.
+    pub(super) app_name: Option<Box<str>>,
+}
+
 /// A client and what its commands need.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: Socket,
     pub(super) peer: Peer,
+    /// Its place among the clients, and what is rarely asked for.
+    pub(super) place: Box<Place>,
     /// The connection's number, as `hello` tells it.
     pub(super) id: i32,
     pub(super) core: usize,
     pub(super) listener: Arc<ListenerOptions>,
     pub(super) shared: Arc<Shared>,
-    /// The application's name, kept only where fail points ask for it.
-    pub(super) app_name: Option<Box<str>>,
     /// The client takes the proxy for a load balancer (Load Balancers specification).
     pub(super) load_balanced: bool,
     /// How the client has described itself.
@@ -89,20 +103,28 @@ impl Session {
     pub(super) fn new(
         client: Socket,
         peer: Peer,
+        admitted: Admitted,
         core: usize,
         listener: Arc<ListenerOptions>,
         shared: Arc<Shared>,
     ) -> Self {
         let id = shared.next_id();
         let greet_by = Some(Instant::now() + shared.limits.handshake_timeout);
+        let stranger = listener
+            .demands_login
+            .then(|| Stranger::new(shared.limits.login_timeout));
         Self {
             client,
             peer,
+            place: Box::new(Place {
+                admitted,
+                stranger,
+                app_name: None,
+            }),
             id,
             core,
             listener,
             shared,
-            app_name: None,
             load_balanced: false,
             driver: None,
             compressors: compression::Compressors::default(),
@@ -135,7 +157,7 @@ impl Session {
                 counters.protocol_errors.one();
                 tracing::warn!(%peer, "client connection closed: {end}");
             }
-            End::Handshake(_) | End::Idle(_) | End::TooSlow(_) => {
+            End::Handshake(_) | End::Login(_) | End::Idle(_) | End::TooSlow(_) => {
                 counters.clients_timed_out.one();
                 tracing::info!(%peer, "client connection closed: {end}");
             }
@@ -184,7 +206,7 @@ impl Session {
             let outcome = exchange(self, frame, held).await;
             busy.store(false, Relaxed);
             self.greet_by = None;
-            match outcome {
+            match outcome.and_then(|()| self.still_in_time()) {
                 Err(end) => return end,
                 Ok(()) if self.shared.stopping.load(Relaxed) => return End::Stopping,
                 Ok(()) => {}
@@ -214,7 +236,7 @@ impl Session {
     /// Waits for the first bytes of a message, within the handshake or idle timeout.
     async fn wait_for_bytes(&mut self) -> Result<usize, End> {
         let limit = self.shared.limits.idle_timeout;
-        let deadline = match (self.greet_by, limit) {
+        let deadline = match (self.greet_by.or(self.login_deadline()), limit) {
             (Some(deadline), _) => deadline,
             (None, Some(limit)) => Instant::now() + limit,
             (None, None) => return Ok(self.client.fill().await?),
@@ -226,6 +248,7 @@ impl Session {
         });
         match (counted.await, self.greet_by, limit) {
             (Some(read), ..) => Ok(read?),
+            (None, None, _) if self.login_deadline().is_some() => Err(self.not_logged_in()),
             (None, None, Some(limit)) => Err(End::Idle(limit)),
             (None, ..) => Err(End::Handshake(self.shared.limits.handshake_timeout)),
         }

@@ -11,7 +11,10 @@ use std::{
 
 use bson::oid::ObjectId;
 
-use super::{Limits, admission::Admission, drivers::Drivers, fail_point::FailPoints, legacy::LegacyClients};
+use super::{
+    Limits, admission::Admission, drivers::Drivers, fail_point::FailPoints, legacy::LegacyClients,
+    stranger::Strangers,
+};
 use crate::{
     audit::Audit,
     failover::{self, Gate, ServerSessions},
@@ -61,6 +64,8 @@ pub struct Process {
     pub sessions: ServerSessions<Identity>,
     /// Who is connected, and from where.
     pub admission: Admission,
+    /// Whose logins failed lately.
+    pub(super) strangers: Strangers,
     /// By which drivers.
     pub drivers: Drivers,
     /// Those that use legacy opcodes.
@@ -98,7 +103,12 @@ impl Shared {
             sessions: ServerSessions::new(cores),
             requests: Budget::new(limits.buffer_bytes / 2),
             replies: Budget::new(limits.buffer_bytes / 2),
-            admission: Admission::new(limits.max_clients, limits.max_clients_per_address),
+            admission: Admission::new(
+                limits.max_clients,
+                limits.max_clients_per_address,
+                limits.max_unauthenticated,
+            ),
+            strangers: Strangers::new(limits.login_delay_max),
             limits,
             drivers: Drivers::default(),
             legacy_clients: LegacyClients::default(),

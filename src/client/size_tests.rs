@@ -33,9 +33,11 @@ async fn a_sessions_future_stays_small() {
     let address = listener.local_addr().unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
     let options = ListenerOptions::at(address);
+    let admitted = shared.admission.admit(None, false).unwrap();
     let mut session = Session::new(
         Socket::new(stream),
         Peer::Tcp(address),
+        admitted,
         0,
         Arc::new(options),
         shared,

@@ -1,6 +1,6 @@
 //! Sessions and nodes for the tests of this module.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bson::{RawDocumentBuf, rawdoc};
 use bytes::BytesMut;
@@ -20,6 +20,9 @@ use crate::{
     upstream::{self, Cluster},
     wire::{Compressor, RawDoc, op_msg},
 };
+
+/// Stands for the address that will be found.
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// A session whose client has already left, with a cluster that has no nodes.
 pub(super) async fn departed(shutdown: &Shutdown) -> Session {
@@ -107,10 +110,35 @@ async fn serve_one(mut socket: Socket, answer: RawDocumentBuf) {
     }
 }
 
+/// A session that demands a login within this time, and its client.
+pub(super) async fn demanding_login(within: Duration, shutdown: &Shutdown) -> (Session, TcpStream) {
+    let cluster = Cluster::start(upstream::Options::default(), shutdown, |_| {
+        unreachable!("there are no seeds")
+    });
+    let limits = Limits {
+        login_timeout: within,
+        ..Limits::default()
+    };
+    let options = ListenerOptions {
+        demands_login: true,
+        ..ListenerOptions::at(ANY)
+    };
+    session_of(cluster, limits, options).await
+}
+
 async fn session(cluster: Arc<Cluster<Pool>>) -> (Session, TcpStream) {
+    let options = ListenerOptions::at(ANY);
+    session_of(cluster, Limits::default(), options).await
+}
+
+async fn session_of(
+    cluster: Arc<Cluster<Pool>>,
+    limits: Limits,
+    options: ListenerOptions,
+) -> (Session, TcpStream) {
     let shared = Arc::new(Shared::new(
         cluster,
-        Limits::default(),
+        limits,
         failover::Options::default(),
         Audit::off(),
         1,
@@ -119,10 +147,15 @@ async fn session(cluster: Arc<Cluster<Pool>>) -> (Session, TcpStream) {
     let address = listener.local_addr().unwrap();
     let client = TcpStream::connect(address).await.unwrap();
     let stream = listener.accept().await.unwrap().0;
-    let options = ListenerOptions::at(address);
+    let options = ListenerOptions {
+        address: address.into(),
+        ..options
+    };
+    let admitted = shared.admission.admit(None, options.demands_login).unwrap();
     let session = Session::new(
         Socket::new(stream),
         Peer::Tcp(address),
+        admitted,
         0,
         Arc::new(options),
         shared,

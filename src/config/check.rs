@@ -61,6 +61,17 @@ pub(super) fn limits(section: &mut Section<'_>, limits: &Limits) {
         );
         section.warning("max_clients_per_address", problem);
     }
+    if limits.max_unauthenticated >= limits.max_clients
+        && limits.max_clients > 1
+        && section.is_given("max_unauthenticated")
+        && section.are_sound(&["max_clients", "max_unauthenticated"])
+    {
+        let problem = format!(
+            "leaves no place for clients that log in: it must be below max_clients ({})",
+            limits.max_clients
+        );
+        section.mistake("max_unauthenticated", problem);
+    }
 }
 
 /// Checks that commands that wait leave room for those that need not.

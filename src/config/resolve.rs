@@ -250,13 +250,24 @@ fn failover_section(
 fn limits_section(root: &mut Table, report: &mut Report) -> client::Limits {
     let default = client::Limits::default();
     let mut section = section(root, "limits", report);
+    let max_clients = section.count("max_clients", 1..=check::MOST_CLIENTS, default.max_clients);
     let limits = client::Limits {
-        max_clients: section.count("max_clients", 1..=check::MOST_CLIENTS, default.max_clients),
+        max_clients,
         max_clients_per_address: section.count_or_off(
             "max_clients_per_address",
             1..=check::MOST_CLIENTS,
             default.max_clients_per_address,
         ),
+        // Half of them, whatever else it says: clients that have logged in shall find a place beside strangers.
+        max_unauthenticated: section.count(
+            "max_unauthenticated",
+            1..=check::MOST_CLIENTS,
+            (max_clients / 2).max(1),
+        ),
+        login_timeout: section.duration("login_timeout", default.login_timeout),
+        login_delay_max: section
+            .duration_or_off("login_delay_max", Some(default.login_delay_max))
+            .unwrap_or_default(),
         handshake_timeout: section.duration("handshake_timeout", default.handshake_timeout),
         idle_timeout: section.duration_or_off("idle_timeout", default.idle_timeout),
         buffer_bytes: section.size("buffer_bytes", check::BUFFER_BYTES, default.buffer_bytes),

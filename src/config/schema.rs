@@ -58,6 +58,9 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             "max_clients",
             "max_clients_per_address",
+            "max_unauthenticated",
+            "login_timeout",
+            "login_delay_max",
             "handshake_timeout",
             "idle_timeout",
             "buffer_bytes",

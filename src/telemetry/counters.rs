@@ -48,8 +48,11 @@ macro_rules! counters {
 counters! {
     clients_accepted, "Client connections accepted";
     clients_refused, "Client connections refused because a limit was reached";
+    clients_outside_networks, "Client connections refused because their address is in no allowed network";
     clients_closed, "Client connections that ended, for whatever reason";
     clients_timed_out, "Client connections closed because they were idle or too slow";
+    logins_timed_out, "Client connections closed because they did not log in in time";
+    logins_slowed, "Logins whose answer was delayed because others from the same address had failed";
     protocol_errors, "Client connections closed because of a message that breaks the protocol";
     commands, "Commands received";
     commands_local, "Commands answered by the proxy itself";

@@ -93,6 +93,8 @@ fn every_setting_reaches_its_option() {
         [limits]
         max_clients = 90
         max_clients_per_address = 80
+        login_timeout = "9s"
+        login_delay_max = "off"
         handshake_timeout = "7s"
         idle_timeout = "6s"
         buffer_bytes = "1GiB"
@@ -149,6 +151,9 @@ fn every_setting_reaches_its_option() {
         client::Limits {
             max_clients: 90,
             max_clients_per_address: Some(80),
+            max_unauthenticated: 45,
+            login_timeout: seconds(9),
+            login_delay_max: Duration::ZERO,
             handshake_timeout: seconds(7),
             idle_timeout: Some(seconds(6)),
             buffer_bytes: 1 << 30,

@@ -1,0 +1,274 @@
+//! What is done about clients that have not logged in where that is demanded.
+//!
+//! A client must have logged in within `[limits] login_timeout`, or its connection is closed: else half a login, or none, would hold a
+//! place for as long as somebody likes. Drivers' monitoring connections are the exception. They never log in (Server Discovery and
+//! Monitoring specification, "Authentication"), send `hello` and `ping` and nothing else, and must live: closing them would have the driver
+//! take the proxy for dead every half minute, and drop its pool. So who has sent nothing else has no deadline, and is counted among
+//! those that have not logged in (`admission`), which bounds what can be done by pretending to be one. Whoever asks for anything more,
+//! or begins to log in, has the deadline, which counts from the start of the connection. Who has logged in once and out again
+//! has none: pooled connections of old drivers are left so.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    options::Peer,
+    session::{End, Session},
+};
+use crate::{
+    audit::{Event, LoginRefusal},
+    auth::Throttle,
+    command::{Class, Local},
+};
+
+/// Whose logins failed lately, over all listeners.
+#[derive(Debug)]
+pub(super) struct Strangers(Mutex<Throttle>);
+
+impl Strangers {
+    pub(super) fn new(longest_delay: Duration) -> Self {
+        let seed = RandomState::new().hash_one(0);
+        let now = std::time::Instant::now();
+        Self(Mutex::new(Throttle::new(longest_delay, seed, now)))
+    }
+
+    fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the answer to a login from there waits, whatever it will be.
+    fn delay(&self, address: Option<IpAddr>) -> Duration {
+        let now = std::time::Instant::now();
+        address.map_or(Duration::ZERO, |address| self.throttle().delay(address, now))
+    }
+
+    fn failed(&self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            self.throttle().failed(address, std::time::Instant::now());
+        }
+    }
+}
+
+/// A client that has not logged in yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stranger {
+    login_by: Instant,
+    /// It has sent nothing that a driver's monitor does not send.
+    may_be_monitor: bool,
+}
+
+impl Stranger {
+    /// One that has just connected.
+    pub(super) fn new(login_timeout: Duration) -> Self {
+        Self {
+            login_by: Instant::now() + login_timeout,
+            may_be_monitor: true,
+        }
+    }
+
+    /// When it must have logged in; `None` as long as it may be a driver's monitor.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (!self.may_be_monitor).then_some(self.login_by)
+    }
+}
+
+#[allow(dead_code, reason = "called by the login")]
+impl Session {
+    /// Waits for as long as logins from this client's address are slowed at the moment. Call it before a login's answer is worked out,
+    /// and whatever that will be, or the time would tell. Cancel safe.
+    pub(super) async fn wait_before_login(&self) {
+        let delay = self.shared.strangers.delay(self.peer.ip());
+        if !delay.is_zero() {
+            self.counters().logins_slowed.one();
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// Takes note that a login failed because of what the client sent, as a wrong password: not because nodes were out of reach.
+    pub(super) fn note_login_failed(&self) {
+        self.shared.strangers.failed(self.peer.ip());
+    }
+
+    /// Takes note that the client is logged in as somebody, by which it has no deadline and takes no stranger's place.
+    pub(super) fn note_logged_in(&mut self) {
+        self.place.stranger = None;
+        self.place.admitted.logged_in();
+    }
+
+    /// Takes note that the client is logged in as nobody any more.
+    pub(super) fn note_logged_out(&mut self) {
+        if self.listener.demands_login {
+            self.place.admitted.logged_out();
+        }
+    }
+}
+
+impl Session {
+    /// Takes note that the client wants more than to know how the proxy is, so that it must log in in time. A `hello` by which it
+    /// begins to log in (`speculativeAuthenticate`) is such a command.
+    pub(super) fn note_no_monitor(&mut self) {
+        if let Some(stranger) = &mut self.place.stranger {
+            stranger.may_be_monitor = false;
+        }
+    }
+
+    /// Takes note of a command of a client that has not logged in.
+    pub(super) fn note_stranger(&mut self, class: Class) {
+        if !matches!(class, Class::Local(Local::Hello | Local::Ping)) {
+            self.note_no_monitor();
+        }
+    }
+
+    /// When the client must have logged in; `None` if it has, need not, or may be a driver's monitor.
+    pub(super) fn login_deadline(&self) -> Option<Instant> {
+        self.place.stranger.as_ref()?.deadline()
+    }
+
+    /// Ends the session of a client that goes on and on without logging in.
+    pub(super) fn still_in_time(&self) -> Result<(), End> {
+        match self.login_deadline() {
+            Some(deadline) if Instant::now() >= deadline => Err(self.not_logged_in()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The end of a client that did not log in in time.
+    pub(super) fn not_logged_in(&self) -> End {
+        self.counters().logins_timed_out.one();
+        self.shared.audit.report(&Event::LoginRefused {
+            origin: self.origin(),
+            user: None,
+            mechanism: "".into(),
+            reason: LoginRefusal::TimedOut,
+        });
+        End::Login(self.shared.limits.login_timeout)
+    }
+
+    /// The client, as the audit log tells of it.
+    pub(super) fn origin(&self) -> crate::audit::Origin<'_> {
+        origin(self.peer, &self.listener.address)
+    }
+}
+
+/// A client, as the audit log tells of it.
+pub(super) fn origin(peer: Peer, listener: &super::ListenAddress) -> crate::audit::Origin<'_> {
+    let address = match peer {
+        Peer::Tcp(address) => Some(address),
+        Peer::Unix => None,
+    };
+    crate::audit::Origin { address, listener }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{RawDocument, rawdoc};
+    use bytes::BytesMut;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        time::{Instant, timeout},
+    };
+
+    use super::*;
+    use crate::{
+        client::testing::demanding_login,
+        shutdown::Shutdown,
+        wire::{RawDoc, op_msg},
+    };
+
+    const LIMIT: Duration = Duration::from_millis(150);
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Sends a command and says whether it was answered.
+    async fn ask(client: &mut TcpStream, command: &RawDocument) -> bool {
+        let mut message = BytesMut::new();
+        let body = RawDoc::prefix(command.as_bytes()).unwrap();
+        op_msg::encode(body, 1, 0, 0, &mut message);
+        client.write_all(&message).await.unwrap();
+        matches!(client.read(&mut [0; 4096]).await, Ok(1..))
+    }
+
+    #[tokio::test]
+    async fn who_does_no_more_than_a_monitor_lives_and_counts_as_a_stranger() {
+        let shutdown = Shutdown::new();
+        let (mut session, mut client) = demanding_login(LIMIT, &shutdown).await;
+        session.note_stranger(Class::Local(Local::Hello));
+        let shared = std::sync::Arc::clone(&session.shared);
+        let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+        let started = Instant::now();
+        while started.elapsed() < LIMIT * 3 {
+            assert!(ask(&mut client, &rawdoc! { "ping": 1, "$db": "admin" }).await);
+            tokio::time::sleep(LIMIT / 4).await;
+        }
+        assert_eq!(shared.admission.strangers(), 1);
+        drop(client);
+        served.await.unwrap();
+        assert_eq!(shared.admission.strangers(), 0);
+        shutdown.begin();
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_more_must_log_in_in_time() {
+        for chatty in [false, true] {
+            let shutdown = Shutdown::new();
+            let (mut session, mut client) = demanding_login(LIMIT, &shutdown).await;
+            let shared = std::sync::Arc::clone(&session.shared);
+            let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+            let started = Instant::now();
+            let more = rawdoc! { "whatsmyuri": 1, "$db": "admin" };
+            assert!(ask(&mut client, &more).await);
+            if chatty {
+                while ask(&mut client, &more).await {}
+            }
+            let rest = timeout(PATIENCE, client.read(&mut [0; 64])).await.unwrap();
+            assert!(
+                !matches!(rest, Ok(1..)) && started.elapsed() >= LIMIT,
+                "chatty: {chatty}"
+            );
+            served.await.unwrap();
+            assert_eq!(shared.counters.core(0).logins_timed_out.get(), 1);
+            shutdown.begin();
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_logged_in_once_is_in_no_hurry() {
+        let shutdown = Shutdown::new();
+        let (mut session, mut client) = demanding_login(LIMIT, &shutdown).await;
+        session.note_no_monitor();
+        session.note_logged_in();
+        assert_eq!(session.shared.admission.strangers(), 0);
+        session.note_logged_out();
+        assert_eq!(session.shared.admission.strangers(), 1);
+        let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+        let more = rawdoc! { "whatsmyuri": 1, "$db": "admin" };
+        assert!(ask(&mut client, &more).await);
+        tokio::time::sleep(LIMIT * 2).await;
+        assert!(ask(&mut client, &more).await);
+        drop(client);
+        served.await.unwrap();
+        shutdown.begin();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_logins_slow_down_the_next_ones() {
+        let shutdown = Shutdown::new();
+        let (session, _client) = demanding_login(LIMIT, &shutdown).await;
+        let started = Instant::now();
+        session.wait_before_login().await;
+        assert!(started.elapsed().is_zero());
+        for _ in 0..5 {
+            session.note_login_failed();
+        }
+        session.wait_before_login().await;
+        assert!(started.elapsed() >= Duration::from_millis(200));
+        assert_eq!(session.counters().logins_slowed.get(), 1);
+        shutdown.begin();
+    }
+}
