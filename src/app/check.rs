@@ -1,10 +1,11 @@
 //! `tidegate check --connect`: tries the nodes.
 //!
 //! The members are learnt as the running proxy learns them, from the seeds on and by the same rules, so that what is reported is
-//! what it would use. Each node is asked once, on a connection of its own.
+//! what it would use. Each node is asked once, on a connection of its own, which logs in as the service user.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,7 +26,7 @@ use crate::{
     topology::{
         Address, Event, RemovalReason, ServerDescription, ServerKind, Topology, TopologyKind, TopologyOptions,
     },
-    upstream::{self, Connection},
+    upstream::{self, Connection, Login},
 };
 
 /// The connection that asks counts too.
@@ -35,7 +36,7 @@ const ASKING: u64 = 1;
 /// node, then warnings. Takes at most the server selection timeout.
 ///
 /// # Errors
-/// When no node that holds data answers, or a node is of another replica set than the configured one.
+/// When no node that holds data answers, a node is of another replica set than the configured one, or does not let the service user in.
 pub fn check_connect(config: &Config) -> Result<Checked, Error> {
     runtime()?.block_on(async {
         let mut lines = Vec::new();
@@ -66,6 +67,8 @@ struct Told {
     version: Result<String, String>,
     rtt: Duration,
     connections: Result<NodeConnections, String>,
+    /// Why the service user was not let in.
+    refused: Option<String>,
 }
 
 /// What was found out.
@@ -109,10 +112,21 @@ async fn try_node(address: Address, options: upstream::Options) -> (ServerDescri
             hello,
             ..
         }) => {
-            let told = ask(&mut connection, options.connect_timeout).await;
+            let found = Instant::now();
+            let description = ServerDescription::from_hello(address.clone(), &hello, found, None);
+            // An arbiter has no users.
+            let login = options
+                .service
+                .as_ref()
+                .filter(|_| description.kind.is_data_bearing());
+            let refused = log_in(&mut connection, login, options.connect_timeout).await;
+            let told = Told {
+                refused,
+                ..ask(&mut connection, options.connect_timeout).await
+            };
             let rtt = Some(told.rtt);
             (
-                ServerDescription::from_hello(address, &hello, Instant::now(), rtt),
+                ServerDescription::from_hello(address, &hello, found, rtt),
                 Some(told),
             )
         }
@@ -120,6 +134,15 @@ async fn try_node(address: Address, options: upstream::Options) -> (ServerDescri
             ServerDescription::unknown(address, Some(failure.to_string())),
             None,
         ),
+    }
+}
+
+/// Why the service user, if there is one, cannot log in.
+async fn log_in(connection: &mut Connection, login: Option<&Arc<Login>>, limit: Duration) -> Option<String> {
+    match timeout(limit, upstream::login(connection, login?)).await {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure.to_string()),
+        Err(_) => Some(format!("no login within {limit:?}")),
     }
 }
 
@@ -147,6 +170,7 @@ async fn ask(connection: &mut Connection, limit: Duration) -> Told {
         version,
         rtt,
         connections,
+        refused: None,
     }
 }
 
@@ -191,6 +215,14 @@ impl Found {
                 "{}; correct replicaSet or the hosts in [upstream] uri",
                 self.strangers.join("; ")
             )));
+        }
+        let refused = self.told.iter().filter_map(|(address, told)| {
+            let why = told.refused.as_ref()?;
+            Some(format!("{address}: {why}"))
+        });
+        let refused: Vec<_> = refused.collect();
+        if !refused.is_empty() {
+            return Err(Error::Check(refused.join("; ")));
         }
         if let Some(incompatible) = self.topology.compatibility_error() {
             return Err(Error::Check(incompatible.to_string()));
@@ -301,6 +333,7 @@ mod tests {
                 current: 10,
                 available,
             }),
+            refused: None,
         })
     }
 
@@ -367,6 +400,17 @@ mod tests {
             error.contains("a:1") && error.contains("other") && error.contains("replicaSet"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_node_that_does_not_let_the_service_user_in_is_an_error() {
+        let mut found = Found::new(&options(&["a:1"], None));
+        let told = told(2019).map(|told| Told {
+            refused: Some("the password is wrong".to_owned()),
+            ..told
+        });
+        found.take_in(member("a:1", "rs", doc! { "isWritablePrimary": true }), told);
+        assert_eq!(report(&found).unwrap_err(), "a:1: the password is wrong");
     }
 
     #[tokio::test]

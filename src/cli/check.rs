@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Failure, complain, file_limit, locate, say};
 use crate::{
+    auth::Source,
     client::{ListenerOptions, Presentation, Reach},
     config::{Config, display_size},
     failover,
@@ -101,6 +102,22 @@ fn listener_line(listener: &ListenerOptions) -> String {
     }
 }
 
+/// As whom Tidegate and its clients log in.
+fn logins_line(config: &Config) -> String {
+    let names: Vec<_> = config.auth.mechanisms.iter().map(|by| by.name()).collect();
+    let by = names.join(", ");
+    let clients = match config.auth.source {
+        Source::None => "clients need not log in".to_owned(),
+        Source::Backend => format!("clients as users of the cluster, by {by}"),
+        Source::File => format!("clients as users of the users file, by {by}"),
+    };
+    let nodes = match &config.upstream.service {
+        Some(login) => format!("; to nodes as the user of the uri, kept in {}", login.user().db),
+        None => String::new(),
+    };
+    format!("{clients}{nodes}")
+}
+
 /// What becomes of commands and writes in an election.
 fn failover_line(failover: &failover::Options) -> String {
     let held = if failover.hold.is_zero() {
@@ -160,6 +177,7 @@ fn summary(config: &Config, needed: u64, hard: u64) -> Vec<String> {
     for listener in &config.listeners {
         lines.push(format!("listener   {}", listener_line(listener)));
     }
+    lines.push(format!("logins     {}", logins_line(config)));
     let each = limits
         .max_clients_per_address
         .map_or(String::new(), |most| format!(", {most} per address"));
@@ -201,6 +219,7 @@ mod tests {
             "a:27017, b:27019 (replica set rs0)",
             "5 to 50 connections per node and up to 100 that await new documents, 300 over",
             "127.0.0.1:27018 as mongos, readPreference=nearest",
+            "logins     clients need not log in",
             "up to 10000; 512MiB",
             "up to 10000 commands and 128MiB held for up to 30s; writes applied exactly once",
             "admin      off",

@@ -118,18 +118,6 @@ pub(super) fn listener(section: &mut Section<'_>, options: &ListenerOptions) {
         ListenAddress::Unix(_) => true,
     };
     let is_local_path = matches!(options.address, ListenAddress::Unix(_));
-    let twin = options.twin.as_ref().map(|twin| twin.address.into());
-    for (key, address) in [
-        ("address", Some(&options.address)),
-        ("secondary_address", twin.as_ref()),
-    ] {
-        if address.is_some_and(|address| !is_local(address)) {
-            section.warning(
-                key,
-                "Tidegate does not authenticate clients yet: whoever can reach this address can use the replica set",
-            );
-        }
-    }
     if !is_local_path && options.unix_mode != UNIX_MODE {
         section.mistake(
             "unix_mode",

@@ -9,6 +9,7 @@
 //! `Debug` output, warning or mistake.
 
 mod access;
+mod auth;
 mod check;
 mod compressors;
 mod environment;
@@ -37,7 +38,7 @@ use environment::Given;
 use mistake::Report;
 use uri::{ConnectionString, UriError};
 
-use crate::{admin, audit, client, failover, pool, telemetry::log, upstream};
+use crate::{admin, audit, auth as login, client, failover, pool, telemetry::log, upstream};
 
 /// Bounds what a pool may be told to hold; more connections than this no node and no host could serve.
 const MOST_CONNECTIONS: usize = 1_000_000;
@@ -52,6 +53,8 @@ pub struct Config {
     pub connection: ConnectionString,
     /// The replica set, from the connection string.
     pub upstream: upstream::Options,
+    /// How clients log in.
+    pub auth: login::Options,
     /// Every node's pool.
     pub pool: pool::Options,
     /// What becomes of commands while no node can take them.
@@ -158,6 +161,7 @@ impl Config {
         let upstream = upstream::Options {
             seeds: supported.seeds,
             set_name: supported.options.set_name,
+            service: supported.credential.map(|credential| credential.login()),
             srv: supported.srv.map(|srv| upstream::SrvOptions { ttl, ..srv }),
             ..self.upstream.clone()
         };

@@ -303,6 +303,16 @@ impl<'a> Section<'a> {
         self.read(key, &quoted, read).unwrap_or(default)
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        let read = |node: &Node| match &node.value {
+            Value::Boolean(value) => Some(Ok(*value)),
+            Value::Text(text) if node.place.is_untyped() => text.trim().parse().ok().map(Ok),
+            _ => None,
+        };
+        self.read(key, "true or false", read).unwrap_or(default)
+    }
+
     /// A string.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         self.read(key, "a string", |node| match &node.value {

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path};
 
 use super::{
-    Config, MOST_CONNECTIONS, access, check, listeners,
+    Config, MOST_CONNECTIONS, access, auth, check, listeners,
     mistake::{Mistakes, Place, Report},
     reader::Section,
     schema, secret,
@@ -30,6 +30,9 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     let upstream = upstream_options(&connection);
     let fallback = uri_read_preference(&connection, upstream.heartbeat, &mut report);
     let listeners = listeners::listeners(&mut root, &fallback, upstream.heartbeat, &mut report);
+    let has_credential = connection.supported.credential.is_some();
+    let auth = auth::auth_section(&mut root, folder, has_credential, &mut report);
+    auth::warn_of_open(&auth, &listeners, &mut report);
     let pool = pool_section(&mut root, &connection, &mut report);
     let limits = limits_section(&mut root, &mut report);
     let failover = failover_section(&mut root, &upstream, &limits, &mut report);
@@ -45,6 +48,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     Ok(Config {
         connection: connection.string,
         upstream,
+        auth,
         pool,
         failover,
         listeners,
@@ -134,7 +138,11 @@ fn upstream_section(root: &mut Table, folder: &Path, report: &mut Report) -> Con
 fn upstream_options(connection: &Connection) -> upstream::Options {
     let default = upstream::Options::default();
     let Supported {
-        seeds, srv, options, ..
+        seeds,
+        srv,
+        options,
+        credential,
+        ..
     } = connection.supported.clone();
     upstream::Options {
         seeds,
@@ -151,7 +159,7 @@ fn upstream_options(connection: &Connection) -> upstream::Options {
         local_threshold: options.local_threshold.unwrap_or(default.local_threshold),
         compressors: options.compressors.unwrap_or(default.compressors),
         zlib_level: options.zlib_level.unwrap_or(default.zlib_level),
-        service: None,
+        service: credential.map(|credential| credential.login()),
     }
 }
 

@@ -35,6 +35,17 @@ pub(super) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "auth",
+        repeated: false,
+        keys: &[
+            "source",
+            "users_file",
+            "credential_ttl",
+            "mechanisms",
+            "serve_without_login",
+        ],
+    },
+    Section {
         name: "pool",
         repeated: false,
         keys: &[
@@ -88,7 +99,7 @@ pub(super) const SECTIONS: &[Section] = &[
 pub(super) const READ_PREFERENCE_KEYS: &[&str] = &["mode", "tags", "max_staleness"];
 
 /// The keys whose values are lists.
-pub(super) const LISTS: &[&str] = &["compressors"];
+pub(super) const LISTS: &[&str] = &["compressors", "mechanisms"];
 
 /// A secret setting may be given in a file of its own instead, named by a second setting; each pair is
 /// (section, setting, the setting that names its file). The one given last replaces the other.

@@ -24,7 +24,8 @@ pub(super) enum Value {
     Text(String),
     /// `None` where it is beyond 64 bits.
     Integer(Option<i64>),
-    /// What no setting is: a boolean, a fraction, a date.
+    Boolean(bool),
+    /// What no setting is: a fraction, a date.
     Other(&'static str),
     List(Vec<Node>),
     Table(Table),
@@ -36,6 +37,7 @@ impl Value {
         match self {
             Self::Text(_) => "a string",
             Self::Integer(_) => "a number",
+            Self::Boolean(_) => "true or false",
             Self::Other(kind) => kind,
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
@@ -109,7 +111,7 @@ fn convert(value: DeValue<'_>, place: &dyn Fn(Range<usize>) -> Place) -> Value {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Integer(number) => Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok()),
         DeValue::Float(_) => Value::Other("a number with a fraction"),
-        DeValue::Boolean(_) => Value::Other("true or false"),
+        DeValue::Boolean(value) => Value::Boolean(value),
         DeValue::Datetime(_) => Value::Other("a date or time"),
         DeValue::Array(items) => Value::List(
             items

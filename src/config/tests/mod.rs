@@ -1,5 +1,6 @@
 //! The configuration by tables and properties.
 
+mod auth;
 mod default_file;
 mod listeners;
 mod mistakes;

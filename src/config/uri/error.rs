@@ -67,12 +67,12 @@ pub enum UriError {
     /// The TXT record has a fault of its own.
     #[error("the TXT record: {0}")]
     Txt(Box<UriError>),
-    /// There is a user name, and maybe a password.
-    #[error(
-        "a user name and password are not supported yet: Tidegate does not authenticate to the nodes; \
-         take them out of the uri"
-    )]
-    Credentials,
+    /// A mechanism is named, and no user.
+    #[error("a user name is missing, which the authMechanism needs: write mongodb://NAME:PASSWORD@host")]
+    NoUser,
+    /// A user is named, and no password.
+    #[error("a password is missing: write mongodb://NAME:PASSWORD@host")]
+    NoPassword,
     /// A host is a path.
     #[error("host {position}: a Unix domain socket is not supported for nodes: name a host and a port")]
     UnixSocket {

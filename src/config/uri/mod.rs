@@ -10,6 +10,7 @@
 
 mod authority;
 mod conflicts;
+mod credential;
 mod error;
 mod honoured;
 mod options;
@@ -21,6 +22,7 @@ mod value;
 use percent_encoding::percent_decode_str;
 
 pub use authority::{Host, UserInfo};
+pub use credential::Credential;
 pub use error::UriError;
 pub use honoured::UriOptions;
 pub use options::Options;

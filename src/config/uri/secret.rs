@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-/// A text that shows itself only where it is asked to.
+use zeroize::Zeroizing;
+
+/// A text that shows itself only where it is asked to, and is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// A secret of this text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The text itself: for the wire, never for a message.

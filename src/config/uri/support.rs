@@ -3,7 +3,7 @@
 //! Reading a string and judging it are apart, so that it is read in full, by the specifications, whatever can be done.
 
 use super::{
-    ConnectionString, Host, UriError, UriOptions,
+    ConnectionString, Credential, Host, UriError, UriOptions,
     honoured::honoured,
     table::{self, Treatment},
 };
@@ -18,6 +18,8 @@ pub struct Supported {
     pub srv: Option<SrvOptions>,
     /// The options that concern a proxy.
     pub options: UriOptions,
+    /// Whom to be towards the nodes.
+    pub credential: Option<Credential>,
     /// What has no effect, and why.
     pub notes: Vec<String>,
 }
@@ -30,8 +32,16 @@ impl ConnectionString {
     pub fn supported(&self) -> Result<Supported, Vec<UriError>> {
         let mut errors = Vec::new();
         let mut supported = Supported::default();
-        if self.user.is_some() {
-            errors.push(UriError::Credentials);
+        match self.credential() {
+            Ok(credential) => supported.credential = credential,
+            Err(wrong) => errors.extend(wrong),
+        }
+        if let Some(credential) = &supported.credential {
+            self.judge_credential(credential, &mut errors);
+        } else if self.options.get("authSource").is_some() {
+            // Without a user it asks for nothing (Connection String specification, "Auth Database").
+            let note = "authSource has no effect: it says where a user is kept, and none is named";
+            supported.notes.push(note.to_owned());
         }
         for (index, host) in self.hosts.iter().enumerate() {
             match host {
@@ -40,7 +50,7 @@ impl ConnectionString {
             }
         }
         self.judge_options(&mut errors, &mut supported.notes);
-        if self.database.is_some() {
+        if self.database.is_some() && supported.credential.is_none() {
             let note = "the database name has no effect: every command of a client names its own";
             supported.notes.push(note.to_owned());
         }

@@ -17,7 +17,7 @@ use Treatment::{Honoured, NoEffect, Refused};
 
 const CONCERN: &str = "read and write concerns come from the client with each command";
 const DRIVER: &str = "it is the application's driver that does this";
-const AUTHENTICATION: &str = "authentication to the nodes is not supported yet; take it out";
+const KERBEROS: &str = "Kerberos is not supported towards nodes; take it out";
 const TLS: &str = "TLS to the nodes is not supported yet; take it out";
 const SOCKS: &str = "reaching the nodes through a SOCKS5 proxy is not supported; take it out";
 const SINGLE_THREADED: &str = "it concerns single-threaded drivers";
@@ -43,23 +43,14 @@ const fn row(name: &'static str, kind: Kind, treatment: Treatment) -> Row {
 /// Every option under its standard name.
 pub(super) const OPTIONS: &[Row] = &[
     row("appName", Kind::AppName, Honoured),
-    row("authMechanism", Kind::Text, Refused(AUTHENTICATION)),
-    row(
-        "authMechanismProperties",
-        Kind::Properties,
-        Refused(AUTHENTICATION),
-    ),
-    // Without a user it asks for nothing (Connection String specification, "Auth Database").
-    row(
-        "authSource",
-        Kind::Text,
-        NoEffect("it says where a user is kept, and none is named"),
-    ),
+    row("authMechanism", Kind::Text, Honoured),
+    row("authMechanismProperties", Kind::Properties, Honoured),
+    row("authSource", Kind::Text, Honoured),
     row("compressors", Kind::List(&["snappy", "zlib", "zstd"]), Honoured),
     row("connectTimeoutMS", Kind::Millis(0), Honoured),
     row("directConnection", Kind::Boolean, Honoured),
     row("enableOverloadRetargeting", Kind::Boolean, NoEffect(DRIVER)),
-    row("gssapiServiceName", Kind::Text, Refused(AUTHENTICATION)),
+    row("gssapiServiceName", Kind::Text, Refused(KERBEROS)),
     row("heartbeatFrequencyMS", Kind::Millis(500), Honoured),
     row("journal", Kind::Boolean, NoEffect(CONCERN)),
     row("loadBalanced", Kind::Boolean, Honoured),
