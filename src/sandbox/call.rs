@@ -64,6 +64,11 @@ pub async fn call_within(address: &str, command: Document, limit: Duration) -> R
         }
     };
     let reply = decode(&body).map_err(|what| reply_error(address, what))?;
+    refusal(address, &command, reply)
+}
+
+/// The reply, or the error that it tells of.
+pub(super) fn refusal(address: &str, command: &Document, reply: Document) -> Result<Document, Error> {
     if is_ok(&reply) {
         return Ok(reply);
     }

@@ -3,6 +3,7 @@
 //! Real `mongod` processes on loopback ports, so that what is shown and tested is what MongoDB does. Invariants:
 //! nothing outlives its owner, however the owner ends (see [`Guard`]), and nothing listens on anything but 127.0.0.1.
 
+mod access;
 mod call;
 pub mod demo;
 mod error;

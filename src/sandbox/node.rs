@@ -16,7 +16,7 @@ use bson::{Document, doc};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use super::{Error, Guard, call::call_within};
+use super::{Error, Guard, access::Access};
 
 /// Lines and characters per line of a log that an error shows.
 const TAIL_LINES: usize = 12;
@@ -40,12 +40,13 @@ pub(super) struct Node {
     pub(super) address: String,
     pub(super) log: PathBuf,
     data: PathBuf,
+    access: Access,
     process: Mutex<Option<Child>>,
 }
 
 impl Node {
     /// `folder` is the node's own; it is made when missing.
-    pub(super) fn new(folder: &Path, ip: IpAddr, port: u16) -> Result<Self, Error> {
+    pub(super) fn new(folder: &Path, ip: IpAddr, port: u16, access: Access) -> Result<Self, Error> {
         let data = folder.join("data");
         fs::create_dir_all(&data).map_err(Error::io(format!("making {}", data.display())))?;
         Ok(Self {
@@ -53,6 +54,7 @@ impl Node {
             address: SocketAddr::new(ip, port).to_string(),
             log: folder.join("mongod.log"),
             data,
+            access,
             process: Mutex::new(None),
         })
     }
@@ -97,12 +99,17 @@ impl Node {
         }
     }
 
+    /// Runs `command` here, within `limit`.
+    pub(super) async fn call(&self, command: Document, limit: Duration) -> Result<Document, Error> {
+        self.access.call(&self.address, command, limit).await
+    }
+
     /// Whether the answer comes from this very process: another `mongod` may hold the port.
     async fn answers(&self) -> bool {
         let Some(pid) = self.pid() else { return false };
         let status =
             doc! { "serverStatus": 1, "metrics": 0, "wiredTiger": 0, "repl": 0, "locks": 0, "$db": "admin" };
-        let answer = call_within(&self.address, status, Duration::from_secs(5)).await;
+        let answer = self.call(status, Duration::from_secs(5)).await;
         answer.is_ok_and(|status| integer(&status, "pid") == Some(i64::from(pid)))
     }
 

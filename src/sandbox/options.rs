@@ -32,6 +32,9 @@ pub struct Options {
     pub initiate: bool,
     /// The nodes' settings by number; nodes without an entry have the defaults.
     pub members: Vec<MemberOptions>,
+    /// Clients must log in (`--auth`). The members know each other by a key file of the set's own, and the sandbox's commands go
+    /// out as theirs.
+    pub authentication: bool,
     /// Further arguments of every `mongod`, such as `--setParameter enableTestCommands=1`.
     pub mongod_arguments: Vec<String>,
     /// `settings.electionTimeoutMillis`.
@@ -64,6 +67,7 @@ impl Default for Options {
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             initiate: true,
             members: Vec::new(),
+            authentication: false,
             mongod_arguments: Vec::new(),
             election_timeout: Duration::from_millis(2000),
             heartbeat_interval: Duration::from_millis(500),

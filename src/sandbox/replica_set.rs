@@ -11,8 +11,9 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Error, Guard, MemberState, Options, call,
-    call::call_within,
+    Error, Guard, MemberState, Options,
+    access::Access,
+    call::CALL_TIMEOUT,
     folder::{Folder, Record},
     members,
     node::{Node, Start},
@@ -44,6 +45,7 @@ pub struct ReplicaSet {
     pub(super) arguments: Vec<OsString>,
     pub(super) mongod: PathBuf,
     pub(super) options: Options,
+    pub(super) key_file: Option<PathBuf>,
 }
 
 impl ReplicaSet {
@@ -107,7 +109,7 @@ impl ReplicaSet {
         members::configuration(&self.options, self.nodes.iter().map(|node| node.address.as_str()))
     }
 
-    /// Runs `command` on one member, on `admin` unless it names its `$db`.
+    /// Runs `command` on one member, on `admin` unless it names its `$db`; with all rights, where logins are demanded.
     ///
     /// # Errors
     /// As [`call`].
@@ -115,7 +117,7 @@ impl ReplicaSet {
         if !command.contains_key("$db") {
             command.insert("$db", "admin");
         }
-        call(&self.nodes[node].address, command).await
+        self.nodes[node].call(command, CALL_TIMEOUT).await
     }
 
     /// What every member says of itself now.
@@ -278,7 +280,7 @@ impl ReplicaSet {
                 node.signal(Signal::CONT)?;
                 let command = doc! { "shutdown": 1, "force": true, "timeoutSecs": 0, "$db": "admin" };
                 // The connection usually breaks instead of answering; what counts is that the process ends.
-                let _ = call_within(&node.address, command, Duration::from_secs(5)).await;
+                let _ = node.call(command, Duration::from_secs(5)).await;
             }
             for node in self.nodes.iter().filter(|node| node.pid().is_some()) {
                 node.wait_end(&self.guard, SHUTDOWN_LIMIT).await?;
@@ -286,6 +288,11 @@ impl ReplicaSet {
         }
         let dropped = tokio::task::spawn_blocking(move || drop(self)).await;
         dropped.map_err(|e| Error::io("ending the replica set")(e.into()))
+    }
+
+    /// A new access to one node.
+    pub(super) fn access(&self) -> Result<Access, Error> {
+        Access::of(self.key_file.as_deref())
     }
 
     pub(super) fn remember(&self, initiated: bool) -> Result<(), Error> {

@@ -10,7 +10,9 @@ use std::{
 use bson::doc;
 
 use super::{
-    Error, MemberState, Options, call,
+    Error, MemberState, Options,
+    access::key_file,
+    call::CALL_TIMEOUT,
     folder::{Folder, Record},
     members, mongod,
     node::{Node, Start},
@@ -99,7 +101,14 @@ pub(super) async fn start(options: Options, progress: &dyn Fn(Step)) -> Result<R
         kept: folder.kept,
     });
     let earlier = folder.record(&options)?;
-    let arguments = arguments(&options);
+    let key_file = options
+        .authentication
+        .then(|| key_file(&folder.path))
+        .transpose()?;
+    let mut arguments = arguments(&options);
+    if let Some(path) = &key_file {
+        arguments.extend(["--auth".into(), "--keyFile".into(), path.into()]);
+    }
     let mut set = ReplicaSet {
         nodes: Vec::new(),
         guard,
@@ -107,6 +116,7 @@ pub(super) async fn start(options: Options, progress: &dyn Fn(Step)) -> Result<R
         arguments,
         mongod: binary,
         options,
+        key_file,
     };
     let initiated = match &earlier {
         Some(record) => {
@@ -120,8 +130,8 @@ pub(super) async fn start(options: Options, progress: &dyn Fn(Step)) -> Result<R
         None => ports::free_ports(set.options.size())?,
     };
     for (number, port) in ports.into_iter().enumerate() {
-        set.nodes
-            .push(Node::new(&set.folder.node(number), set.options.ip, port)?);
+        let node = Node::new(&set.folder.node(number), set.options.ip, port, set.access()?)?;
+        set.nodes.push(node);
     }
     start_nodes(&mut set, initiated, progress).await?;
     if !initiated && set.options.initiates() {
@@ -224,7 +234,7 @@ async fn start_nodes(set: &mut ReplicaSet, initiated: bool, progress: &dyn Fn(St
 
 fn move_node(set: &mut ReplicaSet, number: usize) -> Result<(), Error> {
     let port = ports::free_ports(1)?[0];
-    let node = Node::new(&set.folder.node(number), set.options.ip, port)?;
+    let node = Node::new(&set.folder.node(number), set.options.ip, port, set.access()?)?;
     // What the failed attempt wrote would be taken for this one's.
     remove_file(&node.log)?;
     node.spawn(&set.guard, &set.mongod, &set.arguments)?;
@@ -244,7 +254,7 @@ async fn initiate(set: &ReplicaSet, progress: &dyn Fn(Step)) -> Result<(), Error
     let configuration =
         members::configuration(&set.options, set.nodes.iter().map(|node| node.address.as_str()));
     let command = doc! { "replSetInitiate": configuration, "$db": "admin" };
-    match call(&set.nodes[number].address, command).await {
+    match set.nodes[number].call(command, CALL_TIMEOUT).await {
         Ok(_) => {}
         // An owner that was killed between initiating and writing that down.
         Err(error) if error.code() == Some(members::ALREADY_INITIALIZED) => {}

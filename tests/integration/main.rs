@@ -39,6 +39,7 @@ mod reads_again;
 mod relays;
 mod rescue;
 mod sandbox;
+mod service_user;
 mod sharing;
 mod srv_records;
 mod stuck;

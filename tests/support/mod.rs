@@ -20,6 +20,7 @@ pub(crate) mod raw;
 pub(crate) mod relay;
 mod run;
 mod set;
+pub(crate) mod users;
 
 pub(crate) use balancer::Balancer;
 pub(crate) use client::Client;
