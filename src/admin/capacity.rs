@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -107,14 +107,29 @@ pub(super) struct Answer {
 }
 
 /// The newest answers of the nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Answers {
+    /// How nodes are reached.
+    upstream: Arc<upstream::Options>,
     known: Mutex<HashMap<Address, Answer>>,
     /// Held by the one who asks, so that many requests make one question.
     asking: sync::Mutex<()>,
 }
 
 impl Answers {
+    /// Nothing is known yet of the nodes, which are reached as `upstream` says.
+    pub(super) fn new(upstream: &upstream::Options) -> Self {
+        let upstream = upstream::Options {
+            connect_timeout: NODE_PATIENCE,
+            ..upstream.clone()
+        };
+        Self {
+            upstream: Arc::new(upstream),
+            known: Mutex::default(),
+            asking: sync::Mutex::default(),
+        }
+    }
+
     /// The newest answer of a node.
     pub(super) fn get(&self, node: &Address) -> Option<Answer> {
         self.lock().get(node).cloned()
@@ -140,7 +155,8 @@ impl Answers {
         };
         let mut questions = JoinSet::new();
         for node in old {
-            questions.spawn(async move { (ask_alone(&node).await, node) });
+            let upstream = Arc::clone(&self.upstream);
+            questions.spawn(async move { (ask_alone(&node, &upstream).await, node) });
         }
         while let Some(answered) = questions.join_next().await {
             if let Ok((outcome, node)) = answered {
@@ -161,13 +177,10 @@ impl Answers {
 }
 
 /// Asks a node on a connection that is closed afterwards.
-async fn ask_alone(node: &Address) -> Result<NodeConnections, String> {
-    let options = upstream::Options {
-        connect_timeout: NODE_PATIENCE,
-        ..upstream::Options::default()
-    };
+async fn ask_alone(node: &Address, options: &upstream::Options) -> Result<NodeConnections, String> {
     let asked = timeout(NODE_PATIENCE, async {
-        let mut connection = upstream::connect(node, &options).await?.connection;
+        let opened = upstream::connect_as(node, options, options.service.as_ref()).await?;
+        let mut connection = opened.connection;
         ask(&mut connection).await
     });
     match asked.await {
@@ -244,7 +257,7 @@ mod tests {
     async fn a_node_that_is_not_there_is_unknown_with_a_reason_and_forgotten_when_it_leaves() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let silent: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let answers = Answers::default();
+        let answers = Answers::new(&upstream::Options::default());
         let started = Instant::now();
         answers.refresh(std::slice::from_ref(&silent)).await;
         assert!(started.elapsed() < Duration::from_secs(5));

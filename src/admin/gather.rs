@@ -11,8 +11,8 @@ use super::{
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
     readiness::{Doing, Readiness, Verdict},
     status::{
-        Awaits, Buffer, Buffers, Clients, Connections, Driver, Gate, LegacyClient, Listener, Node, Pool,
-        ServerSessions, Status, Topology,
+        Awaits, Buffer, Buffers, Certificate, Clients, Connections, Driver, Gate, LegacyClient, Listener,
+        Node, Pool, ServerSessions, Status, Topology,
     },
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     failover,
     net::Budget,
     pool,
+    tls::Reloads,
     topology::{Address, ServerDescription, ServerKind, StalenessEstimate},
     upstream::Snapshot,
 };
@@ -42,11 +43,12 @@ impl Observer {
     pub(super) fn new(view: Arc<View>) -> Self {
         let now = SystemTime::now();
         let started = now.checked_sub(view.shared.started.elapsed()).unwrap_or(now);
+        let answers = Answers::new(&view.upstream);
         Self {
             view,
             started,
             readiness: Mutex::default(),
-            answers: Answers::default(),
+            answers,
         }
     }
 
@@ -115,6 +117,7 @@ impl Observer {
                 .iter()
                 .map(|options| listener(options))
                 .collect(),
+            certificates: certificates(&self.view.certificates),
             topology: self.topology(&shared.cluster.load(), shared.cluster.selection().heartbeat),
             gate: gate(&shared.gate, shared.failover.hold),
             clients: Clients {
@@ -193,6 +196,21 @@ impl Observer {
     fn readiness(&self) -> MutexGuard<'_, Readiness> {
         self.readiness.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn certificates(certificates: &Reloads) -> Vec<Certificate> {
+    let each = certificates.certificates().map(|(used_by, certificate)| {
+        let expires = certificate.not_after;
+        let since_1970 = expires.duration_since(SystemTime::UNIX_EPOCH);
+        Certificate {
+            used_by: used_by.to_owned(),
+            file: certificate.path.display().to_string(),
+            subject: certificate.subject,
+            expires: humantime::format_rfc3339_seconds(expires).to_string(),
+            expires_at_seconds: since_1970.map_or(0.0, |since| since.as_secs_f64()),
+        }
+    });
+    each.collect()
 }
 
 fn server_sessions(counts: failover::SessionCounts) -> ServerSessions {

@@ -1,7 +1,7 @@
 //! `/metrics`: a status and the counters in the OpenMetrics text format.
 //!
 //! Made anew at each scrape: the metrics crate knows nothing between two. Labels are bounded: `node` by the members of the set,
-//! `state`, `direction` and `core` by fixed lists.
+//! `used_by` by the listeners, `state`, `direction` and `core` by fixed lists.
 
 use std::fmt;
 
@@ -69,6 +69,7 @@ impl Collector for Scrape {
                 .and_then(|to| counter.encode(to))?;
         }
         self.proxy(&mut page)?;
+        self.certificates(&mut page)?;
         self.gate(&mut page)?;
         self.server_sessions(&mut page)?;
         self.nodes(&mut page)?;
@@ -173,6 +174,18 @@ impl Scrape {
             "1 while a primary is known",
             topology.primary.is_some().into(),
         )
+    }
+
+    fn certificates(&self, page: &mut Page<'_>) -> fmt::Result {
+        let each = self.status.certificates.iter();
+        let samples = each.map(|certificate| {
+            (
+                vec![("used_by", certificate.used_by.clone())],
+                certificate.expires_at_seconds,
+            )
+        });
+        let help = "Until when the certificate, and all of its chain, is valid, in seconds since 1970";
+        page.gauges("certificate_expiry", help, Some(Unit::Seconds), samples)
     }
 
     fn gate(&self, page: &mut Page<'_>) -> fmt::Result {

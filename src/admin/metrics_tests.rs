@@ -61,6 +61,10 @@ fn it_is_well_formed_and_has_the_proxy_its_nodes_and_pools() {
             3.0,
         ),
         ("tidegate_server_sessions_idle", 2.0),
+        (
+            "tidegate_certificate_expiry_seconds{used_by=\"listener 127.0.0.1:27018\"}",
+            2e9,
+        ),
         ("tidegate_gate_commands", 7.0),
         ("tidegate_gate_bytes{kind=\"used\"}", 4096.0),
         ("tidegate_gate_oldest_wait_seconds", 1.5),

@@ -23,7 +23,11 @@ pub use status::Status;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::client::{Core, ListenerOptions, Shared};
+use crate::{
+    client::{Core, ListenerOptions, Shared},
+    tls::Reloads,
+    upstream,
+};
 
 /// Where the admin endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,4 +45,8 @@ pub struct View {
     pub cores: Arc<[Core]>,
     /// Where clients are served.
     pub listeners: Vec<Arc<ListenerOptions>>,
+    /// How the nodes are reached.
+    pub upstream: upstream::Options,
+    /// The certificates in use.
+    pub certificates: Arc<Reloads>,
 }

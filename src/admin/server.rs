@@ -114,6 +114,8 @@ mod tests {
             )),
             cores: Arc::new([]),
             listeners: vec![Arc::new(ListenerOptions::at(address))],
+            upstream: crate::upstream::Options::default(),
+            certificates: Arc::default(),
         };
         tokio::spawn(serve(listener, Arc::new(view)));
         address

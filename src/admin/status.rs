@@ -23,6 +23,9 @@ pub struct Status {
     pub stopping: bool,
     /// Where clients are served.
     pub listeners: Vec<Listener>,
+    /// The certificates that are presented to clients and nodes.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
     /// The replica set.
     pub topology: Topology,
     /// Commands that wait for a node that can take them.
@@ -86,6 +89,21 @@ pub struct Listener {
     pub advertise: Option<String>,
     /// For reads of clients that send no read preference, as options of a connection string.
     pub read_preference: String,
+}
+
+/// A certificate that is presented to peers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Who presents it: `listener` and its address, or `upstream`.
+    pub used_by: String,
+    /// Its file.
+    pub file: String,
+    /// Its subject, in MongoDB's form.
+    pub subject: String,
+    /// Until when it, and all of its chain, is valid, in UTC (RFC 3339).
+    pub expires: String,
+    /// The same in seconds since 1970.
+    pub expires_at_seconds: f64,
 }
 
 /// Clients of one driver.

@@ -1,8 +1,8 @@
 //! A status to render, for the tests of this module.
 
 use super::status::{
-    Awaits, Buffer, Buffers, Clients, Connections, Gate, Listener, Node, Pool, ServerSessions, Status,
-    Topology,
+    Awaits, Buffer, Buffers, Certificate, Clients, Connections, Gate, Listener, Node, Pool, ServerSessions,
+    Status, Topology,
 };
 
 /// A pool of up to a hundred, ten of them for awaits, with one idle connection.
@@ -95,6 +95,13 @@ pub(super) fn status() -> Status {
             reaches: "cluster".to_owned(),
             advertise: None,
             read_preference: "readPreference=primary".to_owned(),
+        }],
+        certificates: vec![Certificate {
+            used_by: "listener 127.0.0.1:27018".to_owned(),
+            file: "/etc/tidegate/server.pem".to_owned(),
+            subject: "CN=proxy,O=Tide".to_owned(),
+            expires: "2033-05-18T03:33:20Z".to_owned(),
+            expires_at_seconds: 2e9,
         }],
         topology: Topology {
             kind: "ReplicaSetWithPrimary".to_owned(),

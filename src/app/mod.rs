@@ -3,6 +3,7 @@
 //! Threads: this one runs the monitors, the acceptors and the admin endpoint; one more for each core serves clients, on a runtime
 //! that no other thread touches.
 
+mod certificates;
 mod check;
 mod seeds;
 
@@ -35,6 +36,7 @@ use crate::{
         demo::{DemoOptions, Endpoints},
     },
     shutdown::Shutdown,
+    tls::Reloads,
     topology::Address,
     upstream::{self, Cluster, SrvError},
 };
@@ -106,6 +108,7 @@ pub struct Proxy {
     cores: Vec<(Shutdown, JoinHandle<()>)>,
     listeners: Vec<Arc<ListenerOptions>>,
     admin: Option<SocketAddr>,
+    certificates: Arc<Reloads>,
 }
 
 impl Proxy {
@@ -137,7 +140,12 @@ impl Proxy {
             cores,
             listeners: Vec::new(),
             admin: None,
+            certificates: Arc::new(certificates::of(config)),
         };
+        if !proxy.certificates.is_empty() {
+            let watch = certificates::watch(Arc::clone(&proxy.certificates));
+            proxy.back.spawn("certificates", watch);
+        }
         let upkeep = upkeep::keep_sessions(Arc::clone(&shared));
         proxy.back.spawn("sessions", upkeep);
         for (socket, options) in bound.listeners {
@@ -171,6 +179,8 @@ impl Proxy {
                 shared,
                 cores: client_cores,
                 listeners: proxy.listeners.clone(),
+                upstream: config.upstream.clone(),
+                certificates: Arc::clone(&proxy.certificates),
             };
             // It is the last to go: it tells how far the way down is.
             proxy.back.spawn("admin", admin::serve(socket, Arc::new(view)));
@@ -189,6 +199,12 @@ impl Proxy {
     #[must_use]
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Looks whether the files of certificates have changed, rather than waiting for the next look.
+    pub fn reload_certificates(&self) {
+        let certificates = Arc::clone(&self.certificates);
+        drop(tokio::task::spawn_blocking(move || certificates.look()));
     }
 
     /// Opens the audit log's file anew if it was renamed.
@@ -380,6 +396,7 @@ pub fn run(config: &Config) -> Result<(), Error> {
                 _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
                 Some(()) = hangup.recv() => {
                     proxy.reopen_audit();
+                    proxy.reload_certificates();
                     continue;
                 }
             }

@@ -36,16 +36,32 @@ impl Session {
         }
     }
 
-    /// By which address clients find this listener: as configured, else the one that this client dialled.
+    /// By which address clients find this listener: as configured, else the one that this client dialled. A client with TLS tells
+    /// the name that it dialled (SNI), which is also the one that certificates are for.
     pub(super) fn advertised(&self) -> String {
         if let Some(address) = &self.listener.advertise {
             return address.to_string();
         }
         let dialled = self.client.local_address();
+        if let (Some(name), Some(address)) = (self.client.sni(), dialled) {
+            return format!("{}:{}", name.to_ascii_lowercase(), address.port());
+        }
         dialled.map_or_else(
             || self.listener.address.to_string(),
             |address| canonical(address).to_string(),
         )
+    }
+
+    /// The same for the other alias of the set that is presented.
+    pub(super) fn advertised_twin(&self) -> Option<String> {
+        let twin = self.listener.twin.as_ref()?;
+        if let Some(address) = &twin.advertise {
+            return Some(address.to_string());
+        }
+        Some(match self.client.sni() {
+            Some(name) => format!("{}:{}", name.to_ascii_lowercase(), twin.address.port()),
+            None => twin.address.to_string(),
+        })
     }
 
     fn upstream_kind(&self) -> UpstreamKind {

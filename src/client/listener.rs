@@ -15,18 +15,24 @@ use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime::Handle,
+    time::Instant,
 };
 
 use super::{
     ListenAddress, ListenerOptions,
     admission::Admitted,
     options::{Peer, canonical},
-    session::Session,
+    secure,
+    session::{End, Session},
     shared::Shared,
     stranger,
     unix::{self, SocketFile},
 };
-use crate::{audit::Event, net::Socket, shutdown::Shutdown};
+use crate::{
+    audit::Event,
+    net::{Socket, Stream},
+    shutdown::Shutdown,
+};
 
 /// Clients that the kernel may hold ready to be accepted.
 const BACKLOG: i32 = 4096;
@@ -173,10 +179,10 @@ impl Accepted {
 
 impl Detached {
     /// Hands the stream to the current runtime, which must be the one that will drive it.
-    fn attach(self) -> io::Result<Socket> {
+    fn attach(self) -> io::Result<Stream> {
         Ok(match self {
-            Self::Tcp(stream) => Socket::new(TcpStream::from_std(stream)?),
-            Self::Unix(stream) => Socket::new(UnixStream::from_std(stream)?),
+            Self::Tcp(stream) => TcpStream::from_std(stream)?.into(),
+            Self::Unix(stream) => UnixStream::from_std(stream)?.into(),
         })
     }
 }
@@ -248,14 +254,60 @@ fn deal(
     let (options, shared, cores) = (Arc::clone(options), Arc::clone(shared), Arc::clone(cores));
     let session_shutdown = shutdown.clone();
     let _entered = core.runtime.enter();
-    let socket = stream.attach()?;
-    // Captured, not passed on by value: the future would have room for it twice.
-    let mut session = Session::new(socket, peer, admitted, index, options, shared);
+    let stream = stream.attach()?;
     cores[index].sessions.fetch_add(1, Relaxed);
-    session.counters().clients_accepted.one();
+    shared.counters.core(index).clients_accepted.one();
     shutdown.spawn_to_end(async move {
-        session.serve(&session_shutdown).await;
+        if options.tls.is_none() {
+            // Made here, not passed on by value: the future would have room for it twice.
+            let mut session = Session::new(Socket::new(stream), peer, admitted, index, options, shared);
+            session.serve(&session_shutdown).await;
+        } else {
+            Box::pin(serve_with_tls(
+                stream,
+                peer,
+                admitted,
+                index,
+                options,
+                shared,
+                &session_shutdown,
+            ))
+            .await;
+        }
         cores[index].sessions.fetch_sub(1, Relaxed);
     });
     Ok(())
+}
+
+/// The same where TLS may come first, all within one handshake timeout.
+async fn serve_with_tls(
+    stream: Stream,
+    peer: Peer,
+    admitted: Admitted,
+    core: usize,
+    options: Arc<ListenerOptions>,
+    shared: Arc<Shared>,
+    shutdown: &Shutdown,
+) {
+    let limit = shared.limits.handshake_timeout;
+    let deadline = Instant::now() + limit;
+    let begun = match &options.tls {
+        None => Ok(stream),
+        Some(tls) => tokio::select! {
+            begun = Box::pin(secure::begin(stream, tls, limit, deadline)) => begun,
+            () = shutdown.requested() => Err(End::Stopping),
+        },
+    };
+    let counters = shared.counters.core(core);
+    match begun {
+        Err(end) => end.tell(counters, peer),
+        Ok(stream) => {
+            if matches!(stream, Stream::Tls(_)) {
+                counters.tls_accepted.one();
+            }
+            let mut session = Session::new(Socket::new(stream), peer, admitted, core, options, shared);
+            session.greet_by(deadline);
+            session.serve(shutdown).await;
+        }
+    }
 }

@@ -24,6 +24,7 @@ mod old;
 mod options;
 mod relay;
 mod search;
+mod secure;
 mod session;
 mod shards;
 mod shared;
@@ -41,6 +42,7 @@ pub use drivers::Drivers;
 pub use legacy::{LegacyClient, LegacyClients, LegacyUse};
 pub use listener::Core;
 pub use options::{ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE};
+pub use secure::ListenerTls;
 pub use shared::{Process, Shared};
 
 use std::time::Duration;

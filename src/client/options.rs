@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use super::ListenerTls;
 use crate::{
     auth::Network,
     topology::{Address, ReadPreference},
@@ -137,6 +138,8 @@ pub struct ListenerOptions {
     pub address: ListenAddress,
     /// The access mode of a Unix domain socket.
     pub unix_mode: u32,
+    /// How it takes TLS; `None`: not at all.
+    pub tls: Option<ListenerTls>,
     /// What `hello` answers.
     pub presents_as: Presentation,
     /// By which address drivers are to find it; `None` stands for the one that they dialled.
@@ -169,6 +172,7 @@ impl ListenerOptions {
         Self {
             address: address.into(),
             unix_mode: UNIX_MODE,
+            tls: None,
             presents_as: Presentation::default(),
             advertise: None,
             twin: None,

@@ -25,6 +25,7 @@ use crate::{
     net::{Permit, Socket, budget, buffers},
     shutdown::Shutdown,
     telemetry::Counters,
+    tls::{self, FirstBytes},
     wire::{Frame, HEADER_LEN, WireError, op_compressed},
 };
 
@@ -46,6 +47,15 @@ pub(super) enum End {
     /// The client did not log in in time.
     #[error("no login within {0:?} of connecting")]
     Login(Duration),
+    /// The client must speak TLS and does not.
+    #[error("it does not speak TLS, which this listener requires ([listener.tls] mode)")]
+    Plain,
+    /// The client speaks TLS and must not.
+    #[error("it speaks TLS, which this listener does not ([listener.tls])")]
+    UnexpectedTls,
+    /// The client and this proxy do not accept each other.
+    #[error("{0}")]
+    Tls(tls::HandshakeError),
     /// The client sent nothing for long.
     #[error("no message for {0:?}")]
     Idle(Duration),
@@ -61,6 +71,34 @@ pub(super) enum End {
     /// Tidegate is stopping.
     #[error("the proxy is stopping")]
     Stopping,
+}
+
+impl End {
+    /// Says so in the log, and counts it.
+    pub(super) fn tell(&self, counters: &Counters, peer: Peer) {
+        counters.clients_closed.one();
+        match self {
+            Self::Client | Self::Stopping | Self::FailPoint | Self::Io(_) => {
+                tracing::debug!(%peer, "client left: {self}")
+            }
+            Self::Protocol(_) => {
+                counters.protocol_errors.one();
+                tracing::warn!(%peer, "client connection closed: {self}");
+            }
+            Self::Plain | Self::UnexpectedTls | Self::Tls(_) => {
+                counters.tls_refused.one();
+                tracing::warn!(%peer, "client connection closed: {self}");
+            }
+            Self::Handshake(_) | Self::Login(_) | Self::Idle(_) | Self::TooSlow(_) => {
+                counters.clients_timed_out.one();
+                tracing::info!(%peer, "client connection closed: {self}");
+            }
+            Self::StreamBroken(_) => {
+                counters.streams_broken.one();
+                tracing::warn!(%peer, "client connection closed: {self}");
+            }
+        }
+    }
 }
 
 /// What a session seldom looks at: apart, for its future must stay small.
@@ -143,29 +181,18 @@ impl Session {
         self.shared.counters.core(self.core)
     }
 
+    /// Makes the first message due at another time than after all of the handshake timeout.
+    pub(super) fn greet_by(&mut self, deadline: Instant) {
+        self.greet_by = Some(deadline);
+    }
+
     /// Serves the client until it leaves, breaks the protocol, or Tidegate stops; then says why in the log.
     pub(super) async fn serve(&mut self, shutdown: &Shutdown) {
-        let end = self.run_until_stopped(shutdown).await;
-        let (shared, peer) = (&self.shared, self.peer);
-        let counters = shared.counters.core(self.core);
-        counters.clients_closed.one();
-        match &end {
-            End::Client | End::Stopping | End::FailPoint | End::Io(_) => {
-                tracing::debug!(%peer, "client left: {end}")
-            }
-            End::Protocol(_) => {
-                counters.protocol_errors.one();
-                tracing::warn!(%peer, "client connection closed: {end}");
-            }
-            End::Handshake(_) | End::Login(_) | End::Idle(_) | End::TooSlow(_) => {
-                counters.clients_timed_out.one();
-                tracing::info!(%peer, "client connection closed: {end}");
-            }
-            End::StreamBroken(_) => {
-                counters.streams_broken.one();
-                tracing::warn!(%peer, "client connection closed: {end}");
-            }
+        let mut end = self.run_until_stopped(shutdown).await;
+        if matches!(end, End::Protocol(_)) && self.begins_tls() {
+            end = End::UnexpectedTls;
         }
+        end.tell(self.counters(), self.peer);
     }
 
     /// Runs the commands; a session that is between two of them ends when Tidegate stops.
@@ -212,6 +239,11 @@ impl Session {
                 Ok(()) => {}
             }
         }
+    }
+
+    /// Whether what broke the protocol is a client's first message of TLS.
+    fn begins_tls(&self) -> bool {
+        self.greet_by.is_some() && tls::first_bytes(self.client.buffered()) == FirstBytes::Tls
     }
 
     /// Waits for the next whole message. The usual one is whole after one read; the rest has a path of its own.

@@ -124,6 +124,12 @@ pub(super) fn listener(section: &mut Section<'_>, options: &ListenerOptions) {
             "has no meaning: address is not the path of a Unix domain socket",
         );
     }
+    if is_local_path && options.tls.is_some() {
+        section.mistake(
+            "tls",
+            "has no meaning on a Unix domain socket, which nobody else can listen to",
+        );
+    }
     let twin = options.twin.as_ref().and_then(|twin| twin.advertise.as_ref());
     for (key, shown) in [
         ("advertise", options.advertise.as_ref()),

@@ -115,12 +115,15 @@ fn is_service_link(rest: &str) -> bool {
 fn all(index: usize) -> Vec<(String, Target)> {
     let mut names = Vec::new();
     for section in schema::SECTIONS {
-        let head = format!("{PREFIX}{}__", section.name.to_uppercase());
-        let (head, index) = if section.repeated {
-            (format!("{head}{index}__"), index)
-        } else {
-            (head, 0)
-        };
+        let (outer, inner) = parts(section);
+        let mut head = format!("{PREFIX}{}__", outer.to_uppercase());
+        let index = if section.repeated { index } else { 0 };
+        if section.repeated {
+            head.push_str(&format!("{index}__"));
+        }
+        if let Some(inner) = inner {
+            head.push_str(&format!("{}__", inner.to_uppercase()));
+        }
         for key in section.keys {
             let name = format!("{head}{}", key.to_uppercase());
             if *key == "read_preference" {
@@ -150,6 +153,14 @@ fn all(index: usize) -> Vec<(String, Target)> {
     names
 }
 
+/// A section's name: that of the outermost section, and its own where it is within that one.
+fn parts(section: &schema::Section) -> (&'static str, Option<&'static str>) {
+    match section.name.split_once('.') {
+        Some((outer, inner)) => (outer, Some(inner)),
+        None => (section.name, None),
+    }
+}
+
 /// The section that a setting belongs to, made if need be; `None` where what stands there is no section, which is
 /// reported when it is read.
 fn table_of<'a>(
@@ -158,11 +169,29 @@ fn table_of<'a>(
     place: &Place,
     report: &mut Report,
 ) -> Option<&'a mut Table> {
+    let (outer, inner) = parts(target.section);
+    let table = outer_table_of(root, target, outer.to_owned(), place, report)?;
+    let Some(inner) = inner else {
+        return Some(table);
+    };
+    let node = table.entry(inner.to_owned()).or_insert_with(|| Node {
+        value: Value::Table(Table::new()),
+        place: place.clone(),
+    });
+    as_table(&mut node.value)
+}
+
+fn outer_table_of<'a>(
+    root: &'a mut Table,
+    target: Target,
+    name: String,
+    place: &Place,
+    report: &mut Report,
+) -> Option<&'a mut Table> {
     let new = |value| Node {
         value,
         place: place.clone(),
     };
-    let name = target.section.name.to_owned();
     if !target.section.repeated {
         return as_table(
             &mut root

@@ -1,6 +1,6 @@
 //! The listeners: their addresses, what they present, and the read preference of clients that send none.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use super::{
     check,
@@ -9,6 +9,7 @@ use super::{
     read_preference::{ReadPreferenceParts, mode_named},
     reader::Section,
     schema,
+    tls::listener_tls,
     tree::{Node, Table, Value},
     values,
 };
@@ -32,6 +33,7 @@ const PRESENTATIONS: &[(&str, Presentation)] = &[
 /// The listeners, each with the place of its address.
 pub(super) fn listeners(
     root: &mut Table,
+    folder: &Path,
     fallback: &ReadPreference,
     heartbeat: Duration,
     report: &mut Report,
@@ -68,7 +70,7 @@ pub(super) fn listeners(
             continue;
         };
         let mut section = Section::new(path, node.place, table, report);
-        listeners.extend(listener(&mut section, fallback, heartbeat));
+        listeners.extend(listener(&mut section, folder, fallback, heartbeat));
         section.finish(|name| schema::unknown(schema::section("listener"), name));
     }
     listeners
@@ -77,11 +79,13 @@ pub(super) fn listeners(
 /// One listener; `None` where its address is wrong, so that it is not compared with those of others.
 fn listener(
     section: &mut Section<'_>,
+    folder: &Path,
     fallback: &ReadPreference,
     heartbeat: Duration,
 ) -> Option<(ListenerOptions, Place)> {
     let address = section.listen_address("address", DEFAULT_LISTENER);
     let unix_mode = section.access_mode("unix_mode", UNIX_MODE);
+    let tls = listener_tls(section, folder);
     let presents_as = section.choice("presents_as", PRESENTATIONS, Presentation::default());
     let advertise = section.node("advertise");
     let node = section.node("node");
@@ -96,6 +100,7 @@ fn listener(
     }
     let options = ListenerOptions {
         unix_mode,
+        tls,
         presents_as,
         advertise,
         twin: secondary,

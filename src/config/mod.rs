@@ -20,6 +20,7 @@ mod reader;
 mod resolve;
 mod schema;
 mod secret;
+mod tls;
 mod tree;
 pub mod uri;
 mod values;

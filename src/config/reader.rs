@@ -3,7 +3,13 @@
 //! Invariant: every reading method returns a usable value, the default where the given one is wrong, so that all of
 //! a configuration is read whatever was wrong before.
 
-use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     mistake::{Place, Report},
@@ -76,6 +82,32 @@ impl<'a> Section<'a> {
         let node = self.table.remove(key)?;
         self.seen.insert(key, (node.place.clone(), true));
         Some(node)
+    }
+
+    /// A section within this one, written `[outer.inner]`; `None` if there is none. Must be finished by itself.
+    pub(super) fn inner(&mut self, key: &'static str) -> Option<Section<'_>> {
+        let node = self.take(key)?;
+        let path = format!("{}.{key}", self.path);
+        let Value::Table(table) = node.value else {
+            self.mistake(key, format!("must be a section, written [{}.{key}]", self.name()));
+            return None;
+        };
+        Some(Section::new(path, node.place, table, self.report))
+    }
+
+    /// The section's name in the file: `listener` where the path is `listener[0]`.
+    fn name(&self) -> &str {
+        self.path.split('[').next().unwrap_or_default()
+    }
+
+    /// A path. In the file a relative one counts from that file, in a variable from the working directory.
+    pub(super) fn path(&mut self, key: &'static str, folder: &Path) -> Option<PathBuf> {
+        self.read(key, "a path", |node| match &node.value {
+            Value::Text(text) if text.is_empty() => Some(Err("is empty".to_owned())),
+            Value::Text(text) if node.place.is_untyped() => Some(Ok(text.into())),
+            Value::Text(text) => Some(Ok(folder.join(text))),
+            _ => None,
+        })
     }
 
     /// Reads a setting by `read`; a value of the wrong kind is reported with `wanted`, which is what would be right.

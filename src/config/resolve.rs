@@ -10,7 +10,9 @@ use super::{
     tree::{Node, Table, Value},
     uri::{self, ConnectionString, Supported, UriOptions},
 };
-use crate::{admin, client, failover, pool, telemetry::log, topology::ReadPreference, upstream};
+use crate::{
+    admin, client, failover, pool, telemetry::log, tls::Connector, topology::ReadPreference, upstream,
+};
 
 /// Where the admin endpoint listens that names no address.
 pub(super) const DEFAULT_ADMIN: SocketAddr =
@@ -27,9 +29,9 @@ const FORMATS: &[(&str, log::Format)] = &[
 /// Resolves the whole tree. `folder` is where the file is, from which relative paths in it count.
 pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Result<Config, Mistakes> {
     let connection = upstream_section(&mut root, folder, &mut report);
-    let upstream = upstream_options(&connection);
+    let upstream = upstream_options(&connection, &mut report);
     let fallback = uri_read_preference(&connection, upstream.heartbeat, &mut report);
-    let listeners = listeners::listeners(&mut root, &fallback, upstream.heartbeat, &mut report);
+    let listeners = listeners::listeners(&mut root, folder, &fallback, upstream.heartbeat, &mut report);
     let has_credential = connection.supported.credential.is_some();
     let auth = auth::auth_section(&mut root, folder, has_credential, &mut report);
     auth::warn_of_open(&auth, &listeners, &mut report);
@@ -135,7 +137,7 @@ fn upstream_section(root: &mut Table, folder: &Path, report: &mut Report) -> Con
     }
 }
 
-fn upstream_options(connection: &Connection) -> upstream::Options {
+fn upstream_options(connection: &Connection, report: &mut Report) -> upstream::Options {
     let default = upstream::Options::default();
     let Supported {
         seeds,
@@ -144,6 +146,15 @@ fn upstream_options(connection: &Connection) -> upstream::Options {
         credential,
         ..
     } = connection.supported.clone();
+    let tls = options
+        .tls
+        .map(Connector::new)
+        .transpose()
+        .unwrap_or_else(|error| {
+            let key = format!("upstream.{}", connection.key);
+            report.mistake(&connection.place, &key, error.to_string());
+            None
+        });
     upstream::Options {
         seeds,
         srv,
@@ -157,6 +168,7 @@ fn upstream_options(connection: &Connection) -> upstream::Options {
             .server_selection_timeout
             .unwrap_or(default.server_selection_timeout),
         local_threshold: options.local_threshold.unwrap_or(default.local_threshold),
+        tls,
         compressors: options.compressors.unwrap_or(default.compressors),
         zlib_level: options.zlib_level.unwrap_or(default.zlib_level),
         service: credential.map(|credential| credential.login()),

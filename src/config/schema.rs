@@ -3,8 +3,9 @@
 
 /// One section of the file.
 pub(super) struct Section {
+    /// Where it holds a dot the section stands within another one, and belongs to the last of these.
     pub(super) name: &'static str,
-    /// Written `[[name]]`, as often as wanted.
+    /// Written `[[name]]`, as often as wanted; or within one that is.
     pub(super) repeated: bool,
     pub(super) keys: &'static [&'static str],
 }
@@ -32,6 +33,19 @@ pub(super) const SECTIONS: &[Section] = &[
             "compressors",
             "legacy",
             "max_wire_version",
+        ],
+    },
+    Section {
+        name: "listener.tls",
+        repeated: true,
+        keys: &[
+            "mode",
+            "certificate",
+            "key",
+            "key_password_file",
+            "client_ca",
+            "client_certificates",
+            "min_version",
         ],
     },
     Section {

@@ -1,4 +1,4 @@
-//! A stream, TCP or Unix domain, that is read and written in frames.
+//! A stream, of whatever kind, that is read and written in frames.
 
 use std::{
     future::poll_fn,
@@ -20,7 +20,10 @@ use super::{
     buffers::{self, SCRATCH_LEN},
     stream::Stream,
 };
-use crate::wire::{Frame, FrameDecoder, Header, MAX_MESSAGE_LEN, WireError};
+use crate::{
+    tls,
+    wire::{Frame, FrameDecoder, Header, MAX_MESSAGE_LEN, WireError},
+};
 
 /// A stream of frames. `buffer` holds what was read and not yet taken: nothing, while the peer is idle.
 #[derive(Debug)]
@@ -194,20 +197,44 @@ impl Socket {
     pub fn local_address(&self) -> Option<SocketAddr> {
         match &self.stream {
             Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Tls(stream) => stream.tcp().local_addr().ok(),
             Stream::Unix(_) => None,
         }
+    }
+
+    /// What the peer and this side have agreed on by TLS, if they speak it.
+    #[must_use]
+    pub fn tls(&self) -> Option<&tls::Stream> {
+        match &self.stream {
+            Stream::Tls(stream) => Some(stream),
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+        }
+    }
+
+    /// The host name that the client dialled, if it told one (SNI).
+    #[must_use]
+    pub fn sni(&self) -> Option<&str> {
+        self.tls()?.sni()
+    }
+
+    /// The subject of the peer's certificate, which was verified, in MongoDB's form: the user name of MONGODB-X509.
+    #[must_use]
+    pub fn peer_subject(&self) -> Option<&str> {
+        self.tls()?.peer_subject()
+    }
+
+    /// Takes the stream out of a socket that has read nothing yet.
+    #[must_use]
+    pub fn into_stream(self) -> Stream {
+        debug_assert!(self.buffer.is_empty(), "what was read would be lost");
+        self.stream
     }
 
     /// Whether the peer has closed, or has sent something unasked: an idle connection for which this holds must not be used.
     /// Costs no system call unless the runtime has seen an event.
     #[must_use]
-    pub fn is_stale(&self) -> bool {
-        !self.buffer.is_empty()
-            || self.ended
-            || !matches!(
-                self.stream.try_read(&mut [0; 1]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock
-            )
+    pub fn is_stale(&mut self) -> bool {
+        !self.buffer.is_empty() || self.ended || self.stream.has_news()
     }
 }
 

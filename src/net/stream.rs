@@ -1,7 +1,9 @@
-//! A connected stream, TCP or Unix domain, behind one type: each operation is that of the stream itself, one branch away.
+//! A connected stream, over TCP, over TCP with TLS, or a Unix domain socket's, behind one type: each operation is that of the stream
+//! itself, one branch away.
 
 use std::{
     io,
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -11,11 +13,15 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
+use crate::tls;
+
 /// A connected stream.
 #[derive(Debug)]
 pub enum Stream {
     /// Over TCP.
     Tcp(TcpStream),
+    /// Over TCP with TLS.
+    Tls(Box<tls::Stream>),
     /// Over a Unix domain socket.
     Unix(UnixStream),
 }
@@ -26,6 +32,12 @@ impl From<TcpStream> for Stream {
     }
 }
 
+impl From<tls::Stream> for Stream {
+    fn from(stream: tls::Stream) -> Self {
+        Self::Tls(Box::new(stream))
+    }
+}
+
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
         Self::Unix(stream)
@@ -33,19 +45,33 @@ impl From<UnixStream> for Stream {
 }
 
 impl Stream {
-    /// Writes what goes at once; costs no system call while the runtime knows that nothing does.
-    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes what goes at once; costs no system call while the runtime knows that nothing does. When all bytes were accepted, the
+    /// socket has them.
+    pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Tls(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
         }
     }
 
-    /// Reads what is there; costs no system call while the runtime knows that nothing is.
-    pub(super) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+    /// Whether the peer has sent something, or closed; costs no system call while the runtime knows that it has not.
+    pub(super) fn has_news(&mut self) -> bool {
+        let read = match self {
+            Self::Tcp(stream) => stream.try_read(&mut [0; 1]),
+            Self::Tls(stream) => return stream.has_news(),
+            Self::Unix(stream) => stream.try_read(&mut [0; 1]),
+        };
+        !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(stream) => stream.try_read(into),
-            Self::Unix(stream) => stream.try_read(into),
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
         }
     }
 }
@@ -54,6 +80,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, into),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, into),
         }
     }
@@ -63,6 +90,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -70,6 +98,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -77,6 +106,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

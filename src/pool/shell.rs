@@ -115,7 +115,7 @@ impl Pool {
     /// Lends an idle connection, if there is one that the node has not closed meanwhile.
     pub fn try_check_out(self: &Arc<Self>, core: usize, share: Share) -> Option<Lease> {
         loop {
-            let pooled = self.lock().check_out(Identity::Service, core, share)?;
+            let mut pooled = self.lock().check_out(Identity::Service, core, share)?;
             if pooled.connection.is_stale() {
                 self.close_lent(pooled);
             } else {
@@ -142,8 +142,12 @@ impl Pool {
                 state.check_out_or_wait(Identity::Service, core, share, sender)
             };
             match looked {
-                Ok(pooled) if pooled.connection.is_stale() => self.close_lent(pooled),
-                Ok(pooled) => return Ok(self.lend(pooled)),
+                Ok(mut pooled) => {
+                    if !pooled.connection.is_stale() {
+                        return Ok(self.lend(pooled));
+                    }
+                    self.close_lent(pooled);
+                }
                 Err(ticket) => break (ticket, receiver),
             }
         };

@@ -194,7 +194,7 @@ impl<C, W> State<C, W> {
     /// `is_stale` finds unusable on the way is put to `stale`, and no longer counted.
     pub fn serve_idle(
         &mut self,
-        is_stale: impl Fn(&C) -> bool,
+        mut is_stale: impl FnMut(&mut C) -> bool,
         stale: &mut Vec<Pooled<C>>,
     ) -> Option<(W, Pooled<C>)> {
         let share = Share::IN_ORDER
@@ -202,7 +202,7 @@ impl<C, W> State<C, W> {
             .find(|share| self.part(*share).is_wanted())?;
         loop {
             let mut pooled = self.idle.take(Identity::Service, 0)?;
-            if is_stale(&pooled.connection) {
+            if is_stale(&mut pooled.connection) {
                 stale.push(pooled);
                 continue;
             }

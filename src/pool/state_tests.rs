@@ -292,7 +292,7 @@ impl Model {
     /// Hands idle connections on after a share got room; every fifth turns out to be stale.
     fn fill(&mut self) {
         let mut stale = Vec::new();
-        while let Some((_, pooled)) = self.state.serve_idle(|n| n % 5 == 0, &mut stale) {
+        while let Some((_, pooled)) = self.state.serve_idle(|n| *n % 5 == 0, &mut stale) {
             self.lent.push(pooled);
         }
     }

@@ -53,6 +53,8 @@ counters! {
     clients_timed_out, "Client connections closed because they were idle or too slow";
     logins_timed_out, "Client connections closed because they did not log in in time";
     logins_slowed, "Logins whose answer was delayed because others from the same address had failed";
+    tls_accepted, "TLS handshakes with clients that came to their end";
+    tls_refused, "Client connections closed because TLS failed, or was or was not spoken";
     protocol_errors, "Client connections closed because of a message that breaks the protocol";
     commands, "Commands received";
     commands_local, "Commands answered by the proxy itself";

@@ -144,7 +144,7 @@ impl Acceptor {
     /// # Errors
     /// When the client closes, does not speak TLS, or is not accepted; it has been told so.
     pub async fn accept(&self, stream: TcpStream) -> Result<Stream, HandshakeError> {
-        let connection = ServerConnection::new(self.watched.config()).map_err(HandshakeError::Refused)?;
+        let connection = ServerConnection::new(self.watched.config())?;
         Stream::shake_hands(stream, connection.into()).await
     }
 }

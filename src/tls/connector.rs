@@ -123,10 +123,8 @@ impl Connector {
     /// # Errors
     /// When the node closes, does not speak TLS, is not trusted, or does not trust this proxy.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<Stream, HandshakeError> {
-        let name =
-            ServerName::try_from(host.to_owned()).map_err(|_| HandshakeError::BadName(host.to_owned()))?;
-        let connection =
-            ClientConnection::new(self.watched.config(), name).map_err(HandshakeError::Refused)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| HandshakeError::BadName(host.into()))?;
+        let connection = ClientConnection::new(self.watched.config(), name)?;
         Stream::shake_hands(stream, connection.into()).await
     }
 }

@@ -1,6 +1,9 @@
 //! What is wrong with a file of certificates or keys, and why a handshake failed; each says what to do.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use rustls::{CertificateError, Error as RustlsError};
 
@@ -98,6 +101,28 @@ pub enum TlsError {
     Refused(RustlsError),
 }
 
+impl TlsError {
+    /// The file that is at fault.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unreadable { path, .. }
+            | Self::Malformed { path, .. }
+            | Self::NoCertificate(path)
+            | Self::NoKey(path)
+            | Self::BadCertificate { path, .. }
+            | Self::Expired { path, .. }
+            | Self::NotYetValid { path, .. }
+            | Self::KeyMismatch { key: path, .. }
+            | Self::BadKey { path, .. }
+            | Self::PasswordMissing(path)
+            | Self::WrongPassword { path, .. }
+            | Self::OldEncryption(path) => Some(path),
+            Self::NoPlatformRoots(_) | Self::Refused(_) => None,
+        }
+    }
+}
+
 /// Why a handshake failed. The message says what to do where that is known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -110,10 +135,17 @@ pub enum HandshakeError {
     Io(io::Error),
     /// The name cannot stand in a certificate.
     #[error("{0} is neither a host name nor an IP address that a certificate could name")]
-    BadName(String),
+    BadName(Box<str>),
     /// One of both sides does not accept the other.
     #[error("{}", explain(.0))]
-    Refused(RustlsError),
+    Refused(Box<RustlsError>),
+}
+
+impl From<RustlsError> for HandshakeError {
+    fn from(error: RustlsError) -> Self {
+        // It is large, and stands in futures that are many.
+        Self::Refused(Box::new(error))
+    }
 }
 
 impl From<io::Error> for HandshakeError {
@@ -122,7 +154,7 @@ impl From<io::Error> for HandshakeError {
             return Self::Closed;
         }
         match error.downcast::<RustlsError>() {
-            Ok(error) => Self::Refused(error),
+            Ok(error) => error.into(),
             Err(error) => Self::Io(error),
         }
     }

@@ -16,7 +16,7 @@ use x509_cert::{
     der::Decode,
 };
 
-use super::{Certificate, Password, TlsError, pem, provider};
+use super::{Certificate, Password, TlsError, at, pem, provider};
 
 /// Which files hold who one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,10 +72,6 @@ impl IdentityFiles {
         }
         Ok(about)
     }
-}
-
-fn at(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 /// What is worth knowing of the chain's first certificate. It ends with the first of the chain that does.

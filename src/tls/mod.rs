@@ -27,10 +27,13 @@ pub use connector::{Connector, ConnectorOptions};
 pub use error::{HandshakeError, TlsError};
 pub use first_bytes::{FirstBytes, first_bytes};
 pub use pem::Password;
-pub use reload::{Certificate, Outcome, Reload};
+pub use reload::{Certificate, Outcome, Reload, Reloads};
 pub use stream::Stream;
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::SystemTime,
+};
 
 use rustls::{SupportedProtocolVersion, crypto::CryptoProvider};
 
@@ -60,4 +63,9 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> =
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
+}
+
+/// A time as it is told, in UTC (RFC 3339).
+fn at(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
 }

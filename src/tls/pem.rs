@@ -33,7 +33,8 @@ impl fmt::Debug for Password {
 
 impl Password {
     /// The file, if it is in one.
-    pub(super) fn file(&self) -> Option<&Path> {
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
         match self {
             Self::Text(_) => None,
             Self::File(path) => Some(path),

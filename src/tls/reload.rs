@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -45,6 +45,59 @@ pub trait Reload: Send + Sync + fmt::Debug {
     fn look(&self) -> Outcome;
     /// The certificate that is presented to peers, if any.
     fn certificate(&self) -> Option<Certificate>;
+}
+
+/// From when on it is said that a certificate expires soon, as MongoDB's servers do.
+const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// All that reads files again, each with who uses it.
+#[derive(Debug, Default)]
+pub struct Reloads(Vec<(String, Arc<dyn Reload>)>);
+
+impl Reloads {
+    /// Adds one; `user` is told in the log and by the admin endpoint.
+    pub fn add(&mut self, user: String, files: impl Reload + 'static) {
+        self.0.push((user, Arc::new(files)));
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Looks at all files, reads those that have changed, and says so in the log. Blocks for as long as that takes.
+    pub fn look(&self) {
+        for (user, files) in &self.0 {
+            match files.look() {
+                Outcome::Unchanged => {}
+                Outcome::Reloaded => tracing::info!(used_by = user, "certificates were read again"),
+                Outcome::Broken(error) => {
+                    tracing::warn!(used_by = user, "certificates stay as they were: {error}");
+                }
+            }
+        }
+    }
+
+    /// Says in the log which certificates expire soon, or have expired.
+    pub fn warn_of_expiry(&self) {
+        let now = SystemTime::now();
+        for (user, certificate) in self.certificates() {
+            let (path, at) = (certificate.path.display(), super::at(certificate.not_after));
+            if certificate.not_after < now {
+                tracing::error!(used_by = user, "the certificate in {path} expired at {at}");
+            } else if certificate.not_after < now + SOON {
+                tracing::warn!(used_by = user, "the certificate in {path} expires at {at}");
+            }
+        }
+    }
+
+    /// The certificates in use, each with who uses it.
+    pub fn certificates(&self) -> impl Iterator<Item = (&str, Certificate)> {
+        self.0
+            .iter()
+            .filter_map(|(user, files)| Some((user.as_str(), files.certificate()?)))
+    }
 }
 
 /// What is made of files, together with the certificate in them.

@@ -1,4 +1,4 @@
-//! Opening a connection: TCP with its options, then the handshake.
+//! Opening a connection: TCP with its options, TLS if asked for, then the handshake.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use super::{
     failure::{Failure, Reason},
     login::{self, Speculation, is_ok},
 };
-use crate::{topology::Address, wire::Compressor};
+use crate::{net::Stream, topology::Address, wire::Compressor};
 
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`).
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -60,11 +60,8 @@ pub async fn connect_as(
     let limit = options.connect_timeout;
     let timeout = |_| Failure::not_sent(Reason::ConnectTimeout(limit));
     let dial = dial(address, options);
-    let stream = tokio::time::timeout(limit, dial).await.map_err(timeout)?;
-    let stream = stream.map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
-    tune(&stream).map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
-    let connection = Connection::new(stream);
-    let mut connection = connection.map_err(|error| Failure::not_sent(Reason::Connect(error)))?;
+    let dialled = tokio::time::timeout(limit, dial).await.map_err(timeout)?;
+    let mut connection = dialled.map_err(Failure::not_sent)?;
     let mut hello = handshake_document(options);
     let speculation = match login {
         Some(login) => Speculation::begin(login, &mut hello)?,
@@ -96,8 +93,23 @@ pub async fn connect_as(
     })
 }
 
+/// Connects to an address, with TLS if that is asked for.
+async fn dial(address: &Address, options: &Options) -> Result<Connection, Reason> {
+    let stream = dial_tcp(address, options).await.map_err(Reason::Connect)?;
+    tune(&stream).map_err(Reason::Connect)?;
+    let stream = match &options.tls {
+        None => Stream::from(stream),
+        Some(tls) => tls
+            .connect(address.host(), stream)
+            .await
+            .map_err(Reason::Tls)?
+            .into(),
+    };
+    Connection::new(stream).map_err(Reason::Connect)
+}
+
 /// Connects to an address. A configured name server is asked in place of the system, but for what is no name of the DNS.
-async fn dial(address: &Address, options: &Options) -> io::Result<TcpStream> {
+async fn dial_tcp(address: &Address, options: &Options) -> io::Result<TcpStream> {
     let (host, port) = (address.host(), address.port());
     let Some(nameserver) = options.nameserver.filter(|_| is_dns_name(host)) else {
         return TcpStream::connect((host, port)).await;

@@ -8,7 +8,6 @@ use std::{io, time::Instant};
 
 use bson::{RawDocument, RawDocumentBuf};
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 
 use super::{
     failure::{Failure, Reason, read_reason},
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     command::may_be_compressed,
-    net::{Socket, compression},
+    net::{Socket, Stream, compression},
     wire::{
         Compressor, Frame, Header, OpCode, RawDoc, legacy,
         op_compressed::{ENVELOPE_LEN, Envelope},
@@ -51,7 +50,8 @@ impl Connection {
     ///
     /// # Errors
     /// When no second descriptor can be had.
-    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+    pub(super) fn new(stream: impl Into<Stream>) -> io::Result<Self> {
+        let stream = stream.into();
         Ok(Self {
             interruptible: Interruptible::new(&stream)?,
             socket: Socket::new(stream),
@@ -70,7 +70,7 @@ impl Connection {
     /// Whether nobody on the way can read what is sent.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
-        false
+        self.socket.tls().is_some()
     }
 
     /// A way to end this connection from outside.
@@ -112,7 +112,7 @@ impl Connection {
 
     /// Whether the node has closed the idle connection, or sent something unasked.
     #[must_use]
-    pub fn is_stale(&self) -> bool {
+    pub fn is_stale(&mut self) -> bool {
         self.awaiting.is_some() || self.socket.is_stale()
     }
 

@@ -3,7 +3,7 @@
 use bson::{Document, doc, rawdoc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 use super::*;
@@ -133,7 +133,7 @@ async fn replies_that_lie_are_failures() {
     for compressor in Compressor::NEGOTIABLE {
         for (name, lie) in lies {
             let body = doc! { "ok": 1.0, "tide": "~".repeat(300), "ebb": (0..40).collect::<Vec<i32>>() };
-            let (connection, reply, _node) = answered(|id| {
+            let (mut connection, reply, _node) = answered(|id| {
                 let mut reply = deflated(&body, id, compressor);
                 lie(&mut reply);
                 reply

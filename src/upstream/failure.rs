@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Interruption, LoginError};
-use crate::{failover::Sent, wire::WireError};
+use crate::{failover::Sent, tls, wire::WireError};
 
 /// A failed exchange. The connection that it happened on must not be used again.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum Reason {
     /// No connection could be made.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
+    /// The node and this proxy do not accept each other.
+    #[error("cannot connect: {0}")]
+    Tls(tls::HandshakeError),
     /// No connection could be made, or no handshake completed, in time.
     #[error("no connection within {0:?}")]
     ConnectTimeout(std::time::Duration),
@@ -30,7 +33,7 @@ pub enum Reason {
     Handshake(String),
     /// The node did not let the user in.
     #[error("{0}")]
-    Login(LoginError),
+    Login(Box<LoginError>),
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Io(io::Error),

@@ -17,8 +17,6 @@ use std::{
     },
 };
 
-use tokio::net::TcpStream;
-
 /// Why an exchange was ended from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Interruption {
@@ -52,7 +50,7 @@ pub struct Interrupter(Weak<Line>);
 
 impl Interruptible {
     /// Takes a second descriptor of the stream's socket.
-    pub(super) fn new(stream: &TcpStream) -> io::Result<Self> {
+    pub(super) fn new(stream: &impl AsFd) -> io::Result<Self> {
         Ok(Self(Arc::new(Line {
             socket: stream.as_fd().try_clone_to_owned()?,
             is_write: AtomicBool::new(false),

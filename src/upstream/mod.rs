@@ -28,6 +28,7 @@ pub use srv::{Seedlist, SrvError, SrvOptions};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
+    tls,
     topology::Address,
     wire::{Compressor, op_compressed::DEFAULT_LEVEL},
 };
@@ -55,6 +56,8 @@ pub struct Options {
     pub server_selection_timeout: Duration,
     /// `localThresholdMS`: the width of the latency window.
     pub local_threshold: Duration,
+    /// `tls`: how nodes are spoken to, if not in the clear.
+    pub tls: Option<tls::Connector>,
     /// `compressors`: offered to the nodes, the preferred one first.
     pub compressors: Vec<Compressor>,
     /// `zlibCompressionLevel`: -1 for the default, or 0 to 9.
@@ -77,6 +80,7 @@ impl Default for Options {
             heartbeat: Duration::from_secs(10),
             server_selection_timeout: Duration::from_secs(30),
             local_threshold: Duration::from_millis(15),
+            tls: None,
             compressors: Vec::new(),
             zlib_level: DEFAULT_LEVEL,
             service: None,

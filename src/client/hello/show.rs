@@ -9,7 +9,7 @@ use super::{
     fields::Fields,
 };
 use crate::{
-    client::{Presentation, Reach, inbound::Inbound, options::Twin, session::Session},
+    client::{Presentation, Reach, inbound::Inbound, session::Session},
     command::ErrorReply,
     pool::Pool,
     topology::{
@@ -93,7 +93,7 @@ fn alias(session: &Session, presented: &Presented, set_name: &str) -> Member {
     let facts = &presented.facts;
     let is_primary = session.listener.reach != Reach::Secondaries;
     let me = session.advertised();
-    let twin = session.listener.twin.as_ref().map(address_of_twin);
+    let twin = session.advertised_twin();
     let (primary, secondary) = if is_primary {
         (Some(me.clone()), twin)
     } else {
@@ -116,12 +116,6 @@ fn alias(session: &Session, presented: &Presented, set_name: &str) -> Member {
         },
         ..Member::default()
     }
-}
-
-fn address_of_twin(twin: &Twin) -> String {
-    twin.advertise
-        .as_ref()
-        .map_or_else(|| twin.address.to_string(), Address::to_string)
 }
 
 /// The one member that this listener reaches, as it is now.

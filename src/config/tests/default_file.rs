@@ -3,7 +3,16 @@
 use super::{super::schema::SECTIONS, *};
 
 /// Keys that mean something only when they are given.
-const WITHOUT_DEFAULT: &[&str] = &["uri_file", "advertise", "secondary_address", "node", "users_file"];
+const WITHOUT_DEFAULT: &[&str] = &[
+    "uri_file",
+    "advertise",
+    "secondary_address",
+    "node",
+    "certificate",
+    "key",
+    "client_ca",
+    "users_file",
+];
 
 const TEXT: &str = include_str!("../../../proxy.toml");
 

@@ -5,6 +5,7 @@ mod default_file;
 mod listeners;
 mod mistakes;
 mod properties;
+mod tls;
 mod uri;
 mod variables;
 
@@ -121,6 +122,7 @@ fn every_setting_reaches_its_option() {
             heartbeat: Duration::from_millis(500),
             server_selection_timeout: Duration::from_millis(3),
             local_threshold: Duration::from_millis(4),
+            tls: None,
             compressors: vec![Compressor::Zstd, Compressor::Snappy],
             zlib_level: 9,
             service: None,

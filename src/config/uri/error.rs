@@ -79,12 +79,6 @@ pub enum UriError {
         /// Which of the hosts, counted from 1.
         position: usize,
     },
-    /// `mongodb+srv://` asks for TLS where `tls=false` is not given.
-    #[error(
-        "mongodb+srv:// asks for TLS, and TLS to the nodes is not supported yet: add tls=false if the nodes take \
-         connections without it"
-    )]
-    SrvTls,
     /// An option that asks for what Tidegate cannot do; to ignore it would do something else than was asked.
     #[error("{option}: {why}")]
     Unsupported {

@@ -8,6 +8,7 @@ use crate::{
         MOST_CONNECTIONS,
         read_preference::{ReadPreferenceParts, mode_named},
     },
+    tls::{ConnectorOptions, Password},
     wire::Compressor,
 };
 
@@ -44,6 +45,8 @@ pub struct UriOptions {
     pub compressors: Option<Vec<Compressor>>,
     /// `zlibCompressionLevel`, from -1 to 9.
     pub zlib_level: Option<i8>,
+    /// `tls` and the options that begin with it; `None` for connections in the clear.
+    pub tls: Option<ConnectorOptions>,
 }
 
 /// Takes what concerns a proxy. Valid values that Tidegate has no use for are told in `notes`.
@@ -86,7 +89,23 @@ pub(super) fn honoured(options: &Options, notes: &mut Vec<String>) -> UriOptions
         zlib_level: options
             .integer("zlibCompressionLevel")
             .and_then(|level| i8::try_from(level).ok()),
+        tls: tls(options),
     }
+}
+
+/// Paths count from the working directory, as in drivers.
+fn tls(options: &Options) -> Option<ConnectorOptions> {
+    let is_true = |name| options.boolean(name) == Some(true);
+    is_true("tls").then(|| ConnectorOptions {
+        ca: options.text("tlsCAFile").map(Into::into),
+        certificate_key: options.text("tlsCertificateKeyFile").map(Into::into),
+        key_password: match options.get("tlsCertificateKeyFilePassword") {
+            Some(Value::Secret(password)) => Some(Password::Text(password.expose().into())),
+            _ => None,
+        },
+        allow_invalid_certificates: is_true("tlsAllowInvalidCertificates") || is_true("tlsInsecure"),
+        allow_invalid_hostnames: is_true("tlsAllowInvalidHostnames") || is_true("tlsInsecure"),
+    })
 }
 
 fn compressors(options: &Options) -> Option<Vec<Compressor>> {

@@ -50,8 +50,6 @@ pub struct ConnectionString {
     pub options: Options,
     /// What was ignored, and why.
     pub warnings: Vec<String>,
-    /// Whether `tls` (or `ssl`) stands in the string itself.
-    asks_for_tls: bool,
 }
 
 /// Reads a connection string.
@@ -113,7 +111,6 @@ fn read(uri: &str) -> Result<(ConnectionString, Vec<UriError>), UriError> {
     parsed.database = database(path, &mut errors);
     let pairs = options::pairs(query, &mut errors);
     parsed.options = options::read(&pairs, &mut errors, &mut parsed.warnings);
-    parsed.asks_for_tls = parsed.options.get("tls").is_some();
     if parsed.srv_host.is_some() {
         parsed.options.default_to("tls", Value::Boolean(true));
     }

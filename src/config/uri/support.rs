@@ -64,13 +64,17 @@ impl ConnectionString {
     }
 
     fn judge_options(&self, errors: &mut Vec<UriError>, notes: &mut Vec<String>) {
-        match (self.options.boolean("tls"), self.srv_host.is_some()) {
-            (Some(true), true) if !self.asks_for_tls => errors.push(UriError::SrvTls),
-            (Some(true), _) => errors.push(UriError::Unsupported {
-                option: "tls",
-                why: "TLS to the nodes is not supported yet; take it out",
-            }),
-            _ => {}
+        match self.options.boolean("tls") {
+            Some(true) => {}
+            Some(false) => notes.extend(
+                self.tls_options()
+                    .map(|name| format!("{name} has no effect: tls is false")),
+            ),
+            // Left alone it would be spoken in the clear, which whoever gave them does not expect.
+            None => errors.extend(self.tls_options().map(|option| UriError::Unsupported {
+                option,
+                why: "has a meaning only with TLS: add tls=true",
+            })),
         }
         if self.options.boolean("loadBalanced") == Some(true) {
             errors.push(UriError::Unsupported {
@@ -85,6 +89,12 @@ impl ConnectionString {
                 Some(Treatment::Honoured) | None => {}
             }
         }
+    }
+
+    /// The options given that concern TLS, but for `tls` itself.
+    fn tls_options(&self) -> impl Iterator<Item = &'static str> {
+        let names = self.options.iter().map(|(name, _)| name);
+        names.filter(|name| name.starts_with("tls") && *name != "tls" && !name.starts_with("tlsDisable"))
     }
 
     /// What the DNS is asked for, if anything.

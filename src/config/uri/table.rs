@@ -18,7 +18,7 @@ use Treatment::{Honoured, NoEffect, Refused};
 const CONCERN: &str = "read and write concerns come from the client with each command";
 const DRIVER: &str = "it is the application's driver that does this";
 const KERBEROS: &str = "Kerberos is not supported towards nodes; take it out";
-const TLS: &str = "TLS to the nodes is not supported yet; take it out";
+const REVOCATION: &str = "whether certificates were revoked is not looked up";
 const SOCKS: &str = "reaching the nodes through a SOCKS5 proxy is not supported; take it out";
 const SINGLE_THREADED: &str = "it concerns single-threaded drivers";
 const NOT_NEGATIVE: Kind = Kind::Integer(0, MOST);
@@ -97,18 +97,18 @@ pub(super) const OPTIONS: &[Row] = &[
         NoEffect("how long an operation may take is up to the client"),
     ),
     row("tls", Kind::Boolean, Honoured),
-    row("tlsAllowInvalidCertificates", Kind::Boolean, Refused(TLS)),
-    row("tlsAllowInvalidHostnames", Kind::Boolean, Refused(TLS)),
-    row("tlsCAFile", Kind::Text, Refused(TLS)),
-    row("tlsCertificateKeyFile", Kind::Text, Refused(TLS)),
-    row("tlsCertificateKeyFilePassword", Kind::Secret, Refused(TLS)),
+    row("tlsAllowInvalidCertificates", Kind::Boolean, Honoured),
+    row("tlsAllowInvalidHostnames", Kind::Boolean, Honoured),
+    row("tlsCAFile", Kind::Text, Honoured),
+    row("tlsCertificateKeyFile", Kind::Text, Honoured),
+    row("tlsCertificateKeyFilePassword", Kind::Secret, Honoured),
     row(
         "tlsDisableCertificateRevocationCheck",
         Kind::Boolean,
-        Refused(TLS),
+        NoEffect(REVOCATION),
     ),
-    row("tlsDisableOCSPEndpointCheck", Kind::Boolean, Refused(TLS)),
-    row("tlsInsecure", Kind::Boolean, Refused(TLS)),
+    row("tlsDisableOCSPEndpointCheck", Kind::Boolean, NoEffect(REVOCATION)),
+    row("tlsInsecure", Kind::Boolean, Honoured),
     row("uuidRepresentation", Kind::Text, NoEffect(DRIVER)),
     row("w", Kind::W, NoEffect(CONCERN)),
     row("waitQueueTimeoutMS", Kind::Millis(1), Honoured),

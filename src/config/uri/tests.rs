@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    tls::{ConnectorOptions, Password},
     topology::{Mode, TagSet},
     wire::Compressor,
 };
@@ -108,25 +109,28 @@ fn faults_of_form_are_errors() {
         let errors = errors(uri);
         assert!(errors.contains(says), "{uri}: {errors}");
     }
-    assert_eq!(errors("mongodb://a:0,b,c:x/?w&tls=true").lines().count(), 4);
+    assert_eq!(errors("mongodb://a:0,b,c:x/?w&tls=true").lines().count(), 3);
 }
 
 #[test]
 fn what_cannot_be_done_is_an_error_and_not_ignored() {
     for (uri, says) in [
-        ("mongodb+srv://a.b.c", "mongodb+srv:// asks for TLS"),
-        ("mongodb+srv://a.b.c/?tls=true", "tls: TLS to the nodes"),
         ("mongodb://u@a", "a password is missing"),
         ("mongodb://u:p/q@a", "write it as %40"),
         (
             "mongodb://u:p@a/?authmechanism=PLAIN",
             "authMechanism: PLAIN sends the password as it is",
         ),
-        ("mongodb://a/?tls=true", "TLS to the nodes is not supported yet"),
-        ("mongodb://a/?ssl=true", "TLS to the nodes is not supported yet"),
         ("mongodb://a/?tls=yes", "tls: must be true or false"),
         ("mongodb://a/?tls=true&ssl=false", "both true and false"),
-        ("mongodb://a/?tlsCAFile=x", "tlsCAFile: TLS"),
+        (
+            "mongodb://a/?tlsCAFile=x",
+            "tlsCAFile: has a meaning only with TLS: add tls=true",
+        ),
+        (
+            "mongodb://a/?tlsInsecure=true&ssl=true&tlsDisableOCSPEndpointCheck=true",
+            "cannot be given together",
+        ),
         ("mongodb://a/?loadBalanced=true", "loadBalanced: "),
         (
             "mongodb://a/?srvMaxHosts=1",
@@ -170,9 +174,50 @@ fn honoured_options_are_read_whatever_their_case() {
             read_preference: None,
             compressors: Some(vec![Compressor::Zstd, Compressor::Zlib]),
             zlib_level: Some(-1),
+            tls: None,
         }
     );
     assert_eq!(options("maxIdleTimeMS=0").max_idle, Some(None));
+}
+
+#[test]
+fn tls_is_spoken_as_the_string_says_and_by_default_with_srv() {
+    let plain = ConnectorOptions::default();
+    for (uri, expected) in [
+        ("mongodb://a", None),
+        ("mongodb://a/?tls=true", Some(plain.clone())),
+        ("mongodb://a/?ssl=true&tls=true", Some(plain.clone())),
+        ("mongodb+srv://a.b.c", Some(plain.clone())),
+        ("mongodb+srv://a.b.c/?ssl=false", None),
+        ("mongodb://a/?tls=false&tlsCAFile=x", None),
+        (
+            "mongodb://a/?tls=true&tlsCAFile=ca.pem&tlsCertificateKeyFile=%2Fme.pem&tlsCertificateKeyFilePassword=p%20w",
+            Some(ConnectorOptions {
+                ca: Some("ca.pem".into()),
+                certificate_key: Some("/me.pem".into()),
+                key_password: Some(Password::Text("p w".into())),
+                ..plain.clone()
+            }),
+        ),
+        (
+            "mongodb://a/?tls=true&tlsAllowInvalidHostnames=true&tlsDisableCertificateRevocationCheck=true",
+            Some(ConnectorOptions {
+                allow_invalid_hostnames: true,
+                ..plain.clone()
+            }),
+        ),
+        (
+            "mongodb://a/?tls=true&tlsInsecure=true",
+            Some(ConnectorOptions {
+                allow_invalid_hostnames: true,
+                allow_invalid_certificates: true,
+                ..plain
+            }),
+        ),
+    ] {
+        let supported = parsed(uri).supported().unwrap();
+        assert_eq!(supported.options.tls, expected, "{uri}");
+    }
 }
 
 #[test]

@@ -221,6 +221,6 @@ pub(in crate::upstream) fn is_ok(reply: &RawDocument) -> bool {
 impl From<LoginError> for Failure {
     /// Nothing of what the connection is for was sent.
     fn from(error: LoginError) -> Self {
-        Self::not_sent(Reason::Login(error))
+        Self::not_sent(Reason::Login(Box::new(error)))
     }
 }
