@@ -73,8 +73,8 @@ struct Told {
 
 /// What was found out.
 #[derive(Debug)]
-struct Found {
-    topology: Topology,
+pub(super) struct Found {
+    pub(super) topology: Topology,
     told: BTreeMap<Address, Told>,
     /// Members of the topology that could not be tried in time.
     late: BTreeSet<Address>,
@@ -85,7 +85,7 @@ struct Found {
 }
 
 /// Tries the seeds, then the members that they name, all at once.
-async fn discover(options: &upstream::Options) -> Found {
+pub(super) async fn discover(options: &upstream::Options) -> Found {
     let deadline = tokio::time::Instant::now() + options.server_selection_timeout;
     let mut found = Found::new(options);
     let (mut tried, mut trials) = (BTreeSet::new(), JoinSet::new());
@@ -209,7 +209,7 @@ impl Found {
         }
     }
 
-    fn report(&self, pool: &pool::Options, patience: Duration) -> Result<Vec<String>, Error> {
+    pub(super) fn report(&self, pool: &pool::Options, patience: Duration) -> Result<Vec<String>, Error> {
         if !self.strangers.is_empty() {
             return Err(Error::Check(format!(
                 "{}; correct replicaSet or the hosts in [upstream] uri",

@@ -5,9 +5,11 @@
 
 mod certificates;
 mod check;
+mod import;
 mod seeds;
 
 pub use check::{Checked, check_connect};
+pub use import::{ImportError, Imported, import_users};
 pub use seeds::find_nodes;
 
 use std::{

@@ -12,6 +12,7 @@ mod password;
 pub mod scram;
 mod throttle;
 mod user_name;
+pub mod users_file;
 
 pub use mechanism::Mechanism;
 pub use network::{Network, NetworkError};
@@ -19,3 +20,4 @@ pub use options::{Options, Source};
 pub use password::{PasswordError, scram_sha1_digest};
 pub use throttle::Throttle;
 pub use user_name::UserName;
+pub use users_file::UsersFile;

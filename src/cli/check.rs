@@ -6,7 +6,7 @@ use super::{Failure, complain, file_limit, locate, say};
 use crate::{
     auth::Source,
     client::{ListenerOptions, Presentation, Reach},
-    config::{Config, display_size},
+    config::{Config, display_size, read_users},
     failover,
     topology::Address,
 };
@@ -41,6 +41,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = locate::loader(file.as_deref())?.load()?;
     for warning in &config.warnings {
         complain(format_args!("warning: {warning}"));
+    }
+    if let Some(path) = &config.auth.users_file {
+        read_users(path).map_err(Failure::work)?;
     }
     let (_, hard) = file_limit::file_limit();
     let needed = file_limit::files_needed(&config, 0);

@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `sandbox`, `status`.
+//! The command line: `run`, `check`, `sandbox`, `status`, `user`.
 //!
 //! Each command has a file; it reads its arguments, sets up what a process needs (configuration, log, file limit)
 //! and hands over to the module that does the work. Exit codes: 0 for success, 1 for a failure or a wrong
@@ -10,6 +10,7 @@ mod locate;
 mod run;
 mod sandbox;
 mod status;
+mod user;
 
 use std::{fmt, io::Write, process::ExitCode};
 
@@ -34,6 +35,7 @@ enum Command {
     Check(check::Arguments),
     Sandbox(sandbox::Arguments),
     Status(status::Arguments),
+    User(user::Arguments),
 }
 
 const HELP: &str = "\
@@ -42,6 +44,7 @@ Examples:
   tidegate check --config proxy.toml      look for mistakes before a start
   tidegate run --config proxy.toml        run the proxy
   tidegate status                         see how it is doing
+  tidegate user import                    copy users from the cluster into the users file
 
 Environment variables:
   TIDEGATE_CONFIG               the configuration file, where --config is not given
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Sandbox(arguments) => sandbox::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::User(arguments) => user::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -160,6 +164,8 @@ mod tests {
             "tidegate run --config a.toml",
             "tidegate check --config a.toml --connect",
             "tidegate sandbox --nodes 5 --arbiters 1 --data /x --listen 127.0.0.1:1 --admin off --config a.toml",
+            "tidegate user import --config a.toml",
+            "tidegate user import ann@shop --file users.toml",
             "tidegate status --admin http://127.0.0.1:9218 --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
@@ -170,6 +176,8 @@ mod tests {
             "tidegate run a.toml",
             "tidegate sandbox --nodes 0",
             "tidegate run --nodes 1",
+            "tidegate user",
+            "tidegate user import ann",
         ] {
             assert_eq!(
                 Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(),

@@ -23,6 +23,7 @@ mod secret;
 mod tls;
 mod tree;
 pub mod uri;
+mod users;
 mod values;
 
 use std::{
@@ -33,6 +34,7 @@ use std::{
 
 pub use mistake::{Mistake, Mistakes, Place};
 pub use read_preference::ReadPreferenceParts;
+pub use users::{UsersError, read_users};
 pub use values::display_size;
 
 use environment::Given;

@@ -144,3 +144,88 @@ async fn a_changed_password_is_noticed_at_the_next_login() {
         connect_as(&address, &options, Some(&first)).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn users_are_imported_with_the_verifiers_that_the_cluster_keeps() {
+    let set = shared_auth_set();
+    create_user(set, "harbour", "pilot", "sesame open", &[], &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let import = |name: &str, password: &str, arguments: &[&str]| {
+        let uri = uri_as(set, name, password, "admin", "");
+        std::fs::write(
+            folder.path().join("proxy.toml"),
+            format!("[upstream]\nuri = {uri:?}\n[[listener]]\n"),
+        )
+        .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let command = command
+            .args(["user", "import", "--file", "users.toml"])
+            .args(arguments);
+        run(command.current_dir(folder.path()), Duration::from_secs(30))
+    };
+    let all = import("tidegate", "tidegate's password", &[]);
+    assert!(
+        all.status.success() && all.stdout.contains("pilot@harbour"),
+        "{all:#?}"
+    );
+    let path = folder.path().join("users.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("sesame"));
+    let users = tidegate::config::read_users(&path).unwrap();
+    let pilot = UserName::new("harbour", "pilot");
+    let kept = set
+        .command(
+            0,
+            doc! { "usersInfo": { "user": "pilot", "db": "harbour" }, "showCredentials": true },
+        )
+        .await
+        .unwrap();
+    let kept = kept.get_array("users").unwrap()[0].as_document().unwrap();
+    let kept = kept
+        .get_document("credentials")
+        .unwrap()
+        .get_document("SCRAM-SHA-256")
+        .unwrap();
+    assert!(text.contains(kept.get_str("storedKey").unwrap()));
+    let entry = users.user(&pilot).unwrap();
+    assert_eq!(entry.scram_sha_256.as_ref().unwrap().iterations(), 15_000);
+    assert_eq!(entry.scram_sha_1.as_ref().unwrap().salt().len(), 16);
+    // A changed password comes with the next import; another user's entry stays as it is.
+    on_primary(
+        set,
+        doc! { "updateUser": "pilot", "pwd": "another", "$db": "harbour" },
+    )
+    .await;
+    let one = import("tidegate", "tidegate's password", &["pilot@harbour"]);
+    assert!(
+        one.status.success() && one.stdout.contains("1 imported: pilot@harbour"),
+        "{one:#?}"
+    );
+    let again = tidegate::config::read_users(&path).unwrap();
+    assert_ne!(again.user(&pilot), users.user(&pilot));
+    let root = UserName::new("admin", "root");
+    assert_eq!(again.user(&root), users.user(&root));
+    for (name, password, arguments, says) in [
+        (
+            "tidegate",
+            "tidegate's password",
+            &["nobody@harbour"][..],
+            "there is no user nobody@harbour",
+        ),
+        (
+            "pilot2",
+            "sesame open",
+            &[][..],
+            "needs a role with find on admin.system.users",
+        ),
+    ] {
+        if name == "pilot2" {
+            create_user(set, "admin", name, password, &[], &[]).await;
+        }
+        let refused = import(name, password, arguments);
+        assert!(
+            !refused.status.success() && refused.stderr.contains(says),
+            "{refused:#?}"
+        );
+    }
+}

@@ -126,6 +126,21 @@ impl Secret {
     }
 }
 
+/// Whether both are the same secret in the same form.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |one: &str, other: &str| one.as_bytes().ct_eq(other.as_bytes()).into();
+        match (self, other) {
+            (Self::Password(one), Self::Password(other))
+            | (Self::Sha1Digest(one), Self::Sha1Digest(other)) => same(one, other),
+            (Self::Keys(one), Self::Keys(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Secret {}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -87,14 +87,7 @@ impl Login {
     /// Whether both log the same user in by the same secret.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let secrets = match (&self.secret, &other.secret) {
-            (None, None) => true,
-            (Some(Secret::Password(one)), Some(Secret::Password(other)))
-            | (Some(Secret::Sha1Digest(one)), Some(Secret::Sha1Digest(other))) => one == other,
-            (Some(Secret::Keys(one)), Some(Secret::Keys(other))) => one == other,
-            _ => false,
-        };
-        secrets && self.user == other.user && self.mechanism == other.mechanism
+        self.secret == other.secret && self.user == other.user && self.mechanism == other.mechanism
     }
 
     /// A login that no node has ever seen.
