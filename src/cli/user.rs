@@ -9,6 +9,8 @@ use crate::{
 };
 
 /// Looks after the users file ([auth] source = "file").
+///
+/// It says who may log in where that is not to be asked of the cluster at each login. It holds no passwords.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub(super) struct Arguments {

@@ -21,15 +21,20 @@ const SOURCES: &[(&str, Source)] = &[
 ];
 const FORM: &str = "must be a list such as [\"SCRAM-SHA-256\", \"MONGODB-X509\"]";
 
-/// Reads the section. `has_credential`: whether the connection string names a user.
+/// Reads the section. `has_credential`: whether the connection string names a user. `takes_certificates`: whether a listener asks
+/// clients for certificates, so that they can log in by them.
 pub(super) fn auth_section(
     root: &mut Table,
     folder: &Path,
     has_credential: bool,
+    takes_certificates: bool,
     report: &mut Report,
 ) -> Options {
     let mut section = section(root, "auth", report);
-    let default = Options::default();
+    let mut default = Options::default();
+    if takes_certificates {
+        default.mechanisms.push(Mechanism::X509);
+    }
     let fallback = if has_credential {
         Source::Backend
     } else {

@@ -33,7 +33,8 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     let fallback = uri_read_preference(&connection, upstream.heartbeat, &mut report);
     let listeners = listeners::listeners(&mut root, folder, &fallback, upstream.heartbeat, &mut report);
     let has_credential = connection.supported.credential.is_some();
-    let auth = auth::auth_section(&mut root, folder, has_credential, &mut report);
+    let takes_certificates = listeners.iter().any(|(listener, _)| takes_certificates(listener));
+    let auth = auth::auth_section(&mut root, folder, has_credential, takes_certificates, &mut report);
     auth::warn_of_open(&auth, &listeners, &mut report);
     let pool = pool_section(&mut root, &connection, &mut report);
     let limits = limits_section(&mut root, &mut report);
@@ -60,6 +61,12 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
         log,
         warnings,
     })
+}
+
+/// Whether clients can show certificates there.
+fn takes_certificates(listener: &client::ListenerOptions) -> bool {
+    let tls = listener.tls.as_ref();
+    tls.is_some_and(|tls| tls.acceptor.options().client_ca.is_some())
 }
 
 /// Takes a section that is written `[name]`; an empty one where there is none.
