@@ -12,6 +12,7 @@
 mod application_errors;
 mod bson_corpus;
 mod connection_string;
+mod credentials;
 mod described;
 mod discovery;
 mod extended_json;
