@@ -86,6 +86,7 @@ fn listener_line(listener: &ListenerOptions) -> String {
             .map_or(String::new(), |address| format!(" advertised as {address}"))
     };
     let address = format!("{}{}", listener.address, advertised(&listener.advertise));
+    let rules = rules(listener);
     let secondary = listener.twin.as_ref().map_or(String::new(), |twin| {
         format!(
             ", its secondary on {}{}",
@@ -94,11 +95,11 @@ fn listener_line(listener: &ListenerOptions) -> String {
         )
     });
     match (&listener.reach, listener.presents_as) {
-        (Reach::Node(node), _) => format!("{address} as the member {node} alone"),
-        (_, Presentation::Mongos) => format!("{address} as mongos, {}", listener.read_preference),
+        (Reach::Node(node), _) => format!("{address} as the member {node} alone{rules}"),
+        (_, Presentation::Mongos) => format!("{address} as mongos, {}{rules}", listener.read_preference),
         (_, Presentation::ReplicaSet) => {
             format!(
-                "{address} as the primary of the set{secondary}, {}",
+                "{address} as the primary of the set{secondary}, {}{rules}",
                 listener.read_preference
             )
         }
@@ -119,6 +120,19 @@ fn logins_line(config: &Config) -> String {
         None => String::new(),
     };
     format!("{clients}{nodes}")
+
+/// What a listener denies.
+fn rules(listener: &ListenerOptions) -> String {
+    let networks: Vec<_> = listener.allow_networks.iter().map(ToString::to_string).collect();
+    let from = match networks.as_slice() {
+        [] => String::new(),
+        networks => format!(", from {} only", networks.join(", ")),
+    };
+    let denies = listener
+        .policy
+        .as_ref()
+        .map_or(String::new(), |policy| format!(", {policy}"));
+    from + &denies
 }
 
 /// What becomes of commands and writes in an election.

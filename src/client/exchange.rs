@@ -11,10 +11,10 @@ use super::{
     legacy, local, numbered, old,
     relay::{self, Taken},
     session::{End, Session},
-    shards, transaction,
+    shards, stranger, transaction,
 };
 use crate::{
-    command::{Class, ErrorReply, Request, rewrite},
+    command::{Class, Denied, ErrorReply, Request, rewrite},
     failover::{Repeat, Sent},
     net::{Permit, buffers},
     pool::{CheckOutError, Lease},
@@ -85,6 +85,11 @@ pub(super) async fn execute(
     note(session, inbound);
     if session.place.stranger.is_some() {
         session.note_stranger(inbound.request.class());
+    }
+    if let Some(policy) = &session.listener.policy
+        && let Err(denied) = policy.judge(&inbound.request, inbound.frame.bytes())
+    {
+        return Box::pin(deny(session, denied, inbound)).await;
     }
     if session.listener.fail_points
         && Box::pin(fail_point::strike(session, inbound, inbound.reply_to)).await?
@@ -396,6 +401,14 @@ fn failed_message(failure: &Failure, request: &Request, message: &[u8]) -> Strin
         "{name} failed on its way to the replica set: {failure}; {}",
         failure.sent
     )
+}
+
+/// Answers a command that a rule of the listener denies.
+async fn deny(session: &mut Session, denied: Denied, inbound: &Inbound) -> Result<(), End> {
+    let message = inbound.frame.bytes();
+    let (name, database) = (inbound.request.name(message), inbound.request.db(message));
+    let error = stranger::denied(session, denied, name, database);
+    refuse(session, &error, inbound).await
 }
 
 /// Answers a command that cannot be routed.

@@ -9,6 +9,7 @@ use std::{
 use super::ListenerTls;
 use crate::{
     auth::Network,
+    command::Policy,
     topology::{Address, ReadPreference},
     wire::Compressor,
 };
@@ -152,6 +153,8 @@ pub struct ListenerOptions {
     pub demands_login: bool,
     /// The networks from which clients may connect; none stands for all. Clients on this host by a Unix domain socket always may.
     pub allow_networks: Vec<Network>,
+    /// What commands clients may send; `None` permits all.
+    pub policy: Option<Policy>,
     /// Used for reads of clients that send no read preference.
     pub read_preference: ReadPreference,
     /// Clients may set the fail point `failCommand`, which is then played here.
@@ -179,6 +182,7 @@ impl ListenerOptions {
             reach: Reach::default(),
             demands_login: false,
             allow_networks: Vec::new(),
+            policy: None,
             read_preference: ReadPreference::default(),
             fail_points: false,
             compressors: None,

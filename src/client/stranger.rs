@@ -22,9 +22,9 @@ use super::{
     session::{End, Session},
 };
 use crate::{
-    audit::{Event, LoginRefusal},
+    audit::{Event, LoginRefusal, Rule},
     auth::Throttle,
-    command::{Class, Local},
+    command::{Class, Denied, ErrorReply, Local},
 };
 
 /// Whose logins failed lately, over all listeners.
@@ -150,10 +150,37 @@ impl Session {
         End::Login(self.shared.limits.login_timeout)
     }
 
+    /// Whether a rule of the listener denies commands of this name.
+    pub(super) fn denies(&self, name: &[u8]) -> bool {
+        let policy = self.listener.policy.as_ref();
+        policy.is_some_and(|policy| policy.permit(name).is_err())
+    }
+
     /// The client, as the audit log tells of it.
     pub(super) fn origin(&self) -> crate::audit::Origin<'_> {
         origin(self.peer, &self.listener.address)
     }
+}
+
+/// Takes note of a command that a rule denies; the answer to it.
+pub(super) fn denied(session: &Session, denied: Denied, name: &[u8], database: &[u8]) -> ErrorReply {
+    let (rule, says) = match denied {
+        Denied::ByName => (Rule::DenyCommands, "[listener] deny_commands"),
+        Denied::ReadOnly => (Rule::ReadOnly, "[listener] read_only"),
+        Denied::Ambiguous => (
+            Rule::Ambiguous,
+            "it has [listener] deny_commands or read_only, and a field stands twice or cannot be read",
+        ),
+    };
+    session.counters().commands_denied.one();
+    session.shared.audit.report(&Event::CommandDenied {
+        origin: session.origin(),
+        user: None,
+        command: name.into(),
+        database: database.into(),
+        rule,
+    });
+    ErrorReply::unauthorized(name, database, says)
 }
 
 /// A client, as the audit log tells of it.

@@ -4,6 +4,7 @@ use bson::{RawArrayBuf, RawDocumentBuf};
 
 use super::Request;
 use crate::{
+    audit::Name,
     topology::{ReadPreferenceError, TopologyVersion},
     wire::WireError,
 };
@@ -135,6 +136,16 @@ impl ErrorReply {
             ),
             _ => Self::new(115, "CommandNotSupported", format!("{name}: {reason}")),
         }
+    }
+
+    /// A command that a rule of the listener denies: the code of a server for a missing right, upon which drivers do not try again.
+    #[must_use]
+    pub fn unauthorized(name: &[u8], database: &[u8], rule: &str) -> Self {
+        let (name, database) = (Name::from(name), Name::from(database));
+        let message = format!(
+            "not authorized on {database} to execute command {name}: this listener denies it ({rule})"
+        );
+        Self::new(13, "Unauthorized", message)
     }
 
     /// A command that newer nodes do not have: the code by which drivers know that a server lacks a command, and the way out.

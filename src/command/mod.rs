@@ -9,6 +9,9 @@ pub mod fail_command;
 pub mod legacy;
 pub mod number;
 pub mod old;
+pub mod policy;
+#[cfg(test)]
+mod policy_tests;
 pub mod reply;
 pub mod request;
 pub mod retryable;
@@ -18,6 +21,7 @@ pub mod table;
 
 pub use error_reply::ErrorReply;
 pub use old::Old;
+pub use policy::{Denied, Policy};
 pub use reply::Reply;
 pub use request::Request;
 pub use retryable::WriteShape;

@@ -330,6 +330,11 @@ pub fn find(name: &[u8]) -> Option<&'static Row> {
         .map(|at| &TABLE[at])
 }
 
+/// The names of all commands of the table.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|row| row.name)
+}
+
 /// Whether a command and its reply may be compressed: not those that carry secrets, nor the handshake (OP_COMPRESSED
 /// specification, "Messages not allowed to be compressed").
 #[must_use]

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use super::{
-    check,
+    access, check,
     compressors::compressors,
     mistake::{Place, Report},
     read_preference::{ReadPreferenceParts, mode_named},
@@ -95,6 +95,7 @@ fn listener(
     let compressors = compressors(section, "compressors");
     let translates = section.choice("legacy", LEGACY, true);
     let max_wire_version = section.count_or_off("max_wire_version", 0..=MOST_WIRE_VERSION, None);
+    let rules = access::rules(section);
     if !section.are_sound(&["address"]) {
         return None;
     }
@@ -109,10 +110,13 @@ fn listener(
         fail_points,
         compressors,
         translates,
+        allow_networks: rules.allow_networks,
+        policy: rules.policy,
         max_wire_version: max_wire_version.map(|version| version as i32),
         ..ListenerOptions::at(address)
     };
     check::listener(section, &options);
+    access::check_rules(section, &options);
     Some((options, section.place_of("address").clone()))
 }
 

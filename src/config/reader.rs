@@ -345,6 +345,36 @@ impl<'a> Section<'a> {
         self.read(key, "true or false", read).unwrap_or(default)
     }
 
+    /// A list of texts, each read by `read`; empty if it is not given. What is wrong is reported, one by one.
+    pub(super) fn list<T: PartialEq>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let Some(node) = self.take(key) else {
+            return Vec::new();
+        };
+        let form = format!("must be a list such as {example}");
+        let Value::List(nodes) = node.value else {
+            self.mistake(key, form);
+            return Vec::new();
+        };
+        let mut list = Vec::new();
+        for node in nodes {
+            let Value::Text(text) = &node.value else {
+                self.mistake(key, form.as_str());
+                continue;
+            };
+            match read(text) {
+                Ok(item) if list.contains(&item) => self.mistake(key, format!("{text:?} is listed twice")),
+                Ok(item) => list.push(item),
+                Err(problem) => self.mistake(key, problem),
+            }
+        }
+        list
+    }
+
     /// A string.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         self.read(key, "a string", |node| match &node.value {

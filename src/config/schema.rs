@@ -33,6 +33,9 @@ pub(super) const SECTIONS: &[Section] = &[
             "compressors",
             "legacy",
             "max_wire_version",
+            "allow_networks",
+            "deny_commands",
+            "read_only",
         ],
     },
     Section {
@@ -113,7 +116,7 @@ pub(super) const SECTIONS: &[Section] = &[
 pub(super) const READ_PREFERENCE_KEYS: &[&str] = &["mode", "tags", "max_staleness"];
 
 /// The keys whose values are lists.
-pub(super) const LISTS: &[&str] = &["compressors", "mechanisms"];
+pub(super) const LISTS: &[&str] = &["compressors", "mechanisms", "allow_networks", "deny_commands"];
 
 /// A secret setting may be given in a file of its own instead, named by a second setting; each pair is
 /// (section, setting, the setting that names its file). The one given last replaces the other.

@@ -59,6 +59,7 @@ counters! {
     commands, "Commands received";
     commands_local, "Commands answered by the proxy itself";
     commands_refused, "Commands answered with an error by the proxy because they were invalid or are not served";
+    commands_denied, "Commands denied by a rule of their listener (deny_commands, read_only)";
     commands_unacknowledged, "Commands whose client wanted no reply";
     commands_failed, "Commands answered with an error by the proxy because no node could take them or the node failed";
     commands_overloaded, "Commands answered with an error by the proxy because no connection became free in time";

@@ -36,6 +36,7 @@ pub(super) async fn serve(
     session.counters().legacy_commands.one();
     if session.listener.translates
         && let Some((of, body)) = last_error::of_query(query)
+        && !session.denies(name_of(body)?)
     {
         seen::note(session, OpCode::Query);
         return match last_error::run(session, of, body).await? {
@@ -107,6 +108,12 @@ pub(super) async fn run(
     replied
 }
 
+/// What a command is called.
+fn name_of(body: RawDoc<'_>) -> Result<&[u8], WireError> {
+    let first = body.iter().next().transpose()?;
+    Ok(first.map_or(&b""[..], |first| first.key))
+}
+
 /// The query with its conditions as servers of today take them, if they are not so.
 fn without_scopes(query: &Query<'_>) -> Result<Option<Vec<u8>>, WireError> {
     let first = command_in(query.document)?.iter().next().transpose()?;
@@ -121,8 +128,7 @@ type Look<'a> = (&'a [u8], Option<&'static Row>, bool);
 /// The command's name and row, and whether it is a write with `w: 0`.
 fn look_at(command: &Frame) -> Result<Look<'_>, WireError> {
     let body = super::body(command)?;
-    let first = body.iter().next().transpose()?;
-    let name = first.map_or(&b""[..], |first| first.key);
+    let name = name_of(body)?;
     let row = table::find(name);
     let is_write = row.is_some_and(|row| row.write.is_some());
     let concern = if is_write { body.get("writeConcern")? } else { None };

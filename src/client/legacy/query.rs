@@ -140,7 +140,8 @@ async fn find(
         cursor::append_failure(LEGACY_QUERY, REFUSED, head, &mut out)?;
         return reply(session, out, compressor).await;
     }
-    if old::is_pseudo(query.collection) {
+    // Where queries are denied this one is sent on as such, and refused.
+    if old::is_pseudo(query.collection) && !session.denies(b"find") {
         let Some(asked) = Box::pin(old::find(session, query)).await? else {
             return Ok(());
         };

@@ -63,7 +63,15 @@ impl From<ErrorReply> for Instead {
 /// Those that end the session.
 pub(super) async fn ask(session: &mut Session, command: Frame, awaited: bool) -> Result<Option<Asked>, End> {
     let command = old::fields::repair(command)?;
-    let answer = match Old::of_op_query(legacy::body(&command)?) {
+    let body = legacy::body(&command)?;
+    let name = body
+        .iter()
+        .next()
+        .transpose()?
+        .map_or(&b""[..], |first| first.key);
+    // A denied command becomes no other: it is refused as what it is.
+    let old = Old::of_op_query(body).filter(|_| !session.denies(name));
+    let answer = match old {
         Some(Old::Aggregate) => Box::pin(commands::aggregate(session, command)).await,
         Some(Old::CountCatalog) => Box::pin(catalog::count(session, &command)).await.map(Asked::from),
         Some(Old::InsertIndexes) => Box::pin(indexes::insert(session, &command))

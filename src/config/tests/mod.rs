@@ -13,6 +13,7 @@ use std::{path::Path, time::Duration};
 
 use super::*;
 use crate::{
+    command::Policy,
     failover,
     topology::{Mode, TagSet},
     wire::Compressor,
@@ -234,6 +235,41 @@ fn warnings_have_their_place_too() {
         "{:?}",
         config.warnings
     );
+}
+
+#[test]
+fn listeners_have_rules() {
+    let text = format!(
+        "{URI}[[listener]]\nread_only = true\ndeny_commands = ['find']\nallow_networks = ['10.0.0.0/8', '::1']\n[[listener]]\naddress = '127.0.0.1:1'"
+    );
+    let config = load(&text, &[]).unwrap();
+    assert_eq!(config.warnings, [""; 0]);
+    let [first, second] = &config.listeners[..] else {
+        panic!("{config:?}")
+    };
+    assert_eq!(first.policy, Policy::new(&["find"], true));
+    let networks: Vec<_> = first.allow_networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "::1/128"]);
+    assert_eq!((&second.policy, &second.allow_networks[..]), (&None, &[][..]));
+    let variables = [
+        ("TIDEGATE_LISTENER__0__READ_ONLY", "true"),
+        ("TIDEGATE_LISTENER__0__ALLOW_NETWORKS", "['10.0.0.1']"),
+    ];
+    let config = load(URI, &variables).unwrap();
+    assert_eq!(config.listeners[0].policy, Policy::new::<&str>(&[], true));
+    assert_eq!(config.listeners[0].allow_networks.len(), 1);
+}
+
+#[test]
+fn rules_that_may_not_be_meant_are_warned_of() {
+    let warnings = |keys: &str| load(&format!("{URI}[[listener]]\n{keys}"), &[]).unwrap().warnings;
+    let found = warnings("deny_commands = ['finds', 'killOp']");
+    assert!(
+        found.len() == 1 && found[0].contains("did you mean \"find\"?"),
+        "{found:?}"
+    );
+    let found = warnings("address = '/x'\nallow_networks = ['10.0.0.1']");
+    assert!(found.len() == 1 && found[0].contains("unix_mode"), "{found:?}");
 }
 
 #[test]
