@@ -7,11 +7,15 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, StatusCode, Uri, client::conn::http1, header::HOST};
+use hyper::{
+    Request, StatusCode, Uri,
+    client::conn::http1,
+    header::{AUTHORIZATION, HOST},
+};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, runtime::Builder, time::timeout};
 
-use super::{Status, table};
+use super::{Status, Token, table};
 
 /// The port of an address that names none.
 const DEFAULT_PORT: u16 = 9218;
@@ -60,6 +64,16 @@ pub enum Error {
         /// What it answered.
         problem: String,
     },
+    /// It demands a token, or another one.
+    #[error(
+        "{authority} does not let you look: {problem}; name the file that holds it with --token-file, or set TIDEGATE_TOKEN"
+    )]
+    Refused {
+        /// Host and port that were asked.
+        authority: String,
+        /// What it demands.
+        problem: &'static str,
+    },
     /// No runtime can be made.
     #[error("cannot start a runtime: {0}")]
     Runtime(io::Error),
@@ -72,14 +86,14 @@ pub enum Error {
 ///
 /// # Errors
 /// When no proxy answers there, or its answer makes no sense. In at most ten seconds.
-pub fn status_command(url: &str, json: bool) -> Result<(), Error> {
+pub fn status_command(url: &str, token: Option<&Token>, json: bool) -> Result<(), Error> {
     let target = Target::parse(url)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
     let body = runtime.block_on(async {
-        let asked = timeout(LIMIT, target.fetch("/status")).await;
+        let asked = timeout(LIMIT, target.fetch("/status", token)).await;
         asked.unwrap_or_else(|_| Err(Error::Timeout(target.authority())))
     })?;
     let text = if json {
@@ -142,7 +156,7 @@ impl Target {
     }
 
     /// GET on a connection of its own; the body of an answer of 200.
-    async fn fetch(&self, path: &str) -> Result<Bytes, Error> {
+    async fn fetch(&self, path: &str, token: Option<&Token>) -> Result<Bytes, Error> {
         let dial = TcpStream::connect((self.host.as_str(), self.port));
         let dialled = timeout(CONNECT_LIMIT, dial)
             .await
@@ -155,14 +169,26 @@ impl Target {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         // It ends with the exchange; what breaks it, the sender tells.
         let driver = tokio::spawn(connection);
-        let request = Request::get(path)
-            .header(HOST, self.authority())
-            .body(Empty::<Bytes>::new());
+        let mut request = Request::get(path).header(HOST, self.authority());
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token.header());
+        }
+        let request = request.body(Empty::<Bytes>::new());
         let response = sender
             .send_request(request.map_err(|error| self.answer(error))?)
             .await
             .map_err(failed)?;
         let code = response.status();
+        if matches!(code, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(Error::Refused {
+                authority: self.authority(),
+                problem: if token.is_some() {
+                    "it takes another token"
+                } else {
+                    "it demands a token"
+                },
+            });
+        }
         if code != StatusCode::OK {
             return Err(self.answer(format_args!("{path} answers {code}")));
         }
@@ -202,7 +228,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let message = status_command(&format!("http://{address}"), false)
+        let message = status_command(&format!("http://{address}"), None, false)
             .unwrap_err()
             .to_string();
         assert!(
@@ -221,7 +247,7 @@ mod tests {
             // The client closes once it has read that.
             let _ = io::Read::read_to_end(&mut stream, &mut Vec::new());
         });
-        let message = status_command(&format!("http://{address}"), true)
+        let message = status_command(&format!("http://{address}"), None, true)
             .unwrap_err()
             .to_string();
         server.join().unwrap();

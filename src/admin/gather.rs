@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
-    View,
+    Access, View,
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
     readiness::{Doing, Readiness, Verdict},
     status::{
@@ -16,6 +18,8 @@ use super::{
     },
 };
 use crate::{
+    audit::{AdminRefusal, Audit},
+    auth::Throttle,
     client::{Drivers, LegacyClients, ListenerOptions, Reach},
     failover,
     net::Budget,
@@ -37,10 +41,15 @@ pub(super) struct Observer {
     started: SystemTime,
     readiness: Mutex<Readiness>,
     answers: Answers,
+    /// Whose tokens were wrong lately.
+    guesses: Mutex<Throttle>,
 }
 
 impl Observer {
     pub(super) fn new(view: Arc<View>) -> Self {
+        let longest = view.shared.limits.login_delay_max;
+        let seed = RandomState::new().hash_one(0);
+        let guesses = Mutex::new(Throttle::new(longest, seed, Instant::now()));
         let now = SystemTime::now();
         let started = now.checked_sub(view.shared.started.elapsed()).unwrap_or(now);
         let answers = Answers::new(&view.upstream);
@@ -49,6 +58,32 @@ impl Observer {
             started,
             readiness: Mutex::default(),
             answers,
+            guesses,
+        }
+    }
+
+    /// Who may ask and act.
+    pub(super) fn access(&self) -> &Access {
+        &self.view.access
+    }
+
+    /// Where it is written down what was refused and done.
+    pub(super) fn audit(&self) -> &Audit {
+        &self.view.shared.audit
+    }
+
+    /// How long the answer to a token from there is delayed, whatever it will be.
+    pub(super) fn delay(&self, address: IpAddr) -> Duration {
+        let guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses.delay(address, Instant::now())
+    }
+
+    /// Takes note of a request that was refused, and of the token that was wrong.
+    pub(super) fn note_refusal(&self, address: IpAddr, reason: AdminRefusal) {
+        self.view.shared.counters.core(0).admin_refused.one();
+        if reason == AdminRefusal::WrongToken {
+            let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+            guesses.failed(address, Instant::now());
         }
     }
 

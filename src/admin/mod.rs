@@ -2,9 +2,10 @@
 //!
 //! One observation of the proxy ([`Status`]) is gathered when somebody asks, from snapshots and counters that exist anyway, and
 //! rendered as JSON, as Prometheus text or as a table. Gathering costs a pass over the nodes and cores, never one over the clients.
-//! Invariants: nothing that is shown holds a secret; nothing that is asked for here changes what the proxy does; no answer waits
-//! for a node longer than a second.
+//! Invariants: nothing that is shown holds a secret; each path states the right that it needs (`access`), and only those that need the
+//! right to act change what the proxy does; no answer waits for a node longer than a second.
 
+mod access;
 pub mod capacity;
 mod command;
 mod gather;
@@ -17,6 +18,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 
+pub use access::{Access, SHORTEST_TOKEN, Token, TokenError};
 pub use command::{Error, status_command};
 pub use server::serve;
 pub use status::Status;
@@ -34,6 +36,8 @@ use crate::{
 pub struct Options {
     /// The socket address to bind.
     pub address: SocketAddr,
+    /// Who may ask and act there.
+    pub access: Access,
 }
 
 /// What the endpoint shows.
@@ -49,4 +53,6 @@ pub struct View {
     pub upstream: upstream::Options,
     /// The certificates in use.
     pub certificates: Arc<Reloads>,
+    /// Who may ask and act.
+    pub access: Access,
 }

@@ -1,17 +1,22 @@
 //! What each path answers.
 
-use std::time::UNIX_EPOCH;
+use std::{net::SocketAddr, time::UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use serde_json::json;
 
-use super::{gather::Observer, metrics};
+use super::{
+    access::{Asker, Need},
+    gather::Observer,
+    metrics,
+};
+use crate::audit::{AdminRefusal, Event};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -32,9 +37,49 @@ pub(super) const PATHS: [(&str, &str); 7] = [
 const PAUSE: &str = "/pause";
 const RESUME: &str = "/resume";
 
-/// Answers a request, whose body is of no concern.
-pub(super) async fn respond<B>(request: &Request<B>, observer: &Observer) -> Response<Full<Bytes>> {
+/// Who sends requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) address: SocketAddr,
+    /// A certificate that was verified.
+    pub(super) has_certificate: bool,
+}
+
+/// The right that a request needs. Whatever is no question asks for the right to act, be there such a path or not.
+fn need(method: &Method, path: &str) -> Need {
+    if matches!(path, PAUSE | RESUME) || !matches!(*method, Method::GET | Method::HEAD) {
+        Need::Act
+    } else if matches!(path, "/livez" | "/readyz") {
+        Need::Nothing
+    } else {
+        Need::Read
+    }
+}
+
+/// Answers a request, whose body is of no concern, if its sender has the right to that.
+pub(super) async fn respond<B>(
+    request: &Request<B>,
+    caller: Caller,
+    observer: &Observer,
+) -> Response<Full<Bytes>> {
     let (method, path) = (request.method(), request.uri().path());
+    let need = need(method, path);
+    let asker = Asker {
+        headers: request.headers(),
+        has_certificate: caller.has_certificate,
+    };
+    if need != Need::Nothing && asker.shows_token() && !observer.access().is_open() {
+        tokio::time::sleep(observer.delay(caller.address.ip())).await;
+    }
+    if let Err(reason) = observer.access().judge(need, &asker) {
+        observer.note_refusal(caller.address.ip(), reason);
+        observer.audit().report(&Event::AdminRefused {
+            address: Some(caller.address),
+            path: path.into(),
+            reason,
+        });
+        return refused(reason);
+    }
     if !PATHS.iter().any(|(known, _)| *known == path) {
         return refusal(StatusCode::NOT_FOUND, &format!("there is no {path:?} here"));
     }
@@ -42,11 +87,12 @@ pub(super) async fn respond<B>(request: &Request<B>, observer: &Observer) -> Res
         if *method != Method::POST {
             return wrong_method("POST");
         }
-        // A browser names the page that a request comes from; no page has any business here.
-        if request.headers().contains_key(ORIGIN) {
-            return refusal(StatusCode::FORBIDDEN, "web pages may not do this");
-        }
         let changed = observer.pause(path == PAUSE);
+        observer.audit().report(&Event::AdminAction {
+            address: Some(caller.address),
+            action: if path == PAUSE { PAUSE } else { RESUME },
+            changed,
+        });
         return json(
             StatusCode::OK,
             &json!({ "paused": path == PAUSE, "changed": changed }),
@@ -88,6 +134,32 @@ pub(super) async fn respond<B>(request: &Request<B>, observer: &Observer) -> Res
             )
         }
     }
+}
+
+/// Tells why somebody may not do what was asked for, and how they may.
+fn refused(reason: AdminRefusal) -> Response<Full<Bytes>> {
+    let (code, says) = match reason {
+        AdminRefusal::NoToken => (
+            StatusCode::UNAUTHORIZED,
+            "a token is needed: send the header \"Authorization: Bearer TOKEN\" ([admin] token or read_token)",
+        ),
+        AdminRefusal::WrongToken => (StatusCode::UNAUTHORIZED, "the token is wrong"),
+        AdminRefusal::MayOnlyRead => (
+            StatusCode::FORBIDDEN,
+            "this token is for reading: acting needs the other one ([admin] token)",
+        ),
+        AdminRefusal::CrossSite => (StatusCode::FORBIDDEN, "web pages may not do this"),
+        AdminRefusal::UnknownHost => (
+            StatusCode::FORBIDDEN,
+            "without a token, requests must be for an IP address or localhost (header Host)",
+        ),
+    };
+    let mut response = json(code, &json!({ "error": says }));
+    if code == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer realm=\"tidegate\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {

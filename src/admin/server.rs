@@ -1,6 +1,6 @@
 //! The HTTP/1 server: a bound on connections, and on the time that each may take.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -10,7 +10,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{View, gather::Observer, respond::respond};
+use super::{
+    View,
+    gather::Observer,
+    respond::{Caller, respond},
+};
 
 /// Most connections at once; more wait in the kernel until one ends.
 const MAX_CONNECTIONS: usize = 64;
@@ -34,7 +38,7 @@ pub async fn serve(listener: TcpListener, view: Arc<View>) {
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(attend(stream, Arc::clone(&observer)))),
+                Ok((stream, peer)) => drop(connections.spawn(attend(stream, peer, Arc::clone(&observer)))),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection to the admin endpoint");
                     sleep(ACCEPT_PAUSE).await;
@@ -46,10 +50,14 @@ pub async fn serve(listener: TcpListener, view: Arc<View>) {
     }
 }
 
-async fn attend(stream: TcpStream, observer: Arc<Observer>) {
+async fn attend(stream: TcpStream, peer: SocketAddr, observer: Arc<Observer>) {
+    let caller = Caller {
+        address: peer,
+        has_certificate: false,
+    };
     let service = service_fn(|request: Request<Incoming>| {
         let observer = Arc::clone(&observer);
-        async move { Ok::<_, Infallible>(respond(&request, &observer).await) }
+        async move { Ok::<_, Infallible>(respond(&request, caller, &observer).await) }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -72,12 +80,11 @@ async fn attend(stream: TcpStream, observer: Arc<Observer>) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
     use crate::{
+        admin::{Access, Token},
         audit::Audit,
         client::{Limits, ListenerOptions, Shared},
         failover,
@@ -88,6 +95,10 @@ mod tests {
 
     /// The endpoint of a proxy that knows no node. It ends with the test's runtime.
     async fn start() -> SocketAddr {
+        start_for(Access::default(), Audit::off()).await
+    }
+
+    async fn start_for(access: Access, audit: Audit) -> SocketAddr {
         let shutdown = Shutdown::new();
         let cluster = Cluster::start(Options::default(), &shutdown, {
             let shutdown = shutdown.clone();
@@ -109,13 +120,14 @@ mod tests {
                 cluster,
                 Limits::default(),
                 failover::Options::default(),
-                Audit::off(),
+                audit,
                 1,
             )),
             cores: Arc::new([]),
             listeners: vec![Arc::new(ListenerOptions::at(address))],
             upstream: crate::upstream::Options::default(),
             certificates: Arc::default(),
+            access,
         };
         tokio::spawn(serve(listener, Arc::new(view)));
         address
@@ -129,7 +141,7 @@ mod tests {
     }
 
     fn get(path: &str) -> String {
-        format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     }
 
     #[tokio::test]
@@ -153,6 +165,79 @@ mod tests {
                 "{path}: {answer}"
             );
         }
+    }
+
+    fn request(method: &str, path: &str, headers: &str) -> String {
+        format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}\r\n")
+    }
+
+    #[tokio::test]
+    async fn each_path_demands_its_right_and_the_audit_log_tells_of_refusals_and_actions() {
+        const FULL: &str = "the-token-for-everything";
+        const READING: &str = "the-token-for-reading";
+        let token = |text: &str| Some(Token::new(text.to_owned()).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit");
+        let audit = Audit::start(&crate::audit::Target::File(file.clone())).unwrap();
+        let access = Access {
+            token: token(FULL),
+            read_token: token(READING),
+            by_certificate: false,
+        };
+        let address = start_for(access, audit.clone()).await;
+        let (full, reading) = (
+            format!("Authorization: Bearer {FULL}\r\n"),
+            format!("Authorization: Bearer {READING}\r\n"),
+        );
+        for (method, path, none, read, act) in [
+            ("GET", "/livez", "200", "200", "200"),
+            ("GET", "/readyz", "503", "503", "503"),
+            ("HEAD", "/livez", "200", "200", "200"),
+            ("GET", "/", "401", "200", "200"),
+            ("GET", "/status", "401", "200", "200"),
+            ("GET", "/metrics", "401", "200", "200"),
+            ("GET", "/nothing", "401", "404", "404"),
+            ("POST", "/nothing", "401", "403", "404"),
+            ("POST", "/status", "401", "403", "405"),
+            ("POST", "/livez", "401", "403", "405"),
+            ("GET", "/pause", "401", "403", "405"),
+            ("POST", "/resume", "401", "403", "200"),
+        ] {
+            for (headers, code) in [("", none), (&reading, read), (&full, act)] {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let answer = ask(&mut stream, &request(method, path, headers)).await;
+                assert!(
+                    answer.starts_with(&format!("HTTP/1.1 {code} ")),
+                    "{method} {path} {headers}: {answer}"
+                );
+                let asks = answer.to_lowercase().contains("www-authenticate: bearer");
+                assert_eq!(asks, code == "401", "{answer}");
+            }
+        }
+        assert!(audit.close(Duration::from_secs(10)).await);
+        let told = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(told.matches("\"admin action\"").count(), 1, "{told}");
+        assert_eq!(told.matches("\"no token\"").count(), 9, "{told}");
+        assert_eq!(told.matches("\"may only read\"").count(), 5, "{told}");
+        assert!(!told.contains(FULL) && !told.contains(READING));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_guesses_tokens_is_slowed_down() {
+        let access = Access {
+            token: Some(Token::new("the-token-for-everything".to_owned()).unwrap()),
+            ..Access::default()
+        };
+        let address = start_for(access, Audit::off()).await;
+        let guess = request("GET", "/status", "Authorization: Bearer a-token-of-nobody\r\n");
+        let mut took = Vec::new();
+        for _ in 0..6 {
+            let begun = tokio::time::Instant::now();
+            let answer = ask(&mut TcpStream::connect(address).await.unwrap(), &guess).await;
+            assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+            took.push(begun.elapsed() >= Duration::from_millis(100));
+        }
+        assert_eq!(took, [false, false, false, false, true, true]);
     }
 
     #[tokio::test]

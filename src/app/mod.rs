@@ -183,6 +183,11 @@ impl Proxy {
                 listeners: proxy.listeners.clone(),
                 upstream: config.upstream.clone(),
                 certificates: Arc::clone(&proxy.certificates),
+                access: config
+                    .admin
+                    .as_ref()
+                    .map(|admin| admin.access.clone())
+                    .unwrap_or_default(),
             };
             // It is the last to go: it tells how far the way down is.
             proxy.back.spawn("admin", admin::serve(socket, Arc::new(view)));

@@ -120,6 +120,7 @@ fn logins_line(config: &Config) -> String {
         None => String::new(),
     };
     format!("{clients}{nodes}")
+}
 
 /// What a listener denies.
 fn rules(listener: &ListenerOptions) -> String {
@@ -205,7 +206,8 @@ fn summary(config: &Config, needed: u64, hard: u64) -> Vec<String> {
     ));
     lines.push(format!("failover   {}", failover_line(&config.failover)));
     lines.push(match &config.admin {
-        Some(admin) => format!("admin      http://{}", admin.address),
+        Some(admin) if admin.access.is_open() => format!("admin      http://{}", admin.address),
+        Some(admin) => format!("admin      http://{}, with a token", admin.address),
         None => "admin      off".to_owned(),
     });
     let hard = if hard == u64::MAX {

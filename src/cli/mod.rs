@@ -6,6 +6,7 @@
 
 mod check;
 mod file_limit;
+mod hardening;
 mod locate;
 mod run;
 mod sandbox;
@@ -51,6 +52,7 @@ Environment variables:
   TIDEGATE_SECTION__KEY         a setting, over the file: TIDEGATE_UPSTREAM__URI, TIDEGATE_POOL__MAX_SIZE,
                                 TIDEGATE_LISTENER__0__ADDRESS (listeners count from 0)
   TIDEGATE_LOG                  the log's level, over all else: debug, or info,tidegate::pool=trace
+  TIDEGATE_TOKEN                the token that the admin endpoint demands, for `tidegate status`
   TIDEGATE_MONGOD               the mongod binary of the sandbox
 
 Exit codes: 0 success; 1 failure, or mistakes in the configuration; 2 wrong arguments.";
@@ -166,7 +168,7 @@ mod tests {
             "tidegate sandbox --nodes 5 --arbiters 1 --data /x --listen 127.0.0.1:1 --admin off --config a.toml",
             "tidegate user import --config a.toml",
             "tidegate user import ann@shop --file users.toml",
-            "tidegate status --admin http://127.0.0.1:9218 --json",
+            "tidegate status --admin http://127.0.0.1:9218 --token-file t --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

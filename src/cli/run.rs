@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, file_limit, locate};
+use super::{Failure, file_limit, hardening, locate};
 use crate::{config::Config, telemetry::log};
 
 /// Runs the proxy.
@@ -25,14 +25,20 @@ Examples:
   TIDEGATE_UPSTREAM__URI='mongodb://db1,db2,db3/?replicaSet=rs0' tidegate run
   TIDEGATE_LOG=debug tidegate run
 
-The log goes to standard error. The limit on open files is raised to its hard limit.
+The log goes to standard error. The limit on open files is raised to its hard limit. The process leaves no core dumps,
+and only root can look into it with a debugger.
 
 Exit codes: 0 stopped as asked; 1 failure, or mistakes in the configuration; 2 wrong arguments.";
 
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    // Before anything secret is read.
+    let kept = hardening::keep_memory_private();
     let file = locate::file(arguments.config)?;
     let config = locate::loader(file.as_deref())?.load()?;
     log::init(&config.log)?;
+    if let Err(error) = kept {
+        tracing::warn!(%error, "other processes of this user can read this one's memory");
+    }
     prepare(&config);
     crate::app::run(&config).map_err(Failure::work)
 }

@@ -86,10 +86,8 @@ pub(super) async fn execute(
     if session.place.stranger.is_some() {
         session.note_stranger(inbound.request.class());
     }
-    if let Some(policy) = &session.listener.policy
-        && let Err(denied) = policy.judge(&inbound.request, inbound.frame.bytes())
-    {
-        return Box::pin(deny(session, denied, inbound)).await;
+    if judge(session, inbound).is_err() {
+        return Box::pin(deny(session, inbound)).await;
     }
     if session.listener.fail_points
         && Box::pin(fail_point::strike(session, inbound, inbound.reply_to)).await?
@@ -403,8 +401,19 @@ fn failed_message(failure: &Failure, request: &Request, message: &[u8]) -> Strin
     )
 }
 
-/// Answers a command that a rule of the listener denies.
-async fn deny(session: &mut Session, denied: Denied, inbound: &Inbound) -> Result<(), End> {
+/// Whether the rules of the listener permit a command, if it has any.
+fn judge(session: &Session, inbound: &Inbound) -> Result<(), Denied> {
+    let policy = session.listener.policy.as_ref();
+    policy.map_or(Ok(()), |policy| {
+        policy.judge(&inbound.request, inbound.frame.bytes())
+    })
+}
+
+/// Answers a command that a rule denies. It is judged anew: the session's future has no room for what is rare.
+async fn deny(session: &mut Session, inbound: &Inbound) -> Result<(), End> {
+    let Err(denied) = judge(session, inbound) else {
+        return Ok(());
+    };
     let message = inbound.frame.bytes();
     let (name, database) = (inbound.request.name(message), inbound.request.db(message));
     let error = stranger::denied(session, denied, name, database);

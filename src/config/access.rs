@@ -1,15 +1,16 @@
 //! Who may do what, and where that is written down.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use super::{
     mistake::Report,
     reader::Section,
     resolve::section,
-    schema,
+    schema, secret,
     tree::{Table, Value},
 };
 use crate::{
+    admin::{Access, Token},
     audit,
     auth::Network,
     client::ListenerOptions,
@@ -85,4 +86,63 @@ pub(super) fn check_rules(section: &mut Section<'_>, options: &ListenerOptions) 
             "has no effect: a Unix domain socket has no addresses, and unix_mode says who may connect",
         );
     }
+}
+
+/// `token`, `read_token` and their files: who may ask and act at the admin endpoint.
+pub(super) fn admin(section: &mut Section<'_>, folder: &Path, address: Option<SocketAddr>) -> Access {
+    let access = Access {
+        token: token(section, ["token", "token_file"], folder),
+        read_token: token(section, ["read_token", "read_token_file"], folder),
+        by_certificate: false,
+    };
+    let keys = ["address", "token", "token_file", "read_token", "read_token_file"];
+    let Some(address) = address.filter(|_| section.are_sound(&keys)) else {
+        return access;
+    };
+    if access.token.is_some() && access.token == access.read_token {
+        let key = given(section, ["read_token", "read_token_file"]);
+        section.mistake(
+            key,
+            "is the same as the token that gives all rights; make another one, or leave it out",
+        );
+    }
+    if !address.ip().is_loopback() && access.is_open() {
+        section.mistake(
+            "address",
+            format!(
+                "{address} can be reached from other hosts, and nothing says who may ask and act there: name a file with a bearer \
+                 token as token_file, or use an address of this host alone, such as 127.0.0.1:{}",
+                address.port()
+            ),
+        );
+    }
+    access
+}
+
+fn given(section: &Section<'_>, [inline, file]: [&'static str; 2]) -> &'static str {
+    if section.is_given(file) { file } else { inline }
+}
+
+/// A token that stands here or in a file of its own. What is wrong with it is told without it.
+fn token(section: &mut Section<'_>, [inline, file]: [&'static str; 2], folder: &Path) -> Option<Token> {
+    let text = section.text(inline);
+    let path = section.text(file);
+    if section.is_given(inline) && section.is_given(file) {
+        section.mistake(file, format!("{inline} is given too; keep one of the two"));
+        return None;
+    }
+    let base = match section.place_of(file).is_untyped() {
+        // In the file a relative path counts from that file, in a variable from the working directory.
+        true => Path::new(""),
+        false => folder,
+    };
+    let read = path.and_then(|path| {
+        secret::read(&base.join(path))
+            .map_err(|problem| section.mistake(file, problem))
+            .ok()
+    });
+    let key = given(section, [inline, file]);
+    Token::new(text.or(read)?)
+        .map_err(|problem| section.mistake(key, problem.to_string()))
+        .ok()
 }

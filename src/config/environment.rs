@@ -15,7 +15,12 @@ use super::{
 pub(super) const PREFIX: &str = "TIDEGATE_";
 
 /// Variables that are read elsewhere and are no settings of the file.
-const OTHERS: &[&str] = &["TIDEGATE_CONFIG", "TIDEGATE_LOG", "TIDEGATE_MONGOD"];
+const OTHERS: &[&str] = &[
+    "TIDEGATE_CONFIG",
+    "TIDEGATE_LOG",
+    "TIDEGATE_MONGOD",
+    "TIDEGATE_TOKEN",
+];
 
 /// One setting that was given outside the file. It has no `Debug`: the value may be a secret.
 #[derive(Clone)]

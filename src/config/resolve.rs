@@ -39,7 +39,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     let pool = pool_section(&mut root, &connection, &mut report);
     let limits = limits_section(&mut root, &mut report);
     let failover = failover_section(&mut root, &upstream, &limits, &mut report);
-    let admin = admin_section(&mut root, &listeners, &mut report);
+    let admin = admin_section(&mut root, folder, &listeners, &mut report);
     let audit = access::audit_section(&mut root, folder, &mut report);
     let log = log_section(&mut root, &mut report);
     for (name, node) in &root {
@@ -307,6 +307,7 @@ fn limits_section(root: &mut Table, report: &mut Report) -> client::Limits {
 
 fn admin_section(
     root: &mut Table,
+    folder: &Path,
     listeners: &[(client::ListenerOptions, Place)],
     report: &mut Report,
 ) -> Option<admin::Options> {
@@ -315,8 +316,9 @@ fn admin_section(
     if let Some(address) = address {
         check::admin(&mut section, address, listeners);
     }
+    let access = access::admin(&mut section, folder, address);
     section.finish(|name| schema::unknown(schema::section("admin"), name));
-    address.map(|address| admin::Options { address })
+    address.map(|address| admin::Options { address, access })
 }
 
 fn log_section(root: &mut Table, report: &mut Report) -> log::Options {

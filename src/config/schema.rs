@@ -98,7 +98,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "admin",
         repeated: false,
-        keys: &["address"],
+        keys: &["address", "token", "token_file", "read_token", "read_token_file"],
     },
     Section {
         name: "audit",
@@ -120,7 +120,11 @@ pub(super) const LISTS: &[&str] = &["compressors", "mechanisms", "allow_networks
 
 /// A secret setting may be given in a file of its own instead, named by a second setting; each pair is
 /// (section, setting, the setting that names its file). The one given last replaces the other.
-pub(super) const SECRETS: &[(&str, &str, &str)] = &[("upstream", "uri", "uri_file")];
+pub(super) const SECRETS: &[(&str, &str, &str)] = &[
+    ("upstream", "uri", "uri_file"),
+    ("admin", "token", "token_file"),
+    ("admin", "read_token", "read_token_file"),
+];
 
 /// The section of this name.
 pub(super) fn section(name: &str) -> Option<&'static Section> {

@@ -103,6 +103,7 @@ counters! {
     inflated_reply_bytes, "Bytes of the replies sent to clients compressed, before that";
     streams, "Replies passed on while they arrived, because of their size";
     streams_broken, "Replies that broke off after their first part had been passed on";
+    admin_refused, "Requests that the admin endpoint refused for want of a right";
     received_bytes, "Bytes of requests received from clients";
     sent_bytes, "Bytes of replies sent to clients";
 }

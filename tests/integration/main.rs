@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod access;
 mod across_pymongo;
 mod admin;
 mod awaits;
@@ -35,6 +36,7 @@ mod old_commands;
 mod old_servers;
 mod parity;
 mod presentation;
+mod private_memory;
 mod reads_again;
 mod relays;
 mod rescue;

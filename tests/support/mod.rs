@@ -19,6 +19,7 @@ mod proxy;
 pub(crate) mod raw;
 pub(crate) mod relay;
 mod run;
+pub(crate) mod secrets_scan;
 mod set;
 pub(crate) mod users;
 
@@ -29,4 +30,5 @@ pub(crate) use old_mongod::{old_mongod, old_set, start_old_set};
 pub(crate) use provenance::provenance;
 pub(crate) use proxy::{Proxy, http_get};
 pub(crate) use run::{Output, run, run_mongosh, run_python};
+pub(crate) use secrets_scan::SecretsScan;
 pub(crate) use set::{shared_proxy, shared_set, start_set};

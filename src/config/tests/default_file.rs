@@ -12,6 +12,8 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "key",
     "client_ca",
     "users_file",
+    "token",
+    "read_token",
 ];
 
 const TEXT: &str = include_str!("../../../proxy.toml");

@@ -238,6 +238,38 @@ fn warnings_have_their_place_too() {
 }
 
 #[test]
+fn tokens_of_the_admin_endpoint_come_from_the_file_or_files_of_their_own_and_are_not_shown() {
+    let (full, reading) = ("sixteen-letters-and-more", "sixteen-letters-to-read");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, format!("{reading}\n")).unwrap();
+    let text = format!(
+        "{URI}[admin]\naddress = '0.0.0.0:9218'\ntoken = '{full}'\nread_token_file = '{}'",
+        file.display()
+    );
+    let config = load(&text, &[]).unwrap();
+    let token = |text: &str| Some(admin::Token::new(text.to_owned()).unwrap());
+    let access = &config.admin.as_ref().unwrap().access;
+    assert_eq!(
+        (&access.token, &access.read_token),
+        (&token(full), &token(reading))
+    );
+    let shown = format!("{config:?}");
+    assert!(!shown.contains(full) && !shown.contains(reading), "{shown}");
+    let variables = [("TIDEGATE_ADMIN__TOKEN_FILE", file.to_str().unwrap())];
+    let config = load(&format!("{URI}[admin]\ntoken = '{full}'"), &variables).unwrap();
+    assert_eq!(config.admin.unwrap().access.token, token(reading));
+    let found = mistakes(
+        &format!("{URI}[admin]\ntoken = 'not a token'\nread_token = 5"),
+        &[],
+    );
+    assert!(
+        found.len() == 2 && !found.concat().contains("not a token"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn listeners_have_rules() {
     let text = format!(
         "{URI}[[listener]]\nread_only = true\ndeny_commands = ['find']\nallow_networks = ['10.0.0.0/8', '::1']\n[[listener]]\naddress = '127.0.0.1:1'"
