@@ -24,7 +24,7 @@ use crate::{
     failover,
     net::Budget,
     pool,
-    tls::Reloads,
+    tls::{Acceptor, Reloads},
     topology::{Address, ServerDescription, ServerKind, StalenessEstimate},
     upstream::Snapshot,
 };
@@ -65,6 +65,11 @@ impl Observer {
     /// Who may ask and act.
     pub(super) fn access(&self) -> &Access {
         &self.view.access
+    }
+
+    /// Speaks TLS, if it shall be spoken.
+    pub(super) fn tls(&self) -> Option<Acceptor> {
+        self.view.tls.clone()
     }
 
     /// Where it is written down what was refused and done.

@@ -27,7 +27,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     client::{Core, ListenerOptions, Shared},
-    tls::Reloads,
+    tls::{Acceptor, Reloads},
     upstream,
 };
 
@@ -38,6 +38,8 @@ pub struct Options {
     pub address: SocketAddr,
     /// Who may ask and act there.
     pub access: Access,
+    /// Speaks TLS with those who ask; `None` speaks plain HTTP.
+    pub tls: Option<Acceptor>,
 }
 
 /// What the endpoint shows.
@@ -55,4 +57,6 @@ pub struct View {
     pub certificates: Arc<Reloads>,
     /// Who may ask and act.
     pub access: Access,
+    /// Speaks TLS with those who ask, if it shall.
+    pub tls: Option<Acceptor>,
 }

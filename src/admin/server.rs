@@ -5,6 +5,7 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Durat
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
@@ -50,11 +51,27 @@ pub async fn serve(listener: TcpListener, view: Arc<View>) {
     }
 }
 
-async fn attend(stream: TcpStream, peer: SocketAddr, observer: Arc<Observer>) {
-    let caller = Caller {
-        address: peer,
+async fn attend(stream: TcpStream, address: SocketAddr, observer: Arc<Observer>) {
+    let mut caller = Caller {
+        address,
         has_certificate: false,
     };
+    let Some(tls) = observer.tls() else {
+        return converse(stream, caller, observer).await;
+    };
+    match timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            // One that is not valid has ended the handshake.
+            caller.has_certificate = stream.peer_subject().is_some();
+            converse(stream, caller, observer).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake with the admin endpoint failed"),
+        Err(_) => tracing::debug!("a TLS handshake with the admin endpoint took too long"),
+    }
+}
+
+/// Answers the requests of one connection, in its time.
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller, observer: Arc<Observer>) {
     let service = service_fn(|request: Request<Incoming>| {
         let observer = Arc::clone(&observer);
         async move { Ok::<_, Infallible>(respond(&request, caller, &observer).await) }
@@ -90,15 +107,19 @@ mod tests {
         failover,
         pool::Pool,
         shutdown::Shutdown,
+        tls::{
+            Acceptor, AcceptorOptions, Connector, ConnectorOptions,
+            testing::{Authority, Time},
+        },
         upstream::{Cluster, Options},
     };
 
     /// The endpoint of a proxy that knows no node. It ends with the test's runtime.
     async fn start() -> SocketAddr {
-        start_for(Access::default(), Audit::off()).await
+        start_for(Access::default(), None, Audit::off()).await
     }
 
-    async fn start_for(access: Access, audit: Audit) -> SocketAddr {
+    async fn start_for(access: Access, tls: Option<Acceptor>, audit: Audit) -> SocketAddr {
         let shutdown = Shutdown::new();
         let cluster = Cluster::start(Options::default(), &shutdown, {
             let shutdown = shutdown.clone();
@@ -128,6 +149,7 @@ mod tests {
             upstream: crate::upstream::Options::default(),
             certificates: Arc::default(),
             access,
+            tls,
         };
         tokio::spawn(serve(listener, Arc::new(view)));
         address
@@ -184,7 +206,7 @@ mod tests {
             read_token: token(READING),
             by_certificate: false,
         };
-        let address = start_for(access, audit.clone()).await;
+        let address = start_for(access, None, audit.clone()).await;
         let (full, reading) = (
             format!("Authorization: Bearer {FULL}\r\n"),
             format!("Authorization: Bearer {READING}\r\n"),
@@ -222,13 +244,54 @@ mod tests {
         assert!(!told.contains(FULL) && !told.contains(READING));
     }
 
+    #[tokio::test]
+    async fn by_tls_a_certificate_gives_all_rights_and_probes_need_none() {
+        let authority = Authority::new();
+        let options = AcceptorOptions {
+            client_ca: Some(authority.ca()),
+            ..AcceptorOptions::new(authority.server(), None)
+        };
+        let access = Access {
+            by_certificate: true,
+            ..Access::default()
+        };
+        let address = start_for(access, Some(Acceptor::new(options).unwrap()), Audit::off()).await;
+        let client = Some(authority.client("operator", Time::Now));
+        for (certificate, path, method, code) in [
+            (&None, "/livez", "GET", "200"),
+            (&None, "/status", "GET", "401"),
+            (&None, "/resume", "POST", "401"),
+            (&client, "/status", "GET", "200"),
+            (&client, "/resume", "POST", "200"),
+        ] {
+            let options = ConnectorOptions {
+                ca: Some(authority.ca()),
+                certificate_key: certificate.clone(),
+                ..ConnectorOptions::default()
+            };
+            let connector = Connector::new(options).unwrap();
+            let stream = TcpStream::connect(address).await.unwrap();
+            let mut stream = connector.connect("localhost", stream).await.unwrap();
+            stream
+                .write_all(request(method, path, "").as_bytes())
+                .await
+                .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {code} ")),
+                "{method} {path}: {answer}"
+            );
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_guesses_tokens_is_slowed_down() {
         let access = Access {
             token: Some(Token::new("the-token-for-everything".to_owned()).unwrap()),
             ..Access::default()
         };
-        let address = start_for(access, Audit::off()).await;
+        let address = start_for(access, None, Audit::off()).await;
         let guess = request("GET", "/status", "Authorization: Bearer a-token-of-nobody\r\n");
         let mut took = Vec::new();
         for _ in 0..6 {

@@ -19,6 +19,9 @@ pub(super) fn of(config: &Config) -> Reloads {
             reloads.add(format!("listener {}", listener.address), tls.acceptor.clone());
         }
     }
+    if let Some(tls) = config.admin.as_ref().and_then(|admin| admin.tls.clone()) {
+        reloads.add("admin".to_owned(), tls);
+    }
     if let Some(tls) = &config.upstream.tls {
         reloads.add("upstream".to_owned(), tls.clone());
     }

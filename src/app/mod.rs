@@ -188,6 +188,7 @@ impl Proxy {
                     .as_ref()
                     .map(|admin| admin.access.clone())
                     .unwrap_or_default(),
+                tls: config.admin.as_ref().and_then(|admin| admin.tls.clone()),
             };
             // It is the last to go: it tells how far the way down is.
             proxy.back.spawn("admin", admin::serve(socket, Arc::new(view)));

@@ -206,8 +206,15 @@ fn summary(config: &Config, needed: u64, hard: u64) -> Vec<String> {
     ));
     lines.push(format!("failover   {}", failover_line(&config.failover)));
     lines.push(match &config.admin {
-        Some(admin) if admin.access.is_open() => format!("admin      http://{}", admin.address),
-        Some(admin) => format!("admin      http://{}, with a token", admin.address),
+        Some(admin) => {
+            let scheme = if admin.tls.is_some() { "https" } else { "http" };
+            let demands = match (&admin.access, admin.access.by_certificate) {
+                (access, _) if access.is_open() => "",
+                (_, true) => ", with a certificate or token",
+                (_, false) => ", with a token",
+            };
+            format!("admin      {scheme}://{}{demands}", admin.address)
+        }
         None => "admin      off".to_owned(),
     });
     let hard = if hard == u64::MAX {

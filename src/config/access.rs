@@ -7,6 +7,7 @@ use super::{
     reader::Section,
     resolve::section,
     schema, secret,
+    tls::admin_tls,
     tree::{Table, Value},
 };
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     auth::Network,
     client::ListenerOptions,
     command::{Policy, policy},
+    tls::Acceptor,
 };
 
 /// `[audit]`: where the audit log goes, if there is one.
@@ -88,16 +90,21 @@ pub(super) fn check_rules(section: &mut Section<'_>, options: &ListenerOptions) 
     }
 }
 
-/// `token`, `read_token` and their files: who may ask and act at the admin endpoint.
-pub(super) fn admin(section: &mut Section<'_>, folder: &Path, address: Option<SocketAddr>) -> Access {
+/// `token`, `read_token`, their files and `[admin.tls]`: who may ask and act at the admin endpoint.
+pub(super) fn admin(
+    section: &mut Section<'_>,
+    folder: &Path,
+    address: Option<SocketAddr>,
+) -> (Access, Option<Acceptor>) {
+    let tls = admin_tls(section, folder);
     let access = Access {
         token: token(section, ["token", "token_file"], folder),
         read_token: token(section, ["read_token", "read_token_file"], folder),
-        by_certificate: false,
+        by_certificate: tls.as_ref().is_some_and(|tls| tls.options().client_ca.is_some()),
     };
     let keys = ["address", "token", "token_file", "read_token", "read_token_file"];
     let Some(address) = address.filter(|_| section.are_sound(&keys)) else {
-        return access;
+        return (access, tls);
     };
     if access.token.is_some() && access.token == access.read_token {
         let key = given(section, ["read_token", "read_token_file"]);
@@ -106,17 +113,23 @@ pub(super) fn admin(section: &mut Section<'_>, folder: &Path, address: Option<So
             "is the same as the token that gives all rights; make another one, or leave it out",
         );
     }
-    if !address.ip().is_loopback() && access.is_open() {
+    let is_local = address.ip().is_loopback();
+    if !is_local && access.is_open() {
         section.mistake(
             "address",
             format!(
                 "{address} can be reached from other hosts, and nothing says who may ask and act there: name a file with a bearer \
-                 token as token_file, or use an address of this host alone, such as 127.0.0.1:{}",
+                 token as token_file, or the authority of clients' certificates as client_ca in [admin.tls], or use an address of this host alone, such as 127.0.0.1:{}",
                 address.port()
             ),
         );
+    } else if !is_local && tls.is_none() {
+        section.warning(
+            "address",
+            "tokens go over the network as clear text: name a certificate in [admin.tls]",
+        );
     }
-    access
+    (access, tls)
 }
 
 fn given(section: &Section<'_>, [inline, file]: [&'static str; 2]) -> &'static str {

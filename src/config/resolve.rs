@@ -316,9 +316,9 @@ fn admin_section(
     if let Some(address) = address {
         check::admin(&mut section, address, listeners);
     }
-    let access = access::admin(&mut section, folder, address);
+    let (access, tls) = access::admin(&mut section, folder, address);
     section.finish(|name| schema::unknown(schema::section("admin"), name));
-    address.map(|address| admin::Options { address, access })
+    address.map(|address| admin::Options { address, access, tls })
 }
 
 fn log_section(root: &mut Table, report: &mut Report) -> log::Options {

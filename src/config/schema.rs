@@ -101,6 +101,11 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &["address", "token", "token_file", "read_token", "read_token_file"],
     },
     Section {
+        name: "admin.tls",
+        repeated: false,
+        keys: &["certificate", "key", "client_ca"],
+    },
+    Section {
         name: "audit",
         repeated: false,
         keys: &["file"],

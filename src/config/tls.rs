@@ -1,4 +1,4 @@
-//! `[listener.tls]`: how a listener takes TLS. The files are read here, so that whatever is wrong with them is told with all else.
+//! `[listener.tls]` and `[admin.tls]`: how a listener and the admin endpoint take TLS. The files are read here, so that whatever is wrong with them is told with all else.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ enum Mode {
     Require,
 }
 
+const MISSING: &str = "is missing: name the PEM file of this proxy's certificate";
 const MODES: &[(&str, Mode)] = &[
     ("disabled", Mode::Disabled),
     ("allow", Mode::Allow),
@@ -33,6 +34,28 @@ pub(super) fn listener_tls(listener: &mut Section<'_>, folder: &Path) -> Option<
     let tls = read(&mut section, folder);
     section.finish(|name| schema::unknown(schema::section("listener.tls"), name));
     tls
+}
+
+/// Reads the section within that of the admin endpoint. Certificates of clients are optional there: what asks whether the process lives
+/// and is ready has none.
+pub(super) fn admin_tls(admin: &mut Section<'_>, folder: &Path) -> Option<Acceptor> {
+    let mut section = admin.inner("tls")?;
+    let certificate = section.path("certificate", folder);
+    let key = section.path("key", folder);
+    let client_ca = section.path("client_ca", folder);
+    let is_needed = key.is_some() || client_ca.is_some();
+    if is_needed && !section.is_given("certificate") {
+        section.mistake("certificate", MISSING);
+    }
+    let acceptor = certificate.and_then(|certificate| {
+        let options = AcceptorOptions {
+            client_ca,
+            ..AcceptorOptions::new(certificate, key)
+        };
+        acceptor(&mut section, options)
+    });
+    section.finish(|name| schema::unknown(schema::section("admin.tls"), name));
+    acceptor
 }
 
 fn read(section: &mut Section<'_>, folder: &Path) -> Option<ListenerTls> {
@@ -64,10 +87,7 @@ fn read(section: &mut Section<'_>, folder: &Path) -> Option<ListenerTls> {
     }
     let Some(certificate) = certificate else {
         if !section.is_given("certificate") {
-            section.mistake(
-                "certificate",
-                "is missing: name the PEM file of this proxy's certificate",
-            );
+            section.mistake("certificate", MISSING);
         }
         return None;
     };

@@ -327,6 +327,24 @@ fn mistakes_have_their_line_and_key_and_say_what_would_be_right() {
             "name a file with a bearer token as token_file",
         ),
         (
+            "[admin]\naddress = '0.0.0.0:9218'\n[admin.tls]",
+            5,
+            "admin.address",
+            "nothing says who may ask and act there",
+        ),
+        (
+            "[admin.tls]\nclient_ca = '/nonexistent/ca.pem'",
+            4,
+            "admin.tls.certificate",
+            "is missing",
+        ),
+        (
+            "[admin.tls]\ncertificate = '/nonexistent/server.pem'",
+            5,
+            "admin.tls.certificate",
+            "cannot be read",
+        ),
+        (
             "[admin]\ntoken = 'short'",
             5,
             "admin.token",
