@@ -3,11 +3,7 @@
 //! RFC 2253 from the last name to the first, with OpenSSL's short names of attributes. What a `mongod` was seen to do where
 //! the RFC leaves a choice stands beside the rule; `docs/tls.md` tells operators.
 
-use x509_cert::{
-    attr::AttributeTypeAndValue,
-    der::{Tag, Tagged, asn1::ObjectIdentifier},
-    name::Name,
-};
+use x509_cert::{der::asn1::ObjectIdentifier, name::Name};
 
 /// The short names, by OpenSSL; what is not here is written as the dotted number.
 const SHORT_NAMES: &[(&str, &str)] = &[
@@ -43,10 +39,17 @@ const SHORT_NAMES: &[(&str, &str)] = &[
     ("1.3.6.1.4.1.311.60.2.1.3", "jurisdictionC"),
 ];
 
-/// The subject of a certificate in DER; `None` if that is no certificate, or has an empty subject.
+/// The subject of a certificate in DER. `None` if that is no certificate, or if nobody can log in by its subject: it is empty, or
+/// has values that are not UTF-8 or hold a NUL, as those of old string types (BMPString, TeletexString with accents). A `mongod`
+/// closes such connections.
 pub(super) fn of(certificate: &[u8]) -> Option<String> {
     let parsed = super::identity::parse(certificate).ok()?;
-    Some(text(parsed.tbs_certificate().subject())).filter(|text| !text.is_empty())
+    let subject = parsed.tbs_certificate().subject();
+    let is_text = |value: &[u8]| std::str::from_utf8(value).is_ok_and(|text| !text.contains('\0'));
+    if !subject.iter().all(|attribute| is_text(attribute.value.value())) {
+        return None;
+    }
+    Some(text(subject)).filter(|text| !text.is_empty())
 }
 
 /// A name in MongoDB's form.
@@ -63,7 +66,7 @@ pub(super) fn text(name: &Name) -> String {
             }
             out.push_str(&short_name(&attribute.oid));
             out.push('=');
-            escape(&value(attribute), &mut out);
+            escape(attribute.value.value(), &mut out);
         }
     }
     out
@@ -73,29 +76,6 @@ fn short_name(oid: &ObjectIdentifier) -> String {
     let dotted = oid.to_string();
     let known = SHORT_NAMES.iter().find(|(known, _)| *known == dotted);
     known.map_or(dotted, |(_, name)| (*name).to_owned())
-}
-
-/// The value's text in UTF-8. Of a type that is no text its bytes are taken as they are.
-fn value(attribute: &AttributeTypeAndValue) -> Vec<u8> {
-    let bytes = attribute.value.value();
-    match attribute.value.tag() {
-        Tag::BmpString => {
-            let units = bytes
-                .chunks_exact(2)
-                .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-            char::decode_utf16(units)
-                .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
-                .collect::<String>()
-                .into_bytes()
-        }
-        // OpenSSL reads it as Latin-1.
-        Tag::TeletexString => bytes
-            .iter()
-            .map(|byte| char::from(*byte))
-            .collect::<String>()
-            .into_bytes(),
-        _ => bytes.to_vec(),
-    }
 }
 
 /// Escapes as RFC 2253 demands; bytes beyond ASCII as two hexadecimal digits each.
@@ -112,6 +92,87 @@ fn escape(value: &[u8], out: &mut String) {
             b' ' if is_first || is_last => out.push_str("\\ "),
             0x80.. => out.push_str(&format!("\\{byte:02X}")),
             _ => out.push(char::from(byte)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{DistinguishedName, DnType, DnValue};
+
+    use super::{
+        super::{
+            pem,
+            testing::{Authority, Time, subject},
+        },
+        *,
+    };
+
+    fn subject_of(name: DistinguishedName) -> Option<String> {
+        let authority = Authority::new();
+        let path = authority.issue("x.pem", &[], name, Time::Now);
+        of(&pem::certificates(&path).unwrap()[0])
+    }
+
+    /// As a mongod 6.0.5 was seen to write them; `tests/integration/tls.rs` asks one again.
+    #[test]
+    fn subjects_are_written_from_the_last_name_to_the_first() {
+        let oid = DnType::from_oid;
+        let cases: [(&[(DnType, &str)], &str); 4] = [
+            (
+                &[
+                    (DnType::CountryName, "DE"),
+                    (DnType::OrganizationName, "Tide, Inc."),
+                    (DnType::CommonName, "app"),
+                ],
+                "CN=app,O=Tide\\, Inc.,C=DE",
+            ),
+            (
+                &[
+                    (oid(&[1, 2, 840, 113_549, 1, 9, 1]), "a@b.c"),
+                    (oid(&[1, 2, 3, 4, 5]), "x"),
+                ],
+                "1.2.3.4.5=x,emailAddress=a@b.c",
+            ),
+            (
+                &[(oid(&[2, 5, 4, 9]), "Road"), (oid(&[2, 5, 4, 4]), "Doe")],
+                "SN=Doe,street=Road",
+            ),
+            (
+                &[(DnType::CommonName, "\u{fc}ml \u{20ac}")],
+                "CN=\\C3\\BCml \\E2\\82\\AC",
+            ),
+        ];
+        for (names, expected) in cases {
+            assert_eq!(subject_of(subject(names)).as_deref(), Some(expected));
+        }
+        assert_eq!(subject_of(DistinguishedName::new()), None);
+        let mut old = DistinguishedName::new();
+        old.push(DnType::CommonName, DnValue::BmpString("old".try_into().unwrap()));
+        assert_eq!(subject_of(old), None, "nobody can log in by it");
+    }
+
+    #[test]
+    fn what_is_special_is_escaped_where_it_is() {
+        for (value, expected) in [
+            (" both ", "\\ both\\ "),
+            (" ", "\\ "),
+            ("#hash#", "\\#hash#"),
+            ("a+b;c<d>e\"f\\g,h=i", "a\\+b\\;c\\<d\\>e\\\"f\\\\g\\,h=i"),
+            ("in#ner mid  dle", "in#ner mid  dle"),
+            ("", ""),
+        ] {
+            let mut out = String::new();
+            escape(value.as_bytes(), &mut out);
+            assert_eq!(out, expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            prop_assert_eq!(of(&bytes), None);
         }
     }
 }

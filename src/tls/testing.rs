@@ -26,17 +26,27 @@ pub enum Time {
     Future,
 }
 
-/// An authority, and a folder for what it issues; removed on drop.
+/// An authority, and a folder for what it issues.
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    folder: TempDir,
-    ca: PathBuf,
+    folder: PathBuf,
+    _temporary: Option<TempDir>,
 }
 
 impl Authority {
-    /// A new one; its certificate is in [`Authority::ca`].
+    /// A new one, whose folder is removed on drop; its certificate is in [`Authority::ca`].
     pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Self::in_folder(folder.path().to_owned());
+        Self {
+            _temporary: Some(folder),
+            ..authority
+        }
+    }
+
+    /// The same in a folder that somebody else removes.
+    pub fn in_folder(folder: PathBuf) -> Self {
         let mut params = CertificateParams::default();
         // Each its own name, or a verifier would look for the signature of one under that of another.
         let name = format!("Test Authority {}", COUNT.fetch_add(1, Relaxed));
@@ -45,24 +55,22 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let ca = folder.path().join("ca.pem");
-        fs::write(&ca, certificate.pem()).unwrap();
+        fs::write(folder.join("ca.pem"), certificate.pem()).unwrap();
         Self {
             issuer: Issuer::new(params, key),
             folder,
-            ca,
+            _temporary: None,
         }
     }
 
     /// The file of its own certificate.
     pub fn ca(&self) -> PathBuf {
-        self.ca.clone()
+        self.path("ca.pem")
     }
 
     /// A file of its folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// Issues a certificate for these hosts, to be used on both sides; certificate and key go to one file.

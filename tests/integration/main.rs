@@ -52,6 +52,7 @@ mod stuck;
     reason = "helpers that only some configurations of the tests use"
 )]
 mod support;
+mod tls;
 mod topology;
 mod unknown_outcome;
 mod upkeep;

@@ -4,6 +4,9 @@
 //! panic with the log or output that explains them.
 
 mod balancer;
+#[path = "../../src/tls/testing.rs"]
+#[allow(unreachable_pub, reason = "the library's tests compile it, too")]
+pub(crate) mod certificates;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod compressed;
