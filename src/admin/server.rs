@@ -142,6 +142,7 @@ mod tests {
                 Limits::default(),
                 failover::Options::default(),
                 audit,
+                None,
                 1,
             )),
             cores: Arc::new([]),

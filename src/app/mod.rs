@@ -30,8 +30,12 @@ use tokio::{
 use crate::{
     admin::{self, View},
     audit::{self, Audit},
-    client::{Core, ListenAddress, ListenerOptions, Reach, Shared, listener, listener::Acceptor, upkeep},
-    config::{Config, Loader},
+    auth::{self, UsersFile},
+    client::{
+        Backend, Core, ListenAddress, ListenerOptions, Logins, Reach, Shared, Source, listener,
+        listener::Acceptor, upkeep,
+    },
+    config::{Config, Loader, read_users},
     pool::{self, Pool},
     sandbox::{
         self,
@@ -77,6 +81,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The users file cannot be used.
+    #[error("{0}")]
+    Users(String),
     /// A thread or runtime cannot be made.
     #[error("cannot start a {0}: {1}")]
     Start(&'static str, io::Error),
@@ -127,11 +134,13 @@ impl Proxy {
         let handles: Arc<[Handle]> = runtimes.into();
 
         let cluster = start_cluster(config.upstream.clone(), &config.pool, &handles, &back);
+        let logins = start_logins(config, &cluster, &back)?;
         let shared = Arc::new(Shared::new(
             cluster,
             config.limits.clone(),
             config.failover.clone(),
             audit,
+            logins,
             count,
         ));
         let client_cores: Arc<[Core]> = handles.iter().map(|handle| Core::new(handle.clone())).collect();
@@ -291,6 +300,31 @@ fn start_member(
         ..config.pool.clone()
     };
     start_cluster(upstream, &pool, cores, shutdown)
+}
+
+/// Gets ready to judge logins, if clients must log in.
+fn start_logins(
+    config: &Config,
+    cluster: &Arc<Cluster<Pool>>,
+    shutdown: &Shutdown,
+) -> Result<Option<Arc<Logins>>, Error> {
+    let upstream = Arc::new(config.upstream.clone());
+    if !config.auth.source.demands_login() {
+        return Ok(None);
+    }
+    let file = match &config.auth.users_file {
+        Some(path) => read_users(path).map_err(|error| Error::Users(error.to_string()))?,
+        None => UsersFile::default(),
+    };
+    let ttl = config.auth.credential_ttl;
+    let asks_cluster = config.auth.source == auth::Source::Backend;
+    let source = Source {
+        backend: asks_cluster.then(|| Backend::start(cluster, Arc::clone(&upstream), ttl, shutdown)),
+        ..Source::default()
+    };
+    let logins = Logins::new(config.auth.clone(), source, upstream, file);
+    let logins = logins.map_err(|error| Error::Start("login service", io::Error::other(error)))?;
+    Ok(Some(Arc::new(logins)))
 }
 
 /// Opens the audit log, if there shall be one.

@@ -182,7 +182,12 @@ impl Session {
         patience: Patience,
     ) -> Result<Result<Lease, CheckOutError>, NoNode> {
         self.counters().pool_waits.one();
-        let wait = pool.wait(self.core, awaits::share(request), patience.max_time_left());
+        let wait = pool.wait(
+            &self.identity,
+            self.core,
+            awaits::share(request),
+            patience.max_time_left(),
+        );
         attend(&mut self.client, if_gone(request), pin!(wait))
             .await
             .map_err(|_| NoNode::Gone)
@@ -246,7 +251,7 @@ mod tests {
     use super::*;
     use crate::{
         client::{exchange::exchange, testing},
-        pool::{self, Share},
+        pool::{self, Identity, Share},
         shutdown::Shutdown,
         upstream::{
             self,
@@ -279,7 +284,10 @@ mod tests {
         };
         until(true).await;
         let pool = Arc::clone(&cluster.load().nodes[0]);
-        let only = pool.wait(0, Share::Ordinary, None).await.unwrap();
+        let only = pool
+            .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+            .await
+            .unwrap();
         let insert = rawdoc! { "insert": "tides", "documents": [{}], "$db": "test" };
         let mut message = BytesMut::new();
         op_msg::encode(RawDoc::prefix(insert.as_bytes()).unwrap(), 1, 0, 0, &mut message);

@@ -8,7 +8,7 @@ use super::{
     choose::{Chosen, NoNode, Patience},
     compression, fail_point, fan_out,
     inbound::{self, Inbound, Received},
-    legacy, local, numbered, old,
+    legacy, local, login, numbered, old,
     relay::{self, Taken},
     session::{End, Session},
     shards, stranger, transaction,
@@ -83,6 +83,9 @@ pub(super) async fn execute(
     held: &mut Option<Permit>,
 ) -> Result<(), End> {
     note(session, inbound);
+    if session.identity.is_nobody() && !login::is_open(inbound) {
+        return Box::pin(login::turn_away(session, inbound)).await;
+    }
     if session.place.stranger.is_some() {
         session.note_stranger(inbound.request.class());
     }
@@ -141,6 +144,7 @@ pub(super) async fn execute(
     numbered::settle(session, inbound, &outcome);
     match outcome {
         Attempt::Reply(taken) => {
+            login::note_reply(session, inbound, &taken);
             // Nothing is sent again from here on.
             buffers::give(inbound.frame.surrender());
             drop(held.take());
@@ -187,7 +191,7 @@ fn route(session: &Session, inbound: &Inbound) -> Result<Route, ErrorReply> {
         &session.listener.read_preference,
         if asks { wire() } else { 0 },
     )
-    .map(|route| old::apply(session, route))
+    .map(|route| login::apply(session, old::apply(session, route)))
 }
 
 /// One attempt on one node: a connection, the request as this node needs it, the reply.
@@ -198,7 +202,7 @@ pub(super) async fn attempt(
     patience: &Patience,
 ) -> Attempt {
     let share = awaits::share(&inbound.request);
-    let mut lease = node.pool.try_check_out(session.core, share);
+    let mut lease = node.pool.try_check_out(&session.identity, session.core, share);
     if lease.is_none() {
         match Box::pin(wait_for_connection(session, inbound, node, patience)).await {
             Ok(waited_for) => lease = Some(waited_for),
@@ -216,7 +220,7 @@ pub(super) async fn check_out(
     patience: &Patience,
 ) -> Result<Lease, Attempt> {
     let share = awaits::share(&inbound.request);
-    match node.pool.try_check_out(session.core, share) {
+    match node.pool.try_check_out(&session.identity, session.core, share) {
         Some(lease) => Ok(lease),
         None => Box::pin(wait_for_connection(session, inbound, node, patience)).await,
     }
@@ -291,6 +295,9 @@ async fn wait_for_connection(
             }));
         }
         Ok(Ok(lease)) => lease,
+        Ok(Err(refused @ CheckOutError::LoginRefused { .. })) => {
+            return Err(Box::pin(login::refused(session, inbound, refused)).await);
+        }
         Ok(Err(error)) => {
             if patience.max_time_left().is_some_and(|left| left.is_zero()) {
                 return Err(Attempt::Answer(session.no_connection(

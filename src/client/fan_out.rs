@@ -237,12 +237,13 @@ async fn run_on(
     body: &Document,
     patience: Patience,
 ) -> Result<Document, String> {
-    let mut lease = match node.pool.try_check_out(session.core, Share::Ordinary) {
+    let identity = &session.identity;
+    let mut lease = match node.pool.try_check_out(identity, session.core, Share::Ordinary) {
         Some(lease) => lease,
         None => {
             let wait = node
                 .pool
-                .wait(session.core, Share::Ordinary, patience.max_time_left());
+                .wait(identity, session.core, Share::Ordinary, patience.max_time_left());
             wait.await.map_err(|error| error.to_string())?
         }
     };

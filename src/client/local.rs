@@ -5,7 +5,7 @@ use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, raw::cstr, rawdoc};
 use super::{
     hello,
     inbound::{Inbound, encode},
-    legacy,
+    legacy, login,
     session::{End, Session},
 };
 use crate::command::Local;
@@ -18,7 +18,8 @@ pub(super) async fn answer(session: &mut Session, local: Local, inbound: &Inboun
             session.counters().commands_local.one();
             return Box::pin(hello::answer(session, inbound)).await;
         }
-        Local::Ping | Local::Logout => rawdoc! { "ok": 1.0 },
+        Local::Ping => rawdoc! { "ok": 1.0 },
+        Local::Login(command) => return Box::pin(login::serve(session, command, inbound)).await,
         Local::WhatsMyUri => rawdoc! { "you": session.peer.to_string(), "ok": 1.0 },
         Local::ConnectionStatus => connection_status(inbound),
         Local::LastError(command) => {

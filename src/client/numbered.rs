@@ -12,7 +12,6 @@ use super::{exchange::Attempt, inbound::Inbound, session::Session, shared::Share
 use crate::{
     command::{number, retryable::takes_number},
     failover::Lent,
-    pool::Identity,
     topology::ServerKind,
 };
 
@@ -46,7 +45,7 @@ fn put_on_write(session: &Session, inbound: &mut Inbound, kind: ServerKind) {
     let now = Instant::now();
     let lent = shared
         .sessions
-        .lend(session.core, Identity::Service, now, timeout, new_id);
+        .lend(session.core, &session.identity, now, timeout, new_id);
     let is_put = lent
         .number()
         .is_some_and(|(id, number)| number::put(frame, request, id, number));

@@ -132,6 +132,15 @@ impl Taken {
         }
     }
 
+    /// Whether the error with which the command failed ends with these words.
+    pub(super) fn says(&self, words: &[u8]) -> bool {
+        let Content::Whole(whole) = &self.content else {
+            return false;
+        };
+        let message = body(&whole.frame).and_then(|body| body.get("errmsg"));
+        matches!(message, Ok(Some(text)) if text.as_str_bytes().is_some_and(|text| text.ends_with(words)))
+    }
+
     /// The error that a verdict may be due on: the command's own, or that of a changing replica set at any level.
     pub(super) fn trouble(&self) -> Option<(Level, i32)> {
         let Content::Whole(whole) = &self.content else {

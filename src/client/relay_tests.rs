@@ -74,7 +74,10 @@ async fn a_write_whose_client_left_reaches_a_slow_node_whole() {
     let mut session = testing::departed(&shutdown).await;
     let mut inbound = large_insert();
 
-    let mut lease = pool.wait(0, pool::Share::Ordinary, None).await.unwrap();
+    let mut lease = pool
+        .wait(&pool::Identity::SERVICE, 0, pool::Share::Ordinary, None)
+        .await
+        .unwrap();
     let outcome = ask(&mut session, &mut lease, &mut inbound).await;
     assert!(outcome.is_err(), "this node never answers");
     drop(lease);

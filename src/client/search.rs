@@ -28,7 +28,7 @@ use crate::{
     command::{ErrorReply, Reply},
     failover::Sent,
     net::budget::SMALL,
-    pool::{CheckOutError, Lease, Share},
+    pool::{CheckOutError, Identity, Lease, Share},
     topology::{Address, ServerKind},
     upstream::{Failure, Incoming},
     wire::Frame,
@@ -121,10 +121,12 @@ async fn ask_all(
     let share = awaits::share(&inbound.request);
     let core = session.core;
     let shared = Arc::clone(&session.shared);
+    let identity = session.identity.clone();
     let ask = |node: Chosen| -> Question {
         let (shared, frame) = (Arc::clone(&shared), copy(&inbound.frame));
+        let identity = identity.clone();
         Box::pin(async move {
-            let answer = ask(&node, core, share, frame, patience).await;
+            let answer = ask(&node, &identity, core, share, frame, patience).await;
             if let Answer::Broken(failure, generation) = &answer {
                 let node = node.pool.address();
                 shared.note_failure(core, node, *generation, failure);
@@ -224,14 +226,25 @@ async fn first(open: &mut Vec<Question>) -> Answer {
     .await
 }
 
-async fn ask(node: &Chosen, core: usize, share: Share, frame: Option<Frame>, patience: Patience) -> Answer {
+async fn ask(
+    node: &Chosen,
+    identity: &Identity,
+    core: usize,
+    share: Share,
+    frame: Option<Frame>,
+    patience: Patience,
+) -> Answer {
     let has_not = || Answer::HasNot(node.pool.address().clone());
     let Some(mut frame) = frame else {
         return has_not();
     };
-    let mut lease = match node.pool.try_check_out(core, share) {
+    let mut lease = match node.pool.try_check_out(identity, core, share) {
         Some(lease) => lease,
-        None => match node.pool.wait(core, share, patience.max_time_left()).await {
+        None => match node
+            .pool
+            .wait(identity, core, share, patience.max_time_left())
+            .await
+        {
             Ok(lease) => lease,
             Err(error) => return Answer::Unasked(error),
         },

@@ -18,11 +18,12 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    ListenerOptions, admission::Admitted, compression, drivers::Described, exchange::exchange, legacy,
+    ListenerOptions, admission::Admitted, compression, drivers::Described, exchange::exchange, legacy, login,
     options::Peer, shared::Shared, stranger::Stranger,
 };
 use crate::{
     net::{Permit, Socket, budget, buffers},
+    pool::Identity,
     shutdown::Shutdown,
     telemetry::Counters,
     tls::{self, FirstBytes},
@@ -56,6 +57,9 @@ pub(super) enum End {
     /// The client and this proxy do not accept each other.
     #[error("{0}")]
     Tls(tls::HandshakeError),
+    /// A node does not let the client's user in any more.
+    #[error("a node does not let its user in any more: it must log in anew")]
+    LoggedOut,
     /// The client sent nothing for long.
     #[error("no message for {0:?}")]
     Idle(Duration),
@@ -89,7 +93,7 @@ impl End {
                 counters.tls_refused.one();
                 tracing::warn!(%peer, "client connection closed: {self}");
             }
-            Self::Handshake(_) | Self::Login(_) | Self::Idle(_) | Self::TooSlow(_) => {
+            Self::LoggedOut | Self::Handshake(_) | Self::Login(_) | Self::Idle(_) | Self::TooSlow(_) => {
                 counters.clients_timed_out.one();
                 tracing::info!(%peer, "client connection closed: {self}");
             }
@@ -130,6 +134,12 @@ pub(super) struct Session {
     pub(super) driver: Option<Box<Described>>,
     /// Those that `hello` agreed on.
     pub(super) compressors: compression::Compressors,
+    /// As whom its commands reach the nodes: as nobody before the login, where one is asked for.
+    pub(super) identity: Identity,
+    /// It is to be closed once its command is answered: it must log in anew.
+    pub(super) closes: bool,
+    /// Its login, as far as it has got.
+    pub(super) login: Option<Box<login::State>>,
     /// What a client of old has done and asks for.
     pub(super) legacy: Option<Box<legacy::State>>,
     /// When the first whole message is due; `None` once it has come.
@@ -147,6 +157,11 @@ impl Session {
         shared: Arc<Shared>,
     ) -> Self {
         let id = shared.next_id();
+        // Without a source of credentials all clients act as Tidegate itself.
+        let identity = match shared.logins {
+            None => Identity::SERVICE,
+            Some(_) => Identity::nobody(),
+        };
         let greet_by = Some(Instant::now() + shared.limits.handshake_timeout);
         let stranger = listener
             .demands_login
@@ -166,6 +181,9 @@ impl Session {
             load_balanced: false,
             driver: None,
             compressors: compression::Compressors::default(),
+            identity,
+            closes: false,
+            login: None,
             legacy: None,
             greet_by,
             idle: None,
@@ -235,6 +253,7 @@ impl Session {
             self.greet_by = None;
             match outcome.and_then(|()| self.still_in_time()) {
                 Err(end) => return end,
+                Ok(()) if self.closes => return End::LoggedOut,
                 Ok(()) if self.shared.stopping.load(Relaxed) => return End::Stopping,
                 Ok(()) => {}
             }

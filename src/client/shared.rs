@@ -13,7 +13,7 @@ use bson::oid::ObjectId;
 
 use super::{
     Limits, admission::Admission, drivers::Drivers, fail_point::FailPoints, legacy::LegacyClients,
-    stranger::Strangers,
+    login::Logins, stranger::Strangers,
 };
 use crate::{
     audit::Audit,
@@ -62,6 +62,8 @@ pub struct Process {
     pub gate: Arc<Gate>,
     /// The proxy's own server sessions.
     pub sessions: ServerSessions<Identity>,
+    /// How clients log in; `None` if they need not.
+    pub logins: Option<Arc<Logins>>,
     /// Who is connected, and from where.
     pub admission: Admission,
     /// Whose logins failed lately.
@@ -95,12 +97,14 @@ impl Shared {
         limits: Limits,
         failover: failover::Options,
         audit: Audit,
+        logins: Option<Arc<Logins>>,
         cores: usize,
     ) -> Self {
         let process = Process {
             gate: Arc::new(Gate::new(&failover)),
             failover,
             sessions: ServerSessions::new(cores),
+            logins,
             requests: Budget::new(limits.buffer_bytes / 2),
             replies: Budget::new(limits.buffer_bytes / 2),
             admission: Admission::new(

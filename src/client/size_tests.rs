@@ -27,6 +27,7 @@ async fn a_sessions_future_stays_small() {
         Limits::default(),
         failover::Options::default(),
         Audit::off(),
+        None,
         1,
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -78,7 +78,6 @@ impl Stranger {
     }
 }
 
-#[allow(dead_code, reason = "called by the login")]
 impl Session {
     /// Waits for as long as logins from this client's address are slowed at the moment. Call it before a login's answer is worked out,
     /// and whatever that will be, or the time would tell. Cancel safe.
@@ -175,7 +174,10 @@ pub(super) fn denied(session: &Session, denied: Denied, name: &[u8], database: &
     session.counters().commands_denied.one();
     session.shared.audit.report(&Event::CommandDenied {
         origin: session.origin(),
-        user: None,
+        user: session
+            .identity
+            .user()
+            .map(|user| crate::audit::User::new(&user.name, &user.db)),
         command: name.into(),
         database: database.into(),
         rule,

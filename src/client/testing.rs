@@ -141,6 +141,7 @@ async fn session_of(
         limits,
         failover::Options::default(),
         Audit::off(),
+        None,
         1,
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

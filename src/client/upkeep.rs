@@ -50,12 +50,15 @@ pub async fn end_sessions(shared: &Shared, patience: Duration) {
 
 /// Ends sessions on one node, which tells the others; `None` if it did not come about.
 async fn end(shared: &Shared, sessions: BTreeMap<Identity, Vec<SessionId>>) -> Option<()> {
-    for (Identity::Service, ids) in sessions {
+    for (identity, ids) in sessions {
         for ids in ids.chunks(MOST_ENDED) {
             let node = any_node(shared)?;
-            let mut lease = match node.try_check_out(0, Share::Ordinary) {
+            let mut lease = match node.try_check_out(&identity, 0, Share::Ordinary) {
                 Some(lease) => lease,
-                None => node.wait(0, Share::Ordinary, Some(PATIENCE)).await.ok()?,
+                None => node
+                    .wait(&identity, 0, Share::Ordinary, Some(PATIENCE))
+                    .await
+                    .ok()?,
             };
             lease.run(&command(ids)).await.ok()?;
         }

@@ -148,6 +148,78 @@ impl ErrorReply {
         Self::new(13, "Unauthorized", message)
     }
 
+    /// A command of a client that has not logged in.
+    #[must_use]
+    pub fn requires_authentication(name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(name);
+        Self::new(
+            13,
+            "Unauthorized",
+            format!("command {name} requires authentication"),
+        )
+    }
+
+    /// A login that came to nothing.
+    #[must_use]
+    pub fn authentication_failed(message: impl Into<String>) -> Self {
+        Self::new(18, "AuthenticationFailed", message)
+    }
+
+    /// A mechanism that is not offered.
+    #[must_use]
+    pub fn mechanism_unavailable(name: &str) -> Self {
+        let name: String = name.chars().take(64).collect();
+        let message = format!("Received authentication for mechanism {name} which is not enabled");
+        Self::new(334, "MechanismUnavailable", message)
+    }
+
+    /// A second login on one connection, as another user: of the same database or of another.
+    #[must_use]
+    pub fn already_authenticated(already: &str, same_database: bool) -> Self {
+        if same_database {
+            let message = format!("this connection is authenticated already, as {already}; log out first");
+            Self::new(5_626_702, "Location5626702", message)
+        } else {
+            let message = format!(
+                "Each client connection may only be authenticated once. Previously authenticated as: {already}"
+            );
+            Self::new(5_626_701, "Location5626701", message)
+        }
+    }
+
+    /// A message that is out of turn.
+    #[must_use]
+    pub fn protocol(message: &str) -> Self {
+        Self::new(17, "ProtocolError", message)
+    }
+
+    /// A field with a value that makes no sense.
+    #[must_use]
+    pub fn bad_value(message: impl Into<String>) -> Self {
+        Self::new(2, "BadValue", message)
+    }
+
+    /// A command without a field that it needs.
+    #[must_use]
+    pub fn missing_field(command: &str, field: &str) -> Self {
+        let message = format!("BSON field '{command}.{field}' is missing but a required field");
+        Self::new(40414, "Location40414", message)
+    }
+
+    /// A field of another type than it must have.
+    #[must_use]
+    pub fn type_mismatch(command: &str, field: &str, expected: &str) -> Self {
+        let message = format!("BSON field '{command}.{field}' is the wrong type, expected type '{expected}'");
+        Self::new(14, "TypeMismatch", message)
+    }
+
+    /// A `hello` that begins what is no login.
+    #[must_use]
+    pub fn unknown_speculation(command: &str, name: &str) -> Self {
+        let message = format!("{command}.speculativeAuthenticate unknown command: {name}");
+        Self::new(51769, "Location51769", message)
+    }
+
     /// A command that newer nodes do not have: the code by which drivers know that a server lacks a command, and the way out.
     #[must_use]
     pub fn removed(name: &[u8], way_out: &str) -> Self {

@@ -25,4 +25,4 @@ pub use policy::{Denied, Policy};
 pub use reply::Reply;
 pub use request::Request;
 pub use retryable::WriteShape;
-pub use table::{Class, LastErrorCommand, Local, Row, Sharding, Write, may_be_compressed};
+pub use table::{Class, LastErrorCommand, Local, LoginCommand, Row, Sharding, Write, may_be_compressed};

@@ -45,10 +45,25 @@ pub enum Local {
     WhatsMyUri,
     /// `connectionStatus`: who is logged in on this connection.
     ConnectionStatus,
-    /// `logout`: ends the client's login; never forwarded to shared connections.
-    Logout,
+    /// A step of a login, or its end; never forwarded to shared connections.
+    Login(LoginCommand),
     /// What servers had until 5.1 to tell the outcome of a connection's last operation.
     LastError(LastErrorCommand),
+}
+
+/// The commands by which a client says who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginCommand {
+    /// `saslStart`.
+    SaslStart,
+    /// `saslContinue`.
+    SaslContinue,
+    /// `authenticate`: MONGODB-X509 and MONGODB-CR.
+    Authenticate,
+    /// `getnonce`: the first step of MONGODB-CR.
+    GetNonce,
+    /// `logout`.
+    Logout,
 }
 
 /// The commands about a connection's last operation.
@@ -131,12 +146,14 @@ const fn write(name: &'static str, kind: Write) -> Row {
     }
 }
 
-const NO_AUTH: &str = "this proxy serves clients without authentication: leave user name and password out of the \
-                       connection string that points at it";
 const MEMBER_ONLY: &str = "connect to the member itself: a proxy cannot know which one is meant";
 
 const fn removed(name: &'static str, what: &'static Removed) -> Row {
     row(name, Class::Old(Old::Removed(what)))
+}
+
+const fn login(command: LoginCommand) -> Class {
+    Class::Local(Local::Login(command))
 }
 
 const fn last_error(command: LastErrorCommand) -> Class {
@@ -159,7 +176,7 @@ static TABLE: &[Row] = &[
     row("addshard", SHARDED_ONLY),
     cursor("aggregate", Read),
     row("applyOps", Primary),
-    row("authenticate", Refused(NO_AUTH)),
+    row("authenticate", login(LoginCommand::Authenticate)),
     row("balancerCollectionStatus", SHARDED_ONLY),
     row("balancerStart", SHARDED_ONLY),
     row("balancerStatus", Class::Sharding(Sharding::BalancerStatus)),
@@ -233,7 +250,7 @@ static TABLE: &[Row] = &[
     row("getShardMap", Class::Sharding(Sharding::ShardMap)),
     row("getShardVersion", SHARDED_ONLY),
     row("getlasterror", last_error(LastErrorCommand::Get)),
-    row("getnonce", Class::Old(Old::GetNonce)),
+    row("getnonce", login(LoginCommand::GetNonce)),
     row("getpreverror", last_error(LastErrorCommand::Previous)),
     row("grantPrivilegesToRole", Primary),
     row("grantRolesToRole", Primary),
@@ -257,7 +274,7 @@ static TABLE: &[Row] = &[
     cursor("listIndexes", Explicit),
     row("listShards", Class::Sharding(Sharding::ListShards)),
     row("listshards", Class::Sharding(Sharding::ListShards)),
-    row("logout", Class::Local(Local::Logout)),
+    row("logout", login(LoginCommand::Logout)),
     row("mapReduce", Read),
     row("mapreduce", Read),
     row("mergeAllChunksOnShard", SHARDED_ONLY),
@@ -296,8 +313,8 @@ static TABLE: &[Row] = &[
     row("revokePrivilegesFromRole", Primary),
     row("revokeRolesFromRole", Primary),
     row("revokeRolesFromUser", Primary),
-    row("saslContinue", Refused(NO_AUTH)),
-    row("saslStart", Refused(NO_AUTH)),
+    row("saslContinue", login(LoginCommand::SaslContinue)),
+    row("saslStart", login(LoginCommand::SaslStart)),
     row("serverStatus", Explicit),
     row("setDefaultRWConcern", Primary),
     row("setFeatureCompatibilityVersion", Primary),

@@ -47,7 +47,7 @@ pub(super) fn auth_section(
     let mechanisms = mechanisms(&mut section).unwrap_or(default.mechanisms);
     let options = Options {
         source,
-        users_file: users_file.filter(|_| source == Source::File),
+        users_file: users_file.filter(|_| source.demands_login()),
         credential_ttl,
         mechanisms,
     };
@@ -125,16 +125,22 @@ fn check(section: &mut Section<'_>, options: &Options, has_credential: bool, ser
             "is missing: source = \"file\" needs the file that has the users",
         );
     }
-    if options.source != Source::File && section.is_given("users_file") {
-        section.mistake("users_file", "has no meaning unless source = \"file\"");
+    if !demands_login && section.is_given("users_file") {
+        section.mistake(
+            "users_file",
+            "has no meaning with source = \"none\": nobody logs in",
+        );
     }
     if demands_login && options.mechanisms.is_empty() {
         section.mistake("mechanisms", "is empty: nobody could log in");
     }
-    if options.source == Source::Backend && options.offers(Mechanism::MongodbCr) {
+    if options.source == Source::Backend
+        && options.users_file.is_none()
+        && options.offers(Mechanism::MongodbCr)
+    {
         section.mistake(
             "mechanisms",
-            "MONGODB-CR needs source = \"file\": the nodes keep no credentials for it",
+            "MONGODB-CR needs a users_file: the nodes keep no credentials for it",
         );
     }
 }

@@ -27,6 +27,24 @@ pub(super) const STREAM_ABOVE: RangeInclusive<usize> = 64 << 10..=48_000_000;
 
 /// Checks the pool's sizes against each other. The error is for the connection string, where both come from there.
 pub(super) fn pool(section: &mut Section<'_>, options: &pool::Options) -> Result<(), String> {
+    if let Some(max) = options.max_per_user
+        && options.min_per_user > max
+        && section.are_sound(&["min_per_user", "max_per_user"])
+    {
+        let min = options.min_per_user;
+        let (key, problem) = if section.is_given("min_per_user") {
+            (
+                "min_per_user",
+                format!("{min} is more than max_per_user ({max}); it must be at most that"),
+            )
+        } else {
+            (
+                "max_per_user",
+                format!("{max} is less than min_per_user ({min}); it must be at least that"),
+            )
+        };
+        section.mistake(key, problem);
+    }
     if options.min_size <= options.max_size || !section.are_sound(&["min_size", "max_size"]) {
         return Ok(());
     }

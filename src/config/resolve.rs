@@ -46,8 +46,11 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
         report.mistake(&node.place, name, schema::unknown(None, name));
     }
     check::listeners(&listeners, &mut report);
-    let listeners = listeners.into_iter().map(|(options, _)| options).collect();
+    let mut listeners: Vec<_> = listeners.into_iter().map(|(options, _)| options).collect();
     let warnings = report.finish()?;
+    for listener in &mut listeners {
+        listener.demands_login = auth.source.demands_login();
+    }
     Ok(Config {
         connection: connection.string,
         upstream,
@@ -226,6 +229,8 @@ fn pool_section(root: &mut Table, connection: &Connection, report: &mut Report) 
             max_pool_size.unwrap_or(default.max_size),
         ),
         max_awaiting: section.count("max_awaiting", 0..=MOST_CONNECTIONS, default.max_awaiting),
+        max_per_user: section.count_or_off("max_per_user", 1..=MOST_CONNECTIONS, default.max_per_user),
+        min_per_user: section.count("min_per_user", 0..=MOST_CONNECTIONS, default.min_per_user),
         min_size: section.count(
             "min_size",
             0..=MOST_CONNECTIONS,

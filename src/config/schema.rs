@@ -68,6 +68,8 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &[
             "max_size",
             "max_awaiting",
+            "max_per_user",
+            "min_per_user",
             "min_size",
             "max_connecting",
             "wait_timeout",

@@ -113,7 +113,7 @@ pub struct ServerSessions<K> {
     tally: Arc<Tally>,
 }
 
-impl<K: Copy + Ord> ServerSessions<K> {
+impl<K: Clone + Ord> ServerSessions<K> {
     /// No sessions yet, for `cores` cores, at least one.
     #[must_use]
     pub fn new(cores: usize) -> Self {
@@ -134,7 +134,7 @@ impl<K: Copy + Ord> ServerSessions<K> {
     pub fn lend(
         &self,
         core: usize,
-        identity: K,
+        identity: &K,
         now: Instant,
         timeout: Duration,
         new_id: impl FnOnce() -> SessionId,
@@ -143,7 +143,7 @@ impl<K: Copy + Ord> ServerSessions<K> {
         let mut session = idle.unwrap_or_else(|| {
             self.tally.created.fetch_add(1, Relaxed);
             Box::new(ServerSession {
-                identity,
+                identity: identity.clone(),
                 id: new_id(),
                 txn_number: 0,
                 last_used: now,
@@ -205,9 +205,9 @@ impl<K: Copy + Ord> ServerSessions<K> {
     }
 }
 
-impl<K: Copy + Ord> Stacks<K> {
-    fn take_fresh(&mut self, identity: K, now: Instant, timeout: Duration) -> Option<Box<ServerSession<K>>> {
-        let stack = self.stacks.get_mut(&identity)?;
+impl<K: Clone + Ord> Stacks<K> {
+    fn take_fresh(&mut self, identity: &K, now: Instant, timeout: Duration) -> Option<Box<ServerSession<K>>> {
+        let stack = self.stacks.get_mut(identity)?;
         // Those below it are older: they stay, to be ended.
         let session = stack.pop_if(|top| top.is_fresh(now, timeout))?;
         self.count -= 1;
@@ -220,7 +220,10 @@ impl<K: Copy + Ord> Stacks<K> {
             return Some(session);
         }
         self.count += 1;
-        self.stacks.entry(session.identity).or_default().push(session);
+        match self.stacks.get_mut(&session.identity) {
+            Some(stack) => stack.push(session),
+            None => drop(self.stacks.insert(session.identity.clone(), vec![session])),
+        }
         None
     }
 
@@ -234,7 +237,7 @@ impl<K: Copy + Ord> Stacks<K> {
             stack.retain(|session| {
                 let stays = !is_over(session);
                 if !stays {
-                    out.entry(*identity).or_default().push(session.id);
+                    out.entry(identity.clone()).or_default().push(session.id);
                     count += 1;
                 }
                 stays
@@ -274,33 +277,33 @@ mod tests {
     #[test]
     fn a_session_serves_one_write_at_a_time_each_under_a_higher_number() {
         let (sessions, now, mut new) = (sessions(), Instant::now(), ids());
-        let first = sessions.lend(0, 1, now, TIMEOUT, &mut new);
-        let second = sessions.lend(0, 1, now, TIMEOUT, &mut new);
+        let first = sessions.lend(0, &1, now, TIMEOUT, &mut new);
+        let second = sessions.lend(0, &1, now, TIMEOUT, &mut new);
         assert_eq!(
             (number(&first), number(&second)),
             ((1_u128.to_be_bytes(), 1), (2_u128.to_be_bytes(), 1))
         );
         sessions.give_back(0, first);
-        let third = sessions.lend(0, 1, now, TIMEOUT, &mut new);
+        let third = sessions.lend(0, &1, now, TIMEOUT, &mut new);
         assert_eq!(number(&third), (1_u128.to_be_bytes(), 2));
     }
 
     #[test]
     fn the_most_recently_used_one_is_lent_first() {
         let (sessions, now, mut new) = (sessions(), Instant::now(), ids());
-        let [first, second] = [(); 2].map(|()| sessions.lend(0, 1, now, TIMEOUT, &mut new));
+        let [first, second] = [(); 2].map(|()| sessions.lend(0, &1, now, TIMEOUT, &mut new));
         let last = number(&second).0;
         sessions.give_back(0, first);
         sessions.give_back(0, second);
-        assert_eq!(number(&sessions.lend(0, 1, now, TIMEOUT, &mut new)).0, last);
+        assert_eq!(number(&sessions.lend(0, &1, now, TIMEOUT, &mut new)).0, last);
     }
 
     #[test]
     fn one_whose_write_ended_unknown_is_never_used_again() {
         let (sessions, now, mut new) = (sessions(), Instant::now(), ids());
-        drop(sessions.lend(0, 1, now, TIMEOUT, &mut new));
+        drop(sessions.lend(0, &1, now, TIMEOUT, &mut new));
         assert_eq!(
-            number(&sessions.lend(0, 1, now, TIMEOUT, &mut new)).0,
+            number(&sessions.lend(0, &1, now, TIMEOUT, &mut new)).0,
             2_u128.to_be_bytes()
         );
         let counts = sessions.counts();
@@ -313,8 +316,8 @@ mod tests {
     #[test]
     fn identities_never_share_a_session() {
         let (sessions, now, mut new) = (sessions(), Instant::now(), ids());
-        sessions.give_back(0, sessions.lend(0, 1, now, TIMEOUT, &mut new));
-        let other = sessions.lend(0, 2, now, TIMEOUT, &mut new);
+        sessions.give_back(0, sessions.lend(0, &1, now, TIMEOUT, &mut new));
+        let other = sessions.lend(0, &2, now, TIMEOUT, &mut new);
         assert_eq!(number(&other), (2_u128.to_be_bytes(), 1));
         sessions.give_back(0, other);
         let expected = [(1, vec![1_u128.to_be_bytes()]), (2, vec![2_u128.to_be_bytes()])];
@@ -325,18 +328,18 @@ mod tests {
     #[test]
     fn one_that_the_nodes_may_have_forgotten_is_ended_instead_of_used() {
         let (sessions, start, mut new) = (sessions(), Instant::now(), ids());
-        sessions.give_back(1, sessions.lend(1, 1, start, TIMEOUT, &mut new));
+        sessions.give_back(1, sessions.lend(1, &1, start, TIMEOUT, &mut new));
         let before = start + TIMEOUT - MARGIN - Duration::from_millis(1);
         assert!(sessions.expire(before, TIMEOUT).is_empty());
         let late = start + TIMEOUT - MARGIN;
-        let fresh = sessions.lend(1, 1, late, TIMEOUT, &mut new);
+        let fresh = sessions.lend(1, &1, late, TIMEOUT, &mut new);
         assert_eq!(number(&fresh), (2_u128.to_be_bytes(), 1));
         sessions.give_back(1, fresh);
         let expired = sessions.expire(late, TIMEOUT);
         assert_eq!(expired, BTreeMap::from([(1, vec![1_u128.to_be_bytes()])]));
         assert_eq!((sessions.counts().expired, sessions.counts().idle), (1, 1));
         // Nodes that forget within a minute leave nothing to use again.
-        let again = sessions.lend(1, 1, late, MARGIN, &mut new);
+        let again = sessions.lend(1, &1, late, MARGIN, &mut new);
         assert_eq!(number(&again), (3_u128.to_be_bytes(), 1));
     }
 
@@ -344,7 +347,7 @@ mod tests {
     fn idle_sessions_are_bounded() {
         let (sessions, now, mut new) = (sessions(), Instant::now(), ids());
         let lent: Vec<_> = (0..=MOST_IDLE)
-            .map(|_| sessions.lend(0, 1, now, TIMEOUT, &mut new))
+            .map(|_| sessions.lend(0, &1, now, TIMEOUT, &mut new))
             .collect();
         lent.into_iter().for_each(|lent| sessions.give_back(0, lent));
         let counts = sessions.counts();
@@ -366,7 +369,7 @@ mod tests {
                 now += Duration::from_secs(seconds);
                 match what {
                     0 | 1 => {
-                        let session = sessions.lend(core, identity, now, TIMEOUT, &mut new);
+                        let session = sessions.lend(core, &identity, now, TIMEOUT, &mut new);
                         prop_assert!(used.insert(number(&session)));
                         lent.push((core, session));
                     }

@@ -33,6 +33,16 @@ pub enum CheckOutError {
         /// Why.
         failure: Failure,
     },
+    /// The node does not let the user in any more, or not yet.
+    #[error("{node} does not let {user} in: {reason}")]
+    LoginRefused {
+        /// The node.
+        node: Address,
+        /// The user.
+        user: String,
+        /// What the node said.
+        reason: String,
+    },
     /// The node failed or left while its connection was waited for.
     #[error("{node} became unusable: {reason}")]
     Cleared {

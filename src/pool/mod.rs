@@ -2,15 +2,18 @@
 
 mod allowance;
 mod error;
-mod idle;
+mod identity;
+mod lane;
 mod lease;
 mod lent;
 mod share;
 mod shell;
 pub mod state;
 mod totals;
+mod turns;
 
 pub use error::CheckOutError;
+pub use identity::{Identities, Identity};
 pub use lease::Lease;
 pub use share::Share;
 pub use shell::Pool;
@@ -19,13 +22,6 @@ pub use totals::Totals;
 
 use std::time::Duration;
 
-/// Whose connections they are: one identity's are never lent to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Identity {
-    /// Tidegate itself, for all clients alike.
-    Service,
-}
-
 /// Bounds of one node's pool, over all identities and cores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -33,7 +29,11 @@ pub struct Options {
     pub max_size: usize,
     /// Most connections to one node beyond those that awaiting `getMore`s hold; 0 lets them draw on `max_size`.
     pub max_awaiting: usize,
-    /// Connections kept warm.
+    /// Most connections to one node that one user has; `None` sets no bound but those over all.
+    pub max_per_user: Option<usize>,
+    /// Connections to one node that a user keeps though others wait; one that has fewer comes first.
+    pub min_per_user: usize,
+    /// Connections of Tidegate itself kept warm.
     pub min_size: usize,
     /// Most connections being established at once.
     pub max_connecting: usize,
@@ -58,6 +58,8 @@ impl Default for Options {
         Self {
             max_size: 100,
             max_awaiting: 100,
+            max_per_user: None,
+            min_per_user: 1,
             min_size: 0,
             max_connecting: 2,
             wait_timeout: Duration::from_secs(10),

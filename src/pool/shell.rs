@@ -20,13 +20,13 @@ use super::{
     lease::Lease,
     lent::Lent,
     share::Share,
-    state::{Counts, Making, Placed, Pooled, State, lifetime},
+    state::{About, Counts, Making, Placed, Pooled, State, lifetime},
     totals::Totals,
 };
 use crate::{
     shutdown::Shutdown,
     topology::Address,
-    upstream::{self, Connection, Interruption, NodeResource, Opened},
+    upstream::{self, Connection, Failure, Interruption, NodeResource, Opened},
 };
 
 /// Connections that may be closed under abandoned commands, per second.
@@ -113,10 +113,10 @@ impl Pool {
     }
 
     /// Lends an idle connection, if there is one that the node has not closed meanwhile.
-    pub fn try_check_out(self: &Arc<Self>, core: usize, share: Share) -> Option<Lease> {
+    pub fn try_check_out(self: &Arc<Self>, identity: &Identity, core: usize, share: Share) -> Option<Lease> {
         loop {
-            let mut pooled = self.lock().check_out(Identity::Service, core, share)?;
-            if pooled.connection.is_stale() {
+            let mut pooled = self.lock().check_out(identity, core, share)?;
+            if pooled.is_forgotten() || pooled.connection.is_stale() {
                 self.close_lent(pooled);
             } else {
                 return Some(self.lend(pooled));
@@ -129,7 +129,13 @@ impl Pool {
     ///
     /// # Errors
     /// When none can be had; nothing was sent.
-    pub async fn wait(self: &Arc<Self>, core: usize, share: Share, limit: Option<Duration>) -> Outcome {
+    pub async fn wait(
+        self: &Arc<Self>,
+        identity: &Identity,
+        core: usize,
+        share: Share,
+        limit: Option<Duration>,
+    ) -> Outcome {
         let (ticket, receiver) = loop {
             let (sender, receiver) = oneshot::channel();
             let looked = {
@@ -139,11 +145,11 @@ impl Pool {
                     drop(state);
                     return Err(self.cleared(reason));
                 }
-                state.check_out_or_wait(Identity::Service, core, share, sender)
+                state.check_out_or_wait(identity, core, share, sender, Instant::now())
             };
             match looked {
                 Ok(mut pooled) => {
-                    if !pooled.connection.is_stale() {
+                    if !pooled.is_forgotten() && !pooled.connection.is_stale() {
                         return Ok(self.lend(pooled));
                     }
                     self.close_lent(pooled);
@@ -152,7 +158,7 @@ impl Pool {
             }
         };
         let wait_timeout = self.options().wait_timeout;
-        let _place = Place::new(self, ticket, share);
+        let _place = Place::new(self, core, ticket, share);
         self.connect_if_wanted(core, false);
         let started = Instant::now();
         let limit = limit.map_or(wait_timeout, |limit| limit.min(wait_timeout));
@@ -203,8 +209,16 @@ impl Pool {
     }
 
     fn place(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
-        let placed = self.lock().place(pooled, Instant::now());
+        let core = pooled.core;
+        let (placed, is_waited_for) = {
+            let mut state = self.lock();
+            let placed = state.place(pooled, Instant::now());
+            (placed, state.is_waited_for())
+        };
         self.settle(placed);
+        if is_waited_for {
+            self.serve_waiting(core, Vec::new());
+        }
     }
 
     /// Hands a placed connection on. A waiter that is gone gives it back through the lease's drop.
@@ -219,18 +233,21 @@ impl Pool {
     }
 
     fn close_lent(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
-        self.lock().discard(pooled.share);
+        self.lock().discard(&pooled.identity, pooled.share);
         self.closed(pooled);
     }
 
     /// Closes a connection that is no longer counted, and lets those who waited for the room in its share have it.
     fn closed(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
-        let core = pooled.core;
-        let mut closed = vec![pooled];
+        self.serve_waiting(pooled.core, vec![pooled]);
+    }
+
+    /// Lets those who wait have what lies idle, as far as there is room, or its place; `closed` are connections that are not counted.
+    fn serve_waiting(self: &Arc<Self>, core: usize, mut closed: Vec<Pooled<Box<Connection>>>) {
         loop {
-            let served = self
-                .lock()
-                .serve_idle(|connection| connection.is_stale(), &mut closed);
+            let served =
+                self.lock()
+                    .serve_idle(|connection| connection.is_stale(), Instant::now(), &mut closed);
             let Some((waiter, pooled)) = served else { break };
             drop(waiter.send(Ok(self.lend(pooled))));
         }
@@ -240,7 +257,9 @@ impl Pool {
     }
 
     fn connect_if_wanted(self: &Arc<Self>, core: usize, keep_warm: bool) {
-        while let Some(making) = self.begin_connect(keep_warm) {
+        while let Some((making, given_up)) = self.begin_connect(keep_warm) {
+            self.totals.closed.fetch_add(given_up.is_some().into(), Relaxed);
+            drop(given_up);
             let pool = Arc::clone(self);
             let task = self.stopped.clone();
             if let Some(runtime) = self.cores.get(core).or(self.cores.first()) {
@@ -250,18 +269,23 @@ impl Pool {
         }
     }
 
-    fn begin_connect(&self, keep_warm: bool) -> Option<Making> {
+    fn begin_connect(&self, keep_warm: bool) -> Option<(Making, Option<Pooled<Box<Connection>>>)> {
         self.lock().begin_connect(keep_warm)
     }
 
     async fn connect(self: Arc<Self>, making: Making, core: usize) {
         let mut generation = self.generation.subscribe();
+        let epoch = making.identity.epoch();
+        let login = match &making.identity {
+            service if service.is_service() => self.upstream.service.as_ref(),
+            other => other.login(),
+        };
         let connected = tokio::select! {
-            connected = upstream::connect_as(&self.address, &self.upstream, self.upstream.service.as_ref()) => connected,
+            connected = upstream::connect_as(&self.address, &self.upstream, login) => connected,
             // The node hangs, perhaps, and the attempt with it, in the place of one that would succeed once the node is seen again.
             _ = generation.wait_for(|generation| *generation != making.generation) => {
-                self.lock().connect_abandoned(making.share);
-                return self.connect_if_wanted(core, false);
+                self.lock().connect_abandoned(&making.identity, making.share);
+                return self.serve_waiting(core, Vec::new());
             }
         };
         // A node that refused is asked again for those who wait; what is kept warm waits for the next round of upkeep.
@@ -273,32 +297,46 @@ impl Pool {
                 let max_lifetime = self.options().max_lifetime;
                 let expires =
                     max_lifetime.map(|limit| connection.opened() + lifetime(limit, fastrand::f64()));
-                let connection = Box::new(connection);
-                let pooled = Pooled {
-                    connection,
-                    identity: Identity::Service,
+                let about = About {
+                    identity: making.identity,
+                    epoch,
                     core,
                     generation: making.generation,
                     expires,
-                    share: making.share,
                 };
+                let pooled = Pooled::new(Box::new(connection), making.share, about);
                 let placed = self.lock().connected(pooled, Instant::now());
                 self.settle(placed);
             }
-            Err(failure) => {
-                self.totals.connect_failures.fetch_add(1, Relaxed);
-                tracing::debug!(node = %self.address, error = %failure, "connection not made");
-                let told = self.lock().connect_failed(making.share);
-                if let Some(waiter) = told {
-                    let error = CheckOutError::Connect {
-                        node: self.address.clone(),
-                        failure,
-                    };
-                    drop(waiter.send(Err(error)));
-                }
-            }
+            Err(failure) => self.not_connected(&making, failure),
         }
+        self.serve_waiting(core, Vec::new());
         self.connect_if_wanted(core, keep_warm);
+    }
+
+    /// Tells those who waited for a connection that could not be made.
+    fn not_connected(&self, making: &Making, failure: Failure) {
+        self.totals.connect_failures.fetch_add(1, Relaxed);
+        tracing::debug!(node = %self.address, error = %failure, "connection not made");
+        let node = self.address.clone();
+        let service = self.upstream.service.as_ref();
+        let user = making.identity.user().or(service.map(|login| login.user()));
+        if failure.is_login_refused()
+            && let Some(user) = user
+        {
+            self.totals.logins_refused.fetch_add(1, Relaxed);
+            let told = self.lock().login_refused(&making.identity, making.share);
+            let (user, reason) = (user.to_string(), failure.to_string());
+            for waiter in told {
+                let (node, user, reason) = (node.clone(), user.clone(), reason.clone());
+                drop(waiter.send(Err(CheckOutError::LoginRefused { node, user, reason })));
+            }
+            return;
+        }
+        let told = self.lock().connect_failed(&making.identity, making.share);
+        if let Some(waiter) = told {
+            drop(waiter.send(Err(CheckOutError::Connect { node, failure })));
+        }
     }
 
     async fn maintain(self: Arc<Self>) {
@@ -395,23 +433,32 @@ fn weight(share: Share) -> usize {
 /// A place in the queue; left on drop. It counts as an operation in flight: by its connections alone, a node that has
 /// stopped to answer would look like the idlest of all.
 struct Place<'a> {
-    pool: &'a Pool,
+    pool: &'a Arc<Pool>,
+    core: usize,
     ticket: u64,
     weight: usize,
 }
 
 impl<'a> Place<'a> {
-    fn new(pool: &'a Pool, ticket: u64, share: Share) -> Self {
+    fn new(pool: &'a Arc<Pool>, core: usize, ticket: u64, share: Share) -> Self {
         let weight = weight(share);
         pool.in_flight.fetch_add(weight, Relaxed);
-        Self { pool, ticket, weight }
+        Self {
+            pool,
+            core,
+            ticket,
+            weight,
+        }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.pool.in_flight.fetch_sub(self.weight, Relaxed);
-        self.pool.lock().leave(self.ticket);
+        // Room may have been kept for it.
+        if self.pool.lock().leave(self.ticket) {
+            self.pool.serve_waiting(self.core, Vec::new());
+        }
     }
 }
 

@@ -44,7 +44,10 @@ async fn a_node_that_refuses_is_not_hammered_to_keep_connections_warm() {
         ..Options::default()
     };
     let (pool, shutdown) = pool(refusing().await, options);
-    let error = pool.wait(0, Share::Ordinary, None).await.unwrap_err();
+    let error = pool
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .await
+        .unwrap_err();
     assert!(matches!(error, CheckOutError::Connect { .. }), "{error}");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let failures = pool.totals.connect_failures.load(Relaxed);
@@ -64,7 +67,12 @@ async fn commands_that_wait_for_a_connection_count_as_load() {
     let (_listener, address) = silent().await;
     let (pool, shutdown) = pool(address, Options::default());
     let waiting = Arc::clone(&pool);
-    let waiting = tokio::spawn(async move { waiting.wait(0, Share::Ordinary, None).await.map(drop) });
+    let waiting = tokio::spawn(async move {
+        waiting
+            .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+            .await
+            .map(drop)
+    });
     tokio::task::yield_now().await;
     assert_eq!(pool.load(), 1, "else a node that answers nobody looks idle");
     waiting.abort();
@@ -78,7 +86,11 @@ async fn a_retired_pool_turns_commands_away_at_once() {
     let (_listener, address) = silent().await;
     let (pool, shutdown) = pool(address, Options::default());
     Arc::clone(&pool).retired();
-    let outcome = tokio::time::timeout(Duration::from_secs(2), pool.wait(0, Share::Ordinary, None)).await;
+    let outcome = tokio::time::timeout(
+        Duration::from_secs(2),
+        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, None),
+    )
+    .await;
     let error = outcome.expect("no wait").unwrap_err();
     assert!(matches!(error, CheckOutError::Cleared { .. }), "{error}");
     shutdown.begin();
@@ -92,8 +104,14 @@ async fn hanging() -> (Node, Arc<Pool>, Shutdown, [Lease; 2]) {
         ..Options::default()
     };
     let (pool, shutdown) = pool(node.address.clone(), options);
-    let mut read = pool.wait(0, Share::Ordinary, None).await.unwrap();
-    let mut write = pool.wait(0, Share::Ordinary, None).await.unwrap();
+    let mut read = pool
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .await
+        .unwrap();
+    let mut write = pool
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .await
+        .unwrap();
     write.set_write(true);
     for lease in [&mut read, &mut write] {
         lease.start(&rawdoc! { "topologyVersion": 1 }, 0).await.unwrap();
@@ -125,7 +143,9 @@ async fn only_writes_end_on_a_primary_that_knows_that_it_is_none_any_more() {
     drop((read, write));
     assert_eq!(pool.counts().idle, 1, "the read's connection is of use");
     // What carried a write before carries a read now, and the other way round.
-    let mut other = pool.try_check_out(0, Share::Ordinary).unwrap();
+    let mut other = pool
+        .try_check_out(&Identity::SERVICE, 0, Share::Ordinary)
+        .unwrap();
     other.start(&rawdoc! { "topologyVersion": 1 }, 0).await.unwrap();
     pool.superseded(true);
     assert!(at_once(&mut other).await.is_none());
@@ -135,7 +155,10 @@ async fn only_writes_end_on_a_primary_that_knows_that_it_is_none_any_more() {
 #[tokio::test]
 async fn everything_ends_on_a_primary_that_does_not_know_and_nothing_new_begins() {
     let (_node, pool, shutdown, [mut read, mut write]) = hanging().await;
-    let unsent = pool.wait(0, Share::Ordinary, None).await.unwrap();
+    let unsent = pool
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .await
+        .unwrap();
     pool.superseded(false);
     assert!(is_rescued(at_once(&mut write).await));
     assert!(is_rescued(at_once(&mut read).await));
@@ -143,27 +166,45 @@ async fn everything_ends_on_a_primary_that_does_not_know_and_nothing_new_begins(
     let failure = unsent.run(&rawdoc! { "ping": 1 }).await.unwrap_err();
     assert!(failure.is_interruption(), "{failure}");
     drop((read, write, unsent));
-    assert!(pool.try_check_out(0, Share::Ordinary).is_none());
-    let refused = pool.wait(0, Share::Ordinary, None).await.unwrap_err();
+    assert!(
+        pool.try_check_out(&Identity::SERVICE, 0, Share::Ordinary)
+            .is_none()
+    );
+    let refused = pool
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .await
+        .unwrap_err();
     assert!(matches!(refused, CheckOutError::Cleared { .. }), "{refused}");
     // Until its monitor sees it again.
     pool.ready();
-    assert!(pool.wait(0, Share::Ordinary, None).await.is_ok());
+    assert!(
+        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+            .await
+            .is_ok()
+    );
     shutdown.begin();
 }
 
 #[tokio::test]
 async fn a_reply_that_came_before_its_connection_was_ended_counts_but_the_connection_does_not() {
     let (node, pool, shutdown, [_read, mut write]) = hanging().await;
-    let _third = pool.wait(0, Share::Ordinary, None).await.unwrap();
+    let _third = pool
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .await
+        .unwrap();
     node.say(streaming());
     // The bytes lie in the socket by then, unread.
     tokio::time::sleep(Duration::from_millis(100)).await;
     pool.superseded(true);
     assert!(at_once(&mut write).await.unwrap().is_ok());
     let waiting = Arc::clone(&pool);
-    let waiting =
-        tokio::spawn(async move { waiting.wait(0, Share::Ordinary, None).await.unwrap().generation() });
+    let waiting = tokio::spawn(async move {
+        waiting
+            .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+            .await
+            .unwrap()
+            .generation()
+    });
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(pool.counts().waiting, 1);
     drop(write);
@@ -197,7 +238,12 @@ async fn connections_that_hang_in_the_making_do_not_keep_the_place_of_others_onc
     let node = Node::silent().await;
     let (pool, shutdown) = pool(node.address.clone(), Options::default());
     let waiting = Arc::clone(&pool);
-    let waiting = tokio::spawn(async move { waiting.wait(0, Share::Ordinary, None).await.map(drop) });
+    let waiting = tokio::spawn(async move {
+        waiting
+            .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+            .await
+            .map(drop)
+    });
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(pool.counts().connecting, 1);
     pool.failed("it hangs", true);
@@ -210,6 +256,10 @@ async fn connections_that_hang_in_the_making_do_not_keep_the_place_of_others_onc
     assert_eq!(pool.totals.connect_failures.load(Relaxed), 0, "it was given up");
     node.say(streaming());
     pool.ready();
-    assert!(pool.wait(0, Share::Ordinary, None).await.is_ok());
+    assert!(
+        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+            .await
+            .is_ok()
+    );
     shutdown.begin();
 }

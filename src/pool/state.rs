@@ -2,15 +2,21 @@
 //!
 //! Invariants: ordinary commands never hold more than `max_size` connections, awaiting ones never more than `max_awaiting`,
 //! and all that are idle, lent or being made are never more than both together; at most `max_connecting` are being made;
-//! no connection is idle while somebody waits whose share has room; each share's waiters are served in the order of their
-//! arrival; a connection of an older generation is never lent. A pool starts paused and is paused again when it is cleared; a paused
-//! one holds nothing idle and connects nowhere, until its node is seen (Connection Monitoring and Pooling specification, "paused").
+//! a connection is lent to its own identity alone; no connection is idle while somebody of its identity waits whose share has room,
+//! unless that room is kept for another identity whose turn has long come; each identity's waiters are served in the order of their
+//! arrival; a connection of an older generation or epoch is never lent. A pool starts paused and is paused again when it is cleared; a
+//! paused one holds nothing idle and connects nowhere, until its node is seen (Connection Monitoring and Pooling specification,
+//! "paused").
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    ops::Deref,
+    time::{Duration, Instant},
+};
 
 use super::{
     Identity, Options,
-    idle::IdleStacks,
+    lane::Lane,
     share::{Part, Share},
 };
 
@@ -19,21 +25,61 @@ use super::{
 pub struct Pooled<C> {
     /// The connection.
     pub connection: C,
-    /// Whose it is.
+    /// On which share it is lent, or for which it was made.
+    pub share: Share,
+    /// What stays as it is; in a box, for a lent connection stands in the future of every session.
+    about: Box<About>,
+}
+
+/// What a connection is for as long as it lives.
+#[derive(Debug)]
+pub struct About {
+    /// As whom it is logged in.
     pub identity: Identity,
+    /// The identity's epoch when it was made.
+    pub epoch: u32,
     /// The core whose runtime drives it.
     pub core: usize,
     /// The pool's generation when it was made.
     pub generation: u64,
     /// When it is too old to be lent again.
     pub expires: Option<Instant>,
-    /// On which share it is lent, or for which it was made.
-    pub share: Share,
+}
+
+impl<C> Deref for Pooled<C> {
+    type Target = About;
+
+    fn deref(&self) -> &About {
+        &self.about
+    }
+}
+
+impl<C> Pooled<C> {
+    /// A connection that was made for this share.
+    pub fn new(connection: C, share: Share, about: About) -> Self {
+        Self {
+            connection,
+            share,
+            about: Box::new(about),
+        }
+    }
+
+    /// Whether it may not be lent again, whatever its node's state.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| expires <= now) || self.is_forgotten()
+    }
+
+    /// Whether the node has forgotten its login.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.epoch != self.identity.epoch()
+    }
 }
 
 /// A connection to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Making {
+    /// As whom.
+    pub identity: Identity,
     /// The generation that it will belong to.
     pub generation: u64,
     /// The share whose waiters want it.
@@ -45,7 +91,7 @@ pub struct Making {
 pub enum Placed<C, W> {
     /// To the stack of idle ones.
     Idle,
-    /// To the one who waited longest. If that one is gone by now, place it again.
+    /// To one who waited. If that one is gone by now, place it again.
     Waiter(W, Pooled<C>),
     /// Nowhere: it is of an older generation or too old, and no longer counted.
     Unwanted(Pooled<C>),
@@ -54,11 +100,13 @@ pub enum Placed<C, W> {
 /// The state. `C` is a connection, `W` a way to reach somebody who waits.
 #[derive(Debug)]
 pub struct State<C, W> {
-    options: Options,
+    pub(super) options: Options,
     generation: u64,
-    idle: IdleStacks<C>,
-    ordinary: Part<W>,
-    awaiting: Part<W>,
+    pub(super) lanes: BTreeMap<Identity, Lane<C, W>>,
+    /// Over all lanes.
+    pub(super) idle: usize,
+    ordinary: Part,
+    awaiting: Part,
     next_ticket: u64,
     paused: bool,
     retired: bool,
@@ -69,7 +117,8 @@ impl<C, W> State<C, W> {
     pub fn new(options: Options) -> Self {
         Self {
             generation: 0,
-            idle: IdleStacks::new(),
+            lanes: BTreeMap::new(),
+            idle: 0,
             ordinary: Part::new(options.max_size),
             awaiting: Part::new(options.max_awaiting),
             next_ticket: 0,
@@ -79,16 +128,13 @@ impl<C, W> State<C, W> {
         }
     }
 
-    /// Lends the most recently used idle connection, if the share has room: one of this core first, else another's.
-    pub fn check_out(&mut self, identity: Identity, core: usize, share: Share) -> Option<Pooled<C>> {
+    /// Lends the most recently used idle connection of this identity, if the share has room: one of this core first, else another's.
+    pub fn check_out(&mut self, identity: &Identity, core: usize, share: Share) -> Option<Pooled<C>> {
         let share = self.in_force(share);
         if !self.part(share).has_room() {
             return None;
         }
-        let mut pooled = self.idle.take(identity, core)?;
-        pooled.share = share;
-        self.part(share).lent += 1;
-        Some(pooled)
+        self.take_idle(identity, core, share)
     }
 
     /// Lends an idle connection after all, or takes a place in the queue: one step, as between two a connection could
@@ -98,96 +144,150 @@ impl<C, W> State<C, W> {
     /// The ticket of the place in the queue.
     pub fn check_out_or_wait(
         &mut self,
-        identity: Identity,
+        identity: &Identity,
         core: usize,
         share: Share,
         waiter: W,
+        now: Instant,
     ) -> Result<Pooled<C>, u64> {
         self.check_out(identity, core, share)
-            .ok_or_else(|| self.enqueue(share, waiter))
+            .ok_or_else(|| self.enqueue(identity, share, waiter, now))
     }
 
-    pub(super) fn enqueue(&mut self, share: Share, waiter: W) -> u64 {
+    pub(super) fn enqueue(&mut self, identity: &Identity, share: Share, waiter: W, now: Instant) -> u64 {
         self.next_ticket += 1;
         let (share, ticket) = (self.in_force(share), self.next_ticket);
-        self.part(share).enqueue(ticket, waiter);
+        self.part(share).waiting.insert(ticket, (identity.clone(), now));
+        self.lane(identity).hold(share).enqueue(ticket, waiter);
         ticket
     }
 
-    /// Leaves the queue; does nothing for somebody who has been served.
-    pub fn leave(&mut self, ticket: u64) {
+    /// Leaves the queue; does nothing for somebody who has been served. Whether others wait who are to be served now.
+    pub fn leave(&mut self, ticket: u64) -> bool {
+        let mut has_left = false;
         for share in Share::IN_ORDER {
-            self.part(share).leave(ticket);
+            if let Some((identity, _)) = self.part(share).waiting.remove(&ticket) {
+                self.lane(&identity).hold(share).leave(ticket);
+                self.drop_if_empty(&identity);
+                has_left = true;
+            }
         }
+        has_left && self.is_waited_for()
     }
 
-    /// Whether a connection should be made now; if so, it is counted.
+    /// Whether a connection should be made now; if so, it is counted. With it may come an idle one of another identity, to be closed,
+    /// which gives its place up and is no longer counted.
     ///
     /// Ordinary commands come first: many change streams that come at once must not delay them by their handshakes. Only
     /// with `keep_warm` does `min_size` count as a demand: asked for after each failure, it would never let a node that
     /// refuses rest.
-    pub fn begin_connect(&mut self, keep_warm: bool) -> Option<Making> {
+    pub fn begin_connect(&mut self, keep_warm: bool) -> Option<(Making, Option<Pooled<C>>)> {
+        if self.is_paused() || self.connecting() >= self.options.max_connecting {
+            return None;
+        }
+        let warm = keep_warm && self.total() < self.options.min_size;
         let wanted = Share::IN_ORDER
             .into_iter()
-            .find(|share| self.part(*share).wants_connection());
-        let too_few = keep_warm && self.total() < self.options.min_size;
-        if self.is_paused() {
-            return None;
-        }
-        let share = wanted.or(too_few.then_some(Share::Ordinary))?;
-        let room = self.total() < self.options.most() && self.connecting() < self.options.max_connecting;
-        if !room {
-            return None;
+            .find_map(|share| Some((self.first_to_connect(share)?, share)));
+        let (identity, share) = wanted.or(warm.then_some((Identity::SERVICE, Share::Ordinary)))?;
+        let mut given_up = None;
+        if self.total() >= self.options.most() {
+            given_up = Some(self.give_up_idle(&identity)?);
         }
         self.part(share).connecting += 1;
-        Some(Making {
+        self.lane(&identity).hold(share).connecting += 1;
+        let making = Making {
+            identity,
             generation: self.generation,
             share,
-        })
+        };
+        Some((making, given_up))
     }
 
     /// A connection was made.
     pub fn connected(&mut self, pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
-        self.part(pooled.share).connecting -= 1;
+        self.end_connecting(&pooled.identity, pooled.share);
+        self.lane(&pooled.identity).is_refused = false;
         self.hand_on(pooled, now)
     }
 
     /// A connection could not be made. Returns the one to tell: the one who waited longest of those that it was for.
-    pub fn connect_failed(&mut self, share: Share) -> Option<W> {
-        let part = self.part(share);
-        part.connecting -= 1;
-        part.dismiss()
+    pub fn connect_failed(&mut self, identity: &Identity, share: Share) -> Option<W> {
+        self.end_connecting(identity, share);
+        let told = self.dismiss(identity, share);
+        self.drop_if_empty(identity);
+        told
+    }
+
+    /// The node refused the identity's login. Returns those to tell: all who wait, unless there are connections that serve them.
+    pub fn login_refused(&mut self, identity: &Identity, share: Share) -> Vec<W> {
+        self.end_connecting(identity, share);
+        let lane = self.lane(identity);
+        lane.is_refused = true;
+        let mut told = Vec::new();
+        if lane.lent() == 0 {
+            for share in Share::IN_ORDER {
+                told.extend(std::iter::from_fn(|| self.dismiss(identity, share)));
+            }
+        }
+        self.drop_if_empty(identity);
+        told
     }
 
     /// The pool was cleared while a connection was being made, which nobody waits for any more.
-    pub fn connect_abandoned(&mut self, share: Share) {
+    pub fn connect_abandoned(&mut self, identity: &Identity, share: Share) {
+        self.end_connecting(identity, share);
+        self.drop_if_empty(identity);
+    }
+
+    fn end_connecting(&mut self, identity: &Identity, share: Share) {
         self.part(share).connecting -= 1;
+        self.lane(identity).hold(share).connecting -= 1;
     }
 
     /// A lent connection came back, or the waiter that it was for is gone.
     pub fn place(&mut self, pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
         self.part(pooled.share).lent -= 1;
+        self.lane(&pooled.identity).hold(pooled.share).lent -= 1;
         self.hand_on(pooled, now)
     }
 
-    fn hand_on(&mut self, mut pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
-        let expired = pooled.expires.is_some_and(|expires| expires <= now);
-        if self.is_paused() || pooled.generation != self.generation || expired {
+    fn hand_on(&mut self, pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
+        if self.is_paused() || pooled.generation != self.generation || pooled.is_over(now) {
+            self.drop_if_empty(&pooled.identity);
             return Placed::Unwanted(pooled);
         }
-        for share in Share::IN_ORDER {
-            if let Some(waiter) = self.part(share).serve() {
-                pooled.share = share;
-                return Placed::Waiter(waiter, pooled);
-            }
+        self.idle += 1;
+        // Its lane is there: a connection keeps it until it is closed.
+        if let Some(lane) = self.lanes.get_mut(&pooled.identity) {
+            lane.put_idle(pooled, now);
         }
-        self.idle.put(pooled, now);
-        Placed::Idle
+        match self.serve(now) {
+            Some((waiter, pooled)) => Placed::Waiter(waiter, pooled),
+            None => Placed::Idle,
+        }
+    }
+
+    /// Lends an idle connection to one who waits for it.
+    fn serve(&mut self, now: Instant) -> Option<(W, Pooled<C>)> {
+        Share::IN_ORDER.into_iter().find_map(|share| {
+            let identity = self.next_served(share, now)?;
+            let pooled = self.take_idle(&identity, 0, share)?;
+            let waiter = self.dismiss(&identity, share)?;
+            Some((waiter, pooled))
+        })
+    }
+
+    /// Whether somebody waits.
+    pub fn is_waited_for(&self) -> bool {
+        !self.ordinary.waiting.is_empty() || !self.awaiting.waiting.is_empty()
     }
 
     /// A lent connection was closed. Those who waited for room in its share are served by [`State::serve_idle`].
-    pub fn discard(&mut self, share: Share) {
+    pub fn discard(&mut self, identity: &Identity, share: Share) {
         self.part(share).lent -= 1;
+        self.lane(identity).hold(share).lent -= 1;
+        self.drop_if_empty(identity);
     }
 
     /// Lends an idle connection to somebody who waits, when a share has got room without a connection coming back. What
@@ -195,20 +295,41 @@ impl<C, W> State<C, W> {
     pub fn serve_idle(
         &mut self,
         mut is_stale: impl FnMut(&mut C) -> bool,
+        now: Instant,
         stale: &mut Vec<Pooled<C>>,
     ) -> Option<(W, Pooled<C>)> {
-        let share = Share::IN_ORDER
-            .into_iter()
-            .find(|share| self.part(*share).is_wanted())?;
-        loop {
-            let mut pooled = self.idle.take(Identity::Service, 0)?;
-            if is_stale(&mut pooled.connection) {
-                stale.push(pooled);
-                continue;
+        for share in Share::IN_ORDER {
+            while let Some(identity) = self.next_served(share, now) {
+                let Some(mut pooled) = self.take_idle(&identity, 0, share) else {
+                    break;
+                };
+                if pooled.is_forgotten() || is_stale(&mut pooled.connection) {
+                    self.discard(&identity, share);
+                    stale.push(pooled);
+                    continue;
+                }
+                return self.dismiss(&identity, share).map(|waiter| (waiter, pooled));
             }
-            pooled.share = share;
-            return self.part(share).serve().map(|waiter| (waiter, pooled));
         }
+        None
+    }
+
+    /// Takes an idle connection, and counts it as lent.
+    fn take_idle(&mut self, identity: &Identity, core: usize, share: Share) -> Option<Pooled<C>> {
+        let lane = self.lanes.get_mut(identity)?;
+        let mut pooled = lane.take_idle(core)?;
+        pooled.share = share;
+        lane.hold(share).lent += 1;
+        self.idle -= 1;
+        self.part(share).lent += 1;
+        Some(pooled)
+    }
+
+    /// Takes the one of this identity who waited longest out of the queue.
+    fn dismiss(&mut self, identity: &Identity, share: Share) -> Option<W> {
+        let (ticket, waiter) = self.lanes.get_mut(identity)?.hold(share).pop()?;
+        self.part(share).waiting.remove(&ticket);
+        Some(waiter)
     }
 
     /// The node was seen: connections are made again. Does nothing to a ready pool, nor once the node is gone.
@@ -224,11 +345,23 @@ impl<C, W> State<C, W> {
         }
         self.paused = true;
         self.generation += 1;
-        let mut waiters = Vec::new();
+        self.idle = 0;
+        let (mut idle, mut waiters) = (Vec::new(), Vec::new());
         for share in Share::IN_ORDER {
-            waiters.extend(std::iter::from_fn(|| self.part(share).dismiss()));
+            let waiting = std::mem::take(&mut self.part(share).waiting);
+            for (identity, _) in waiting.into_values() {
+                let first = self
+                    .lanes
+                    .get_mut(&identity)
+                    .and_then(|lane| lane.hold(share).pop());
+                waiters.extend(first.map(|(_, waiter)| waiter));
+            }
         }
-        (self.idle.drain(), waiters)
+        for lane in self.lanes.values_mut() {
+            idle.extend(lane.drain_idle());
+        }
+        self.lanes.retain(|_, lane| !lane.is_empty());
+        (idle, waiters)
     }
 
     /// The node is gone: as [`State::clear`], and nothing is lent or made any more.
@@ -250,8 +383,14 @@ impl<C, W> State<C, W> {
 
     /// Takes out idle connections that are too old or were idle for too long, the latter down to `min_size`.
     pub fn reap(&mut self, now: Instant) -> Vec<Pooled<C>> {
-        let spare = self.total().saturating_sub(self.options.min_size);
-        self.idle.reap(now, spare, self.options.idle_timeout)
+        let mut spare = self.total().saturating_sub(self.options.min_size);
+        let mut reaped = Vec::new();
+        for lane in self.lanes.values_mut() {
+            lane.reap(now, &mut spare, self.options.idle_timeout, &mut reaped);
+        }
+        self.idle -= reaped.len();
+        self.lanes.retain(|_, lane| !lane.is_empty());
+        reaped
     }
 
     /// The bounds in force.
@@ -264,11 +403,12 @@ impl<C, W> State<C, W> {
         Counts {
             in_use: self.ordinary.lent,
             awaiting: self.awaiting.lent,
-            idle: self.idle.count(),
+            idle: self.idle,
             connecting: self.connecting(),
-            waiting: self.ordinary.waiting(),
-            waiting_to_await: self.awaiting.waiting(),
+            waiting: self.ordinary.waiting.len(),
+            waiting_to_await: self.awaiting.waiting.len(),
             generation: self.generation,
+            identities: self.lanes.len(),
         }
     }
 
@@ -281,19 +421,36 @@ impl<C, W> State<C, W> {
         }
     }
 
-    fn part(&mut self, share: Share) -> &mut Part<W> {
+    pub(super) fn share(&self, share: Share) -> &Part {
+        match share {
+            Share::Ordinary => &self.ordinary,
+            Share::Awaiting => &self.awaiting,
+        }
+    }
+
+    fn part(&mut self, share: Share) -> &mut Part {
         match share {
             Share::Ordinary => &mut self.ordinary,
             Share::Awaiting => &mut self.awaiting,
         }
     }
 
-    fn connecting(&self) -> usize {
+    pub(super) fn lane(&mut self, identity: &Identity) -> &mut Lane<C, W> {
+        self.lanes.entry(identity.clone()).or_insert_with(Lane::new)
+    }
+
+    pub(super) fn drop_if_empty(&mut self, identity: &Identity) {
+        if self.lanes.get(identity).is_some_and(Lane::is_empty) {
+            self.lanes.remove(identity);
+        }
+    }
+
+    pub(super) fn connecting(&self) -> usize {
         self.ordinary.connecting + self.awaiting.connecting
     }
 
-    fn total(&self) -> usize {
-        self.idle.count() + self.ordinary.lent + self.awaiting.lent + self.connecting()
+    pub(super) fn total(&self) -> usize {
+        self.idle + self.ordinary.lent + self.awaiting.lent + self.connecting()
     }
 }
 
@@ -314,6 +471,8 @@ pub struct Counts {
     pub waiting_to_await: usize,
     /// How often the pool was cleared.
     pub generation: u64,
+    /// As whom connections are there or wanted: how many users, Tidegate itself among them.
+    pub identities: usize,
 }
 
 /// The age at which one connection ends: `max_lifetime` less up to a tenth of it, so that connections which were made

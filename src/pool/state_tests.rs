@@ -23,24 +23,28 @@ fn ready(options: Options) -> TestState {
 }
 
 fn pooled(connection: u32, core: usize, making: Making) -> Pooled<u32> {
-    Pooled {
-        connection,
-        identity: Identity::Service,
+    let about = About {
+        epoch: making.identity.epoch(),
+        identity: making.identity,
         core,
         generation: making.generation,
         expires: None,
-        share: making.share,
-    }
+    };
+    Pooled::new(connection, making.share, about)
 }
 
 fn check_out(state: &mut TestState, share: Share) -> Option<Pooled<u32>> {
-    state.check_out(Identity::Service, 0, share)
+    state.check_out(&Identity::SERVICE, 0, share)
+}
+
+fn wait(state: &mut TestState, share: Share, waiter: u32) -> u64 {
+    state.enqueue(&Identity::SERVICE, share, waiter, Instant::now())
 }
 
 /// Makes a connection as the shell does.
 fn open(state: &mut TestState, connection: u32, core: usize, now: Instant) {
-    state.enqueue(Ordinary, 999);
-    let making = state.begin_connect(true).unwrap();
+    wait(state, Ordinary, 999);
+    let (making, _) = state.begin_connect(true).unwrap();
     let Placed::Waiter(999, pooled) = state.connected(pooled(connection, core, making), now) else {
         panic!("the waiter should get it")
     };
@@ -55,7 +59,7 @@ fn the_most_recently_used_of_the_own_core_comes_first_then_another_cores() {
     }
     let mut next = |core| {
         state
-            .check_out(Identity::Service, core, Ordinary)
+            .check_out(&Identity::SERVICE, core, Ordinary)
             .map(|pooled| pooled.connection)
     };
     assert_eq!(
@@ -69,10 +73,12 @@ fn waiters_are_served_in_order_and_those_who_left_are_passed_over() {
     let (mut state, now) = (ready(options(1, 0)), Instant::now());
     open(&mut state, 1, 0, now);
     let lent = check_out(&mut state, Ordinary).unwrap();
-    let tickets: Vec<u64> = (10..14).map(|waiter| state.enqueue(Ordinary, waiter)).collect();
+    let tickets: Vec<u64> = (10..14)
+        .map(|waiter| wait(&mut state, Ordinary, waiter))
+        .collect();
     state.leave(tickets[1]);
     state.leave(tickets[1]);
-    assert_eq!(state.begin_connect(true), None, "the pool is full");
+    assert!(state.begin_connect(true).is_none(), "the pool is full");
     let Placed::Waiter(first, lent) = state.place(lent, now) else {
         panic!()
     };
@@ -93,11 +99,11 @@ fn connecting_is_bounded_and_follows_demand() {
     assert!(state.begin_connect(true).is_some(), "one is kept warm");
     assert!(state.begin_connect(true).is_none(), "nobody waits");
     for waiter in 0..5 {
-        state.enqueue(Ordinary, waiter);
+        wait(&mut state, Ordinary, waiter);
     }
     assert!(state.begin_connect(true).is_some());
     assert!(state.begin_connect(true).is_none(), "two at once");
-    assert_eq!(state.connect_failed(Ordinary), Some(0));
+    assert_eq!(state.connect_failed(&Identity::SERVICE, Ordinary), Some(0));
     assert!(state.begin_connect(true).is_some());
     assert_eq!(state.counts().connecting, 2);
 }
@@ -108,7 +114,7 @@ fn a_cleared_pool_takes_nothing_of_the_old_generation_back() {
     open(&mut state, 1, 0, now);
     open(&mut state, 2, 0, now);
     let lent = check_out(&mut state, Ordinary).unwrap();
-    state.enqueue(Ordinary, 7);
+    wait(&mut state, Ordinary, 7);
     let (idle, told) = state.clear();
     assert_eq!((idle.len(), told), (1, vec![7]));
     assert!(matches!(state.place(lent, now), Placed::Unwanted(_)));
@@ -150,7 +156,7 @@ fn the_old_and_the_idle_are_reaped_down_to_the_minimum() {
         [1, 2]
     );
     let mut last = check_out(&mut state, Ordinary).unwrap();
-    last.expires = Some(later);
+    last.about.expires = Some(later);
     assert!(
         matches!(state.place(last, later), Placed::Unwanted(_)),
         "too old to be lent again"
@@ -173,15 +179,15 @@ fn neither_share_takes_from_the_other_and_idle_connections_serve_both() {
     assert!(check_out(&mut state, Ordinary).is_none(), "nothing is idle");
     open(&mut state, 2, 0, now);
     let ordinary = check_out(&mut state, Ordinary).unwrap();
-    state.enqueue(Awaiting, 10);
-    let making = state.begin_connect(false).unwrap();
+    wait(&mut state, Awaiting, 10);
+    let (making, _) = state.begin_connect(false).unwrap();
     assert_eq!(making.share, Awaiting);
     let Placed::Waiter(10, await_two) = state.connected(pooled(3, 0, making), now) else {
         panic!("it was made for the one who waits to await")
     };
-    state.enqueue(Ordinary, 11);
-    state.enqueue(Awaiting, 12);
-    assert_eq!(state.begin_connect(true), None, "both shares are lent out");
+    wait(&mut state, Ordinary, 11);
+    wait(&mut state, Awaiting, 12);
+    assert!(state.begin_connect(true).is_none(), "both shares are lent out");
     let counts = state.counts();
     assert_eq!((counts.in_use, counts.awaiting), (1, 2));
     assert_eq!((counts.waiting, counts.waiting_to_await), (1, 1));
@@ -203,28 +209,29 @@ fn neither_share_takes_from_the_other_and_idle_connections_serve_both() {
 fn room_that_a_closed_connection_leaves_is_filled_from_the_idle_ones() {
     let (mut state, now) = (ready(options(1, 0)), Instant::now());
     for connection in 1..=3 {
-        state.enqueue(if connection == 1 { Ordinary } else { Awaiting }, connection);
-        let making = state.begin_connect(false).unwrap();
+        let share = if connection == 1 { Ordinary } else { Awaiting };
+        wait(&mut state, share, connection);
+        let (making, _) = state.begin_connect(false).unwrap();
         let placed = state.connected(pooled(connection, 0, making), now);
         let Placed::Waiter(_, back) = placed else { panic!() };
         if connection > 1 {
             state.place(back, now);
         }
     }
-    state.enqueue(Ordinary, 77);
+    wait(&mut state, Ordinary, 77);
     let mut stale = Vec::new();
     assert!(
-        state.serve_idle(|_| false, &mut stale).is_none(),
+        state.serve_idle(|_| false, now, &mut stale).is_none(),
         "there is no room yet"
     );
-    state.discard(Ordinary);
+    state.discard(&Identity::SERVICE, Ordinary);
     let (waiter, served) = state
-        .serve_idle(|connection| *connection == 3, &mut stale)
+        .serve_idle(|connection| *connection == 3, now, &mut stale)
         .unwrap();
     assert_eq!((waiter, served.connection, served.share), (77, 2, Ordinary));
     assert_eq!(stale.len(), 1);
     assert!(
-        state.serve_idle(|_| false, &mut stale).is_none(),
+        state.serve_idle(|_| false, now, &mut stale).is_none(),
         "nobody waits any more"
     );
 }
@@ -233,16 +240,16 @@ fn room_that_a_closed_connection_leaves_is_filled_from_the_idle_ones() {
 fn ordinary_commands_are_connected_for_first() {
     let mut state = ready(options(4, 0));
     for waiter in 0..2 {
-        state.enqueue(Awaiting, waiter);
+        wait(&mut state, Awaiting, waiter);
     }
-    state.enqueue(Ordinary, 9);
-    let mut shares = std::iter::from_fn(|| state.begin_connect(false).map(|making| making.share));
+    wait(&mut state, Ordinary, 9);
+    let mut shares = std::iter::from_fn(|| state.begin_connect(false).map(|(making, _)| making.share));
     assert_eq!(
         [shares.next(), shares.next(), shares.next()],
         [Some(Ordinary), Some(Awaiting), None]
     );
     assert_eq!(
-        state.connect_failed(Awaiting),
+        state.connect_failed(&Identity::SERVICE, Awaiting),
         Some(0),
         "those are told whom it was for"
     );
@@ -257,7 +264,7 @@ fn without_a_share_of_their_own_awaits_draw_on_the_ordinary_one() {
     let (mut state, now) = (ready(none), Instant::now());
     open(&mut state, 1, 0, now);
     let lent = check_out(&mut state, Awaiting).unwrap();
-    state.enqueue(Awaiting, 5);
+    wait(&mut state, Awaiting, 5);
     let counts = state.counts();
     assert_eq!(
         (counts.in_use, counts.waiting, counts.waiting_to_await),
@@ -280,35 +287,35 @@ impl Model {
             // Every third waiter is gone.
             if waiter % 3 != 0 {
                 self.lent.push(pooled);
-                return;
+                return self.fill();
             }
             placed = self.state.place(pooled, self.now);
         }
-        if matches!(placed, Placed::Unwanted(_)) {
-            self.fill();
-        }
+        self.fill();
     }
 
     /// Hands idle connections on after a share got room; every fifth turns out to be stale.
     fn fill(&mut self) {
         let mut stale = Vec::new();
-        while let Some((_, pooled)) = self.state.serve_idle(|n| *n % 5 == 0, &mut stale) {
+        while let Some((_, pooled)) = self.state.serve_idle(|n| *n % 5 == 0, self.now, &mut stale) {
             self.lent.push(pooled);
         }
     }
 
-    fn step(&mut self, step: u8, core: usize, share: Share, number: u32) {
+    fn step(&mut self, step: u8, core: usize, share: Share, number: u32, identity: &Identity) {
+        // Turns pass.
+        self.now += Duration::from_millis(7);
         match step {
-            0 | 1 => self
-                .lent
-                .extend(self.state.check_out(Identity::Service, core, share)),
+            0 | 1 => self.lent.extend(self.state.check_out(identity, core, share)),
             2 => {
                 let waits = self
                     .state
-                    .check_out_or_wait(Identity::Service, core, share, number);
+                    .check_out_or_wait(identity, core, share, number, self.now);
                 self.lent.extend(waits);
             }
-            3 => self.making.extend(self.state.begin_connect(true)),
+            3 => self
+                .making
+                .extend(self.state.begin_connect(true).map(|(making, _)| making)),
             4 => {
                 if let Some(making) = self.making.pop() {
                     let placed = self.state.connected(pooled(number, core, making), self.now);
@@ -317,7 +324,8 @@ impl Model {
             }
             5 => {
                 if let Some(making) = self.making.pop() {
-                    self.state.connect_failed(making.share);
+                    self.state.connect_failed(&making.identity, making.share);
+                    self.fill();
                 }
             }
             6 => {
@@ -326,14 +334,18 @@ impl Model {
                     self.settle(placed);
                 }
             }
-            7 => self.state.leave(u64::from(number / 2)),
+            7 => {
+                if self.state.leave(u64::from(number / 2)) {
+                    self.fill();
+                }
+            }
             _ if core == 0 => {
                 drop(self.state.clear());
                 self.state.ready();
             }
             _ => {
                 if let Some(pooled) = self.lent.pop() {
-                    self.state.discard(pooled.share);
+                    self.state.discard(&pooled.identity, pooled.share);
                     self.fill();
                 }
             }
@@ -344,14 +356,17 @@ impl Model {
 proptest! {
     #[test]
     fn counts_stay_within_bounds_whatever_happens(
-        steps in prop::collection::vec((0u8..9, 0usize..3, any::<bool>()), 1..400),
+        steps in prop::collection::vec((0u8..9, 0usize..3, any::<bool>(), 0usize..3), 1..400),
         max_awaiting in 0usize..4,
+        max_per_user in prop::option::of(1usize..4),
+        users in 1usize..=3,
     ) {
-        let options = Options { max_awaiting, ..options(4, 1) };
+        let options = Options { max_awaiting, max_per_user, ..options(4, 1) };
+        let identities = [Identity::SERVICE, Identity::testing(1), Identity::testing(2)];
         let mut model = Model { state: ready(options), lent: vec![], making: vec![], now: Instant::now() };
-        for (number, (step, core, awaits)) in steps.into_iter().enumerate() {
+        for (number, (step, core, awaits, who)) in steps.into_iter().enumerate() {
             let share = if awaits { Awaiting } else { Ordinary };
-            model.step(step, core, share, number as u32);
+            model.step(step, core, share, number as u32, &identities[who % users]);
             let counts = model.state.counts();
             let lent = |share| model.lent.iter().filter(|lent| lent.share == share).count();
             prop_assert_eq!((counts.in_use, counts.awaiting), (lent(Ordinary), lent(Awaiting)));
@@ -359,18 +374,67 @@ proptest! {
             prop_assert!(counts.in_use <= 4 && counts.awaiting <= max_awaiting);
             prop_assert!(counts.in_use + counts.awaiting + counts.idle + counts.connecting <= 4 + max_awaiting);
             prop_assert!(counts.connecting <= 2);
-            let served = |waiting: usize, lent: usize, max: usize| waiting == 0 || lent == max;
-            prop_assert!(counts.idle == 0 || served(counts.waiting, counts.in_use, 4)
-                && served(counts.waiting_to_await, counts.awaiting, max_awaiting), "nobody waits beside an idle connection");
-            // Whoever waits with room in the share is, or can be, connected for.
-            let stuck = counts.connecting == 0 && counts.idle == 0
-                && (counts.waiting > 0 && counts.in_use < 4
-                    || counts.waiting_to_await > 0 && counts.awaiting < max_awaiting);
-            if stuck {
+            for (identity, lane) in &model.state.lanes {
+                let is_bounded = identity.user().is_some();
+                prop_assert!(!is_bounded || max_per_user.is_none_or(|max| lane.total() <= max), "one user has too many");
+                prop_assert!(!lane.is_empty(), "nothing is kept of those who left");
+            }
+            if users == 1 {
+                let served = |waiting: usize, lent: usize, max: usize| waiting == 0 || lent == max;
+                prop_assert!(counts.idle == 0 || served(counts.waiting, counts.in_use, 4)
+                    && served(counts.waiting_to_await, counts.awaiting, max_awaiting), "nobody waits beside an idle connection");
+            }
+            // Whoever waits with room in the share is, or can be, connected for; but who has all that one user may have.
+            let (ordinary, awaiting) = (counts.waiting > 0 && counts.in_use < 4,
+                counts.waiting_to_await > 0 && counts.awaiting < max_awaiting);
+            if counts.connecting == 0 && model.lent.is_empty() && (ordinary || awaiting) {
                 let making = model.state.begin_connect(false);
                 prop_assert!(making.is_some(), "somebody waits for nothing");
-                model.making.extend(making);
+                model.making.extend(making.map(|(making, _)| making));
+            }
+        }
+        // All who wait are served in the end.
+        for _ in 0..10_000 {
+            while let Some((making, _)) = model.state.begin_connect(false) {
+                model.making.push(making);
+            }
+            model.now += Duration::from_millis(7);
+            if let Some(making) = model.making.pop() {
+                let placed = model.state.connected(pooled(1, 0, making), model.now);
+                model.settle(placed);
+            } else if let Some(pooled) = model.lent.pop() {
+                let placed = model.state.place(pooled, model.now);
+                model.settle(placed);
+            }
+        }
+        prop_assert!(!model.state.is_waited_for(), "{:?}", model.state.counts());
+    }
+
+    #[test]
+    fn a_connection_serves_its_own_identity_alone(
+        steps in prop::collection::vec((0u8..9, 0usize..3, any::<bool>(), 0usize..3), 1..300),
+    ) {
+        let identities = [Identity::nobody(), Identity::testing(1), Identity::testing(2)];
+        let mut model = Model { state: ready(options(3, 0)), lent: vec![], making: vec![], now: Instant::now() };
+        // Whose waiter has which number, and whose connection.
+        let mut made_for = std::collections::BTreeMap::new();
+        for (number, (step, core, awaits, who)) in steps.into_iter().enumerate() {
+            let share = if awaits { Awaiting } else { Ordinary };
+            let (number, identity) = (3 * number as u32 + 1, &identities[who]);
+            if step == 4 && let Some(making) = model.making.last() {
+                made_for.insert(number, making.identity.clone());
+            }
+            let before = model.lent.len();
+            model.step(step, core, share, number, identity);
+            if step <= 2 && model.lent.len() > before {
+                prop_assert_eq!(&model.lent.last().unwrap().identity, identity);
+            }
+            for lent in &model.lent {
+                prop_assert_eq!(Some(&lent.identity), made_for.get(&lent.connection));
             }
         }
     }
 }
+
+#[path = "turns_tests.rs"]
+mod turns;

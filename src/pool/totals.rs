@@ -11,6 +11,8 @@ pub struct Totals {
     pub closed: AtomicU64,
     /// Attempts to connect that failed.
     pub connect_failures: AtomicU64,
+    /// Logins of new connections that the node refused; they count as failed attempts, too.
+    pub logins_refused: AtomicU64,
     /// Commands that had to wait for a connection.
     pub waits: AtomicU64,
     /// Microseconds that they waited, in sum.

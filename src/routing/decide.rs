@@ -48,6 +48,10 @@ pub fn decide(
     default: &ReadPreference,
     max_wire_version: i32,
 ) -> Result<Route, ErrorReply> {
+    if let Class::Local(login @ Local::Login(_)) = request.class() {
+        // Whatever stands beside it: on a connection that others use it would end, or change, who they are.
+        return Ok(Route::Local(login));
+    }
     if request.in_transaction {
         // In a replica set a transaction lives where writes go; reads in it may not go elsewhere.
         return Ok(Route::Primary);
@@ -143,6 +147,7 @@ pub fn tells_read_preference(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::LoginCommand;
     use crate::wire::{RawDoc, op_msg};
     use bson::{Document, doc};
     use bytes::BytesMut;
@@ -291,7 +296,18 @@ mod tests {
             (
                 doc! {"getnonce": 1, "$db": "d"},
                 Mode::Primary,
-                Ok(Route::Old(Old::GetNonce)),
+                Ok(Route::Local(Local::Login(LoginCommand::GetNonce))),
+            ),
+            // No login is ever forwarded, whatever makes it look like what nodes must judge.
+            (
+                doc! {"logout": 1, "$db": "d", "apiVersion": "1"},
+                Mode::Primary,
+                Ok(Route::Local(Local::Login(LoginCommand::Logout))),
+            ),
+            (
+                doc! {"saslStart": 1, "$db": "d", "lsid": {}, "txnNumber": 1i64, "autocommit": false},
+                Mode::Primary,
+                Ok(Route::Local(Local::Login(LoginCommand::SaslStart))),
             ),
             (
                 doc! {"replSetGetStatus": 1, "$db": "admin"},

@@ -56,6 +56,9 @@ counters! {
     tls_accepted, "TLS handshakes with clients that came to their end";
     tls_refused, "Client connections closed because TLS failed, or was or was not spoken";
     protocol_errors, "Client connections closed because of a message that breaks the protocol";
+    logins, "Clients that logged in";
+    logins_refused, "Logins refused";
+    logins_forgotten, "Replies by which a node told that it has forgotten who is logged in, as after a user was dropped";
     commands, "Commands received";
     commands_local, "Commands answered by the proxy itself";
     commands_refused, "Commands answered with an error by the proxy because they were invalid or are not served";

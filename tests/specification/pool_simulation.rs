@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 use tidegate::pool::{
     Identity, Options, Share,
-    state::{Making, Placed, Pooled, State},
+    state::{About, Making, Placed, Pooled, State},
 };
 
 /// How long an event is waited for.
@@ -141,7 +141,7 @@ impl Simulation {
         }
         match self
             .state
-            .check_out_or_wait(Identity::Service, 0, Share::Ordinary, number)
+            .check_out_or_wait(&Identity::SERVICE, 0, Share::Ordinary, number, self.instant())
         {
             Ok(pooled) => self.lend(number, pooled),
             Err(ticket) => {
@@ -236,7 +236,7 @@ impl Simulation {
                 .unwrap()
                 .0;
             let waiting = self.waiting.remove(&number).unwrap();
-            self.state.leave(waiting.ticket);
+            let _ = self.state.leave(waiting.ticket);
             self.failed(number, "timeout");
         } else {
             self.next_upkeep_ms = self.now_ms + self.upkeep_ms.unwrap();
@@ -249,7 +249,7 @@ impl Simulation {
     }
 
     fn connect(&mut self, keep_warm: bool) {
-        while let Some(making) = self.state.begin_connect(keep_warm) {
+        while let Some((making, _)) = self.state.begin_connect(keep_warm) {
             self.last_id += 1;
             self.tell("ConnectionCreated", &[("connectionId", self.last_id.into())]);
             self.pending.push(Pending {
@@ -262,14 +262,14 @@ impl Simulation {
 
     fn established(&mut self, pending: &Pending) {
         self.tell("ConnectionReady", &[("connectionId", pending.id.into())]);
-        let pooled = Pooled {
-            connection: pending.id,
-            identity: Identity::Service,
+        let about = About {
+            identity: Identity::SERVICE,
+            epoch: 0,
             core: 0,
             generation: pending.making.generation,
             expires: None,
-            share: pending.making.share,
         };
+        let pooled = Pooled::new(pending.id, pending.making.share, about);
         let placed = self.state.connected(pooled, self.instant());
         self.placed(placed);
         self.connect(true);

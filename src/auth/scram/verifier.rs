@@ -105,6 +105,13 @@ impl Verifier {
         }
     }
 
+    /// Whether a login with these keys would succeed.
+    #[must_use]
+    pub fn is_of(&self, keys: &Keys) -> bool {
+        let stored = self.hash.digest(keys.client_key.expose());
+        self.is_genuine && keys.hash == self.hash && stored.fits(self.stored_key.expose())
+    }
+
     /// The mechanism's hash.
     #[must_use]
     pub fn hash(&self) -> Hash {

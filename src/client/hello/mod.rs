@@ -22,6 +22,7 @@ use self::{
 use super::{
     inbound::{Inbound, ReplyForm, encode},
     local::append_cluster_time,
+    login,
     session::{End, Session},
 };
 use crate::{
@@ -35,10 +36,15 @@ pub(super) async fn answer(session: &mut Session, inbound: &Inbound) -> Result<(
         Ok(fields) => fields,
         Err(error) => return say(session, inbound, &error).await,
     };
+    let logins = match Box::pin(login::answer_hello(session, inbound)).await {
+        Ok(logins) => logins,
+        Err(error) => return say(session, inbound, &error).await,
+    };
     if fields.wait.is_none()
         && let Shown::Now(role, terms) = show(session, inbound, &fields, DateTime::now())
     {
         let mut reply = document(&fields, &role, &terms);
+        logins.append_to(&mut reply);
         append_cluster_time(session, &mut reply);
         return match encode(&reply, inbound.reply_to)? {
             Some(reply) => session.answer(reply).await,

@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
+use bson::{Document, RawDocument, RawDocumentBuf};
 
 use super::{Instead, documents, reply, whole};
 use crate::{
     client::{
         inbound::{Inbound, encode},
         legacy::{self, Asked},
-        local,
         session::{End, Session},
     },
     command::{
@@ -52,11 +51,6 @@ pub(in crate::client) fn apply(session: &Session, route: Route) -> Route {
 pub(in crate::client) async fn serve(session: &mut Session, inbound: &Inbound, old: Old) -> Result<(), End> {
     let name = inbound.request.name(inbound.frame.bytes());
     let answered = match old {
-        Old::GetNonce => {
-            // Nobody can log in by it, so it need not be hard to guess.
-            let nonce = format!("{:016x}", fastrand::u64(..));
-            return local::say(session, &rawdoc! { "nonce": nonce, "ok": 1.0 }, inbound).await;
-        }
         Old::ReIndex => Err(refused(session, &ErrorReply::illegal_operation(REINDEX))),
         Old::Removed(Removed { way_out, .. }) => Err(refused(session, &ErrorReply::removed(name, way_out))),
         Old::Group if wire_version(session) < ACCUMULATOR => {

@@ -40,8 +40,6 @@ pub enum Old {
     Group,
     /// `geoNear`, until 4.0: as a `$geoNear` stage.
     GeoNear,
-    /// `getnonce`: begins a login by MONGODB-CR.
-    GetNonce,
     /// `reIndex`: replica sets took it until 4.4.
     ReIndex,
     /// Gone without a successor.
@@ -53,11 +51,7 @@ impl Old {
     #[must_use]
     pub fn until(self) -> i32 {
         match self {
-            Self::Aggregate
-            | Self::CountCatalog
-            | Self::InsertIndexes
-            | Self::ListIndexes
-            | Self::GetNonce => 0,
+            Self::Aggregate | Self::CountCatalog | Self::InsertIndexes | Self::ListIndexes => 0,
             Self::Group | Self::GeoNear => 7,
             Self::ReIndex => 9,
             Self::Removed(removed) => removed.until,

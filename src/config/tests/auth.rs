@@ -92,7 +92,7 @@ fn what_does_not_go_together_is_a_mistake_with_its_place() {
         (
             format!("{OPEN}[auth]\nusers_file = 'x'"),
             "proxy.toml:4: auth.users_file: ",
-            "no meaning unless",
+            "no meaning with source",
         ),
         (
             format!("{WITH_USER}[auth]\nserve_without_login = true"),
@@ -112,7 +112,7 @@ fn what_does_not_go_together_is_a_mistake_with_its_place() {
         (
             format!("{WITH_USER}[auth]\nmechanisms = ['MONGODB-CR']"),
             "proxy.toml:4: auth.mechanisms: ",
-            "needs source = \"file\"",
+            "needs a users_file",
         ),
         (
             format!("{WITH_USER}[auth]\nmechanisms = ['SCRAM-SHA-265']"),

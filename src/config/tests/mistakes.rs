@@ -118,7 +118,7 @@ fn mistakes_have_their_line_and_key_and_say_what_would_be_right() {
             "[pool]\ncolour = 5",
             5,
             "pool.colour",
-            "the keys here are max_size, max_awaiting, min_size",
+            "the keys here are max_size, max_awaiting, max_per_user",
         ),
         ("[[pool]]\nmax_size = 5", 4, "pool", "written [pool]"),
         ("[pol]\nmax_size = 5", 4, "pol", "did you mean [pool]?"),

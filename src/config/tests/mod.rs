@@ -83,6 +83,8 @@ fn every_setting_reaches_its_option() {
         [pool]
         max_size = 9
         max_awaiting = 0
+        max_per_user = 6
+        min_per_user = 2
         min_size = 8
         max_connecting = 7
         wait_timeout = "6s"
@@ -134,6 +136,8 @@ fn every_setting_reaches_its_option() {
         pool::Options {
             max_size: 9,
             max_awaiting: 0,
+            max_per_user: Some(6),
+            min_per_user: 2,
             min_size: 8,
             max_connecting: 7,
             wait_timeout: seconds(6),

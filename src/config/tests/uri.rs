@@ -108,6 +108,8 @@ fn the_uris_options_are_defaults_of_pool_and_listeners() {
     let expected = pool::Options {
         max_size: 7,
         max_awaiting: defaults.max_awaiting,
+        max_per_user: defaults.max_per_user,
+        min_per_user: defaults.min_per_user,
         min_size: 2,
         max_connecting: 3,
         wait_timeout: Duration::from_secs(4),

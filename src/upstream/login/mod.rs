@@ -84,6 +84,15 @@ impl Login {
         self.mechanism
     }
 
+    /// The keys by which SCRAM is proven, if that is how the login is done and they are what is known.
+    #[must_use]
+    pub fn scram_keys(&self) -> Option<&Arc<Keys>> {
+        match &self.secret {
+            Some(Secret::Keys(keys)) => Some(keys),
+            _ => None,
+        }
+    }
+
     /// Whether both log the same user in by the same secret.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {

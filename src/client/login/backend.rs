@@ -1,0 +1,379 @@
+//! Credentials of the cluster itself: what its nodes keep in `admin.system.users`, read with the service user.
+//!
+//! What was read is believed for `credential_ttl`, whether there is such a user or not. It is read again at once when somebody
+//! changes users through this proxy, and when a proof does not fit. One task reads, over a connection of its own: however many log in at a
+//! time, and however busy the pools are.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
+use tokio::sync::{mpsc, oneshot};
+
+use super::source::judges;
+use crate::{
+    auth::{Credentials, Restrictions, UserName},
+    pool::Pool,
+    shutdown::Shutdown,
+    topology::Address,
+    upstream::{self, Cluster, Connection, connect_as},
+};
+
+/// Most users whose credentials are remembered.
+const MOST_USERS: usize = 10_000;
+/// Logins that may wait to be looked up.
+const QUEUE: usize = 1024;
+/// How long a login waits for what it needs to be judged.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one node may take to tell.
+const NODE_PATIENCE: Duration = Duration::from_secs(2);
+/// The pause before all nodes are asked again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What is younger is not read again because a proof does not fit.
+const FRESH: Duration = Duration::from_secs(1);
+/// Most roles whose restrictions one user can inherit.
+const MOST_ROLES: usize = 1000;
+/// `Unauthorized`.
+const UNAUTHORIZED: i32 = 13;
+
+/// Why nothing is known of a user.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum BackendError {
+    /// No node could be asked.
+    #[error("no node could be asked within {0:?}: {1}")]
+    OutOfReach(Duration, String),
+    /// The service user may not read what it must.
+    #[error(
+        "the service user may not read {0}: {1} (grant it a role with the action find on this collection, see docs/authentication.md)"
+    )]
+    MayNotRead(&'static str, String),
+    /// What the cluster keeps cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+    /// Too many logins wait.
+    #[error("too many logins are under way")]
+    Busy,
+}
+
+type Found = Option<Arc<Credentials>>;
+type Answer = Result<Found, BackendError>;
+
+/// Credentials of the cluster itself.
+#[derive(Debug)]
+pub struct Backend {
+    cache: Arc<Cache>,
+    asks: mpsc::Sender<Ask>,
+}
+
+#[derive(Debug)]
+struct Ask {
+    user: UserName,
+    answer: oneshot::Sender<Answer>,
+}
+
+#[derive(Debug)]
+struct Cache {
+    ttl: Duration,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    users: HashMap<UserName, (Instant, Found)>,
+    /// Raised when all is forgotten: what was asked before is not to be remembered.
+    generation: u64,
+}
+
+impl Cache {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, user: &UserName, now: Instant) -> Option<Found> {
+        let known = self.lock();
+        let (since, found) = known.users.get(user)?;
+        (now.saturating_duration_since(*since) < self.ttl).then(|| found.clone())
+    }
+
+    fn put(&self, user: UserName, found: Found, asked: Instant, generation: u64) {
+        let mut known = self.lock();
+        if known.generation != generation {
+            return;
+        }
+        if known.users.len() >= MOST_USERS {
+            let ttl = self.ttl;
+            known
+                .users
+                .retain(|_, (since, _)| asked.saturating_duration_since(*since) < ttl);
+        }
+        if known.users.len() >= MOST_USERS {
+            known.users.clear();
+        }
+        known.users.insert(user, (asked, found));
+    }
+}
+
+impl Backend {
+    /// Starts the task that reads from `cluster`, on the current runtime. It ends with `shutdown`.
+    #[must_use]
+    pub fn start(
+        cluster: &Arc<Cluster<Pool>>,
+        upstream: Arc<upstream::Options>,
+        ttl: Duration,
+        shutdown: &Shutdown,
+    ) -> Self {
+        let (asks, queue) = mpsc::channel(QUEUE);
+        let cache = Arc::new(Cache {
+            ttl,
+            known: Mutex::default(),
+        });
+        let reader = Reader {
+            cluster: Arc::downgrade(cluster),
+            upstream,
+            cache: Arc::clone(&cache),
+            connection: None,
+            may_not_read_roles: false,
+        };
+        shutdown.spawn("credentials", reader.run(queue));
+        Self { cache, asks }
+    }
+
+    /// What is known of a user, from memory or from a node; `None` if there is none of this name.
+    pub(super) async fn find(&self, user: &UserName) -> Answer {
+        if let Some(found) = self.cache.get(user, Instant::now()) {
+            return Ok(found);
+        }
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask {
+            user: user.clone(),
+            answer,
+        };
+        self.asks.try_send(ask).map_err(|_| BackendError::Busy)?;
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(BackendError::Busy),
+            Err(_) => Err(BackendError::OutOfReach(
+                PATIENCE,
+                "others are asked for first".to_owned(),
+            )),
+        }
+    }
+
+    /// A proof did not fit what is known of this user.
+    pub(super) fn doubt(&self, user: &UserName) {
+        let mut known = self.cache.lock();
+        if known
+            .users
+            .get(user)
+            .is_some_and(|(since, _)| since.elapsed() >= FRESH)
+        {
+            known.users.remove(user);
+        }
+    }
+
+    /// Users or roles were changed.
+    pub(super) fn forget_all(&self) {
+        let mut known = self.cache.lock();
+        known.generation += 1;
+        known.users.clear();
+    }
+}
+
+/// The task that asks nodes.
+struct Reader {
+    /// It lives as long as the process does; held weakly, for the cluster's end must not wait for this task.
+    cluster: Weak<Cluster<Pool>>,
+    upstream: Arc<upstream::Options>,
+    cache: Arc<Cache>,
+    connection: Option<(Address, Connection)>,
+    may_not_read_roles: bool,
+}
+
+impl Reader {
+    async fn run(mut self, mut queue: mpsc::Receiver<Ask>) {
+        while let Some(Ask { user, answer }) = queue.recv().await {
+            // Many clients of one application come at once.
+            if answer.is_closed() {
+                continue;
+            }
+            let found = match self.cache.get(&user, Instant::now()) {
+                Some(found) => Ok(found),
+                None => self.read(&user).await,
+            };
+            let _ = answer.send(found);
+        }
+    }
+
+    /// Asks one node after the other, the primary first, until one has told.
+    async fn read(&mut self, user: &UserName) -> Answer {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut last = "no node is known to be up".to_owned();
+            for node in self.nodes() {
+                let (asked, generation) = (Instant::now(), self.cache.lock().generation);
+                let told = tokio::time::timeout(NODE_PATIENCE, self.ask(&node, user)).await;
+                match told {
+                    Ok(Ok(Ok(found))) => {
+                        self.cache.put(user.clone(), found.clone(), asked, generation);
+                        return Ok(found);
+                    }
+                    Ok(Ok(Err(error))) => return Err(error),
+                    Ok(Err(failure)) => last = format!("{node}: {failure}"),
+                    Err(_) => last = format!("{node}: no answer within {NODE_PATIENCE:?}"),
+                }
+                self.connection = None;
+            }
+            if Instant::now() + PAUSE >= deadline {
+                return Err(BackendError::OutOfReach(PATIENCE, last));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The nodes that hold users: the primary, which knows of every change, first.
+    fn nodes(&self) -> Vec<Address> {
+        let Some(cluster) = self.cluster.upgrade() else {
+            return Vec::new();
+        };
+        judges(&cluster)
+    }
+
+    /// Asks one node. The outer error says that another may know more.
+    async fn ask(&mut self, node: &Address, user: &UserName) -> Result<Answer, String> {
+        if self
+            .connection
+            .as_mut()
+            .is_some_and(|(at, connection)| at != node || connection.is_stale())
+        {
+            self.connection = None;
+        }
+        if self.connection.is_none() {
+            let opened = connect_as(node, &self.upstream, self.upstream.service.as_ref()).await;
+            let opened = opened.map_err(|failure| failure.to_string())?;
+            self.connection = Some((node.clone(), opened.connection));
+        }
+        let Some((_, connection)) = &mut self.connection else {
+            return Err("it is not connected".to_owned());
+        };
+        let users = find(
+            "system.users",
+            rawdoc! { "user": &*user.name, "db": &*user.db },
+            1,
+        );
+        let reply = connection
+            .run(&users)
+            .await
+            .map_err(|failure| failure.to_string())?;
+        let batch = match first_batch(&reply) {
+            Ok(batch) => batch,
+            Err(error) if error.code == UNAUTHORIZED => {
+                return Ok(Err(BackendError::MayNotRead("admin.system.users", error.message)));
+            }
+            Err(error) => return Err(error.message),
+        };
+        let read = batch.first().map(|document| Credentials::read(document));
+        let roles = batch.first().map_or_else(Vec::new, |document| role_ids(document));
+        // Asked in any case: the time must not tell whether there is such a user.
+        let restrictions = match inherited(connection, roles).await {
+            Ok(restrictions) => restrictions,
+            Err(error) if error.code == UNAUTHORIZED => {
+                if !std::mem::replace(&mut self.may_not_read_roles, true) {
+                    tracing::warn!(
+                        "the service user may not read admin.system.roles: authenticationRestrictions of roles are not seen; those of users are"
+                    );
+                }
+                Vec::new()
+            }
+            Err(error) => return Err(error.message),
+        };
+        Ok(match read {
+            None => Ok(None),
+            Some(Ok(mut credentials)) => {
+                credentials.restrictions.extend(restrictions);
+                Ok(Some(Arc::new(credentials)))
+            }
+            Some(Err(error)) => Err(BackendError::Unusable(error.to_string())),
+        })
+    }
+}
+
+/// An error that a node answers.
+struct NodeError {
+    code: i32,
+    message: String,
+}
+
+fn find(collection: &str, filter: RawDocumentBuf, limit: i32) -> RawDocumentBuf {
+    rawdoc! {
+        "find": collection,
+        "filter": filter,
+        "limit": limit,
+        "singleBatch": true,
+        "$db": "admin",
+        "$readPreference": { "mode": "primaryPreferred" },
+    }
+}
+
+fn first_batch(reply: &RawDocument) -> Result<Vec<&RawDocument>, NodeError> {
+    let cursor = reply
+        .get_document("cursor")
+        .and_then(|cursor| cursor.get_array("firstBatch"));
+    match cursor {
+        Ok(batch) => Ok(batch
+            .into_iter()
+            .filter_map(|document| document.ok()?.as_document())
+            .collect()),
+        Err(_) => Err(NodeError {
+            code: reply.get_i32("code").unwrap_or_default(),
+            message: reply
+                .get_str("errmsg")
+                .unwrap_or("it answered without a cursor")
+                .to_owned(),
+        }),
+    }
+}
+
+/// The ids of the roles that a user or role has.
+fn role_ids(document: &RawDocument) -> Vec<String> {
+    let roles = document.get_array("roles").into_iter().flatten();
+    let id = |role: &RawDocument| {
+        Some(format!(
+            "{}.{}",
+            role.get_str("db").ok()?,
+            role.get_str("role").ok()?
+        ))
+    };
+    roles.filter_map(|role| id(role.ok()?.as_document()?)).collect()
+}
+
+/// The restrictions of these roles and of those that they have. Built-in roles are not kept, and have none.
+async fn inherited(
+    connection: &mut Connection,
+    mut roles: Vec<String>,
+) -> Result<Vec<Restrictions>, NodeError> {
+    let mut seen: Vec<String> = Vec::new();
+    let mut restrictions = Vec::new();
+    loop {
+        let mut ids = RawArrayBuf::new();
+        roles.iter().for_each(|id| ids.push(id.as_str()));
+        let limit = i32::try_from(MOST_ROLES).unwrap_or(i32::MAX);
+        let ask = find("system.roles", rawdoc! { "_id": { "$in": ids } }, limit);
+        let reply = connection.run(&ask).await.map_err(|failure| NodeError {
+            code: 0,
+            message: failure.to_string(),
+        })?;
+        seen.append(&mut roles);
+        for role in first_batch(&reply)? {
+            if let Ok(list) = role.get_array("authenticationRestrictions") {
+                restrictions.push(Restrictions::read(list));
+            }
+            roles.extend(role_ids(role).into_iter().filter(|id| !seen.contains(id)));
+        }
+        if roles.is_empty() || seen.len() > MOST_ROLES {
+            return Ok(restrictions);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Whose turn it is: who gets the next idle connection, for whom the next one is made, and who gives one up for it.
+//!
+//! Turns go by the time of arrival, but that a connection stays with its identity for a while where others of the same wait: to log
+//! another one in costs as much as many commands. Identities with fewer connections than their guaranteed minimum come first.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Identity,
+    lane::Lane,
+    share::Share,
+    state::{Pooled, State},
+};
+
+/// For how long connections go from one waiter of an identity to the next while another identity waits for one that must be made.
+const TURN: Duration = Duration::from_millis(20);
+/// Most connections that are not logged in, for what strangers may ask a node.
+const MOST_OF_NOBODY: usize = 2;
+/// How many of those who wait are looked at in turn, before all identities are.
+const LOOK_AHEAD: usize = 64;
+
+impl<C, W> State<C, W> {
+    /// The identity that a connection should be made for on this share: one below its guaranteed minimum first, then the one whose
+    /// waiter came first.
+    pub(super) fn first_to_connect(&self, share: Share) -> Option<Identity> {
+        let part = self.share(share);
+        if part.waiting.is_empty() || !part.has_room_for_new() {
+            return None;
+        }
+        let wanting = self
+            .lanes
+            .iter()
+            .filter(|(identity, lane)| self.may_connect(identity, lane, share));
+        let first = wanting.min_by_key(|(_, lane)| {
+            let is_guaranteed = lane.total() < self.options.min_per_user;
+            (!is_guaranteed, lane.holds(share).oldest())
+        });
+        first.map(|(identity, _)| identity.clone())
+    }
+
+    /// Whether somebody of this identity wants a connection, and may have one more.
+    fn may_connect(&self, identity: &Identity, lane: &Lane<C, W>, share: Share) -> bool {
+        let max = match identity {
+            nobody if nobody.is_nobody() => Some(MOST_OF_NOBODY),
+            service if service.is_service() => None,
+            _ => self.options.max_per_user,
+        };
+        let is_within = max.is_none_or(|max| lane.total() < max);
+        // Those who wait where a login is refused are served by what there is, if there is something.
+        let waits_for_others = lane.is_refused && lane.lent() > 0;
+        lane.holds(share).wants_connection() && is_within && !waits_for_others
+    }
+
+    /// Takes an idle connection that gives its place up for one of `wanting`: first of identities that have more than the guaranteed
+    /// minimum, and of those the one that was used least recently. One within the minimum goes only for an identity that is below it.
+    pub(super) fn give_up_idle(&mut self, wanting: &Identity) -> Option<Pooled<C>> {
+        let minimum = self.options.min_per_user;
+        let is_below = self.lanes.get(wanting).is_none_or(|lane| lane.total() < minimum);
+        let victims = self
+            .lanes
+            .iter()
+            .filter(|(identity, lane)| *identity != wanting && lane.idle_count() > 0);
+        let victim = victims
+            .map(|(identity, lane)| (lane.total() <= minimum, lane.idle_since(), identity))
+            .min()
+            .filter(|(is_within, ..)| is_below || !is_within)
+            .map(|(.., identity)| identity.clone())?;
+        let given_up = self.lane(&victim).take_oldest()?;
+        self.idle -= 1;
+        self.drop_if_empty(&victim);
+        Some(given_up)
+    }
+
+    /// Whose waiter is to have the next idle connection on this share: the one who came first of those whose identity has one. But
+    /// room is kept for one whose turn has come and for whom a connection can be made.
+    pub(super) fn next_served(&self, share: Share, now: Instant) -> Option<Identity> {
+        let part = self.share(share);
+        if !part.has_room() || part.waiting.is_empty() {
+            return None;
+        }
+        let may_make = part.has_room_for_new() && self.connecting() < self.options.max_connecting;
+        for (identity, since) in part.waiting.values().take(LOOK_AHEAD) {
+            let Some(lane) = self.lanes.get(identity) else {
+                continue;
+            };
+            if lane.idle_count() > 0 {
+                return Some(identity.clone());
+            }
+            let is_overdue = now.saturating_duration_since(*since) >= TURN;
+            if is_overdue && may_make && self.may_connect(identity, lane, share) {
+                return None;
+            }
+        }
+        let is_served = |lane: &Lane<C, W>| lane.idle_count() > 0 && lane.holds(share).oldest().is_some();
+        let mut others = self.lanes.iter().filter(|(_, lane)| is_served(lane));
+        (part.waiting.len() > LOOK_AHEAD)
+            .then(|| others.next().map(|(identity, _)| identity.clone()))
+            .flatten()
+    }
+}
