@@ -3,12 +3,10 @@
 use std::{
     io::Write,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use bson::{Document, RawDocument, RawDocumentBuf, rawdoc};
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use tempfile::NamedTempFile;
 
 use super::{
@@ -18,11 +16,7 @@ use super::{
     seeds::{look_up, with_seedlist},
 };
 use crate::{
-    auth::{
-        UserName, UsersFile,
-        scram::{Hash, Verifier},
-        users_file::Entry,
-    },
+    auth::{Credentials, CredentialsError, UserName, UsersFile},
     config::{Config, UsersError, read_users},
     topology::{Address, ServerKind, Topology},
     upstream::{self, Connection, connect_as},
@@ -64,8 +58,8 @@ pub enum ImportError {
     #[error("there is no user {0} in the cluster")]
     Unknown(UserName),
     /// What the cluster keeps of a user cannot be used.
-    #[error("the credentials of {0} cannot be used")]
-    Unusable(UserName),
+    #[error("what the cluster keeps of a user cannot be used: {0}")]
+    Unusable(#[from] CredentialsError),
     /// The file that is there cannot be used.
     #[error(transparent)]
     File(#[from] UsersError),
@@ -102,46 +96,24 @@ pub fn import_users(config: &Config, path: &Path, which: Option<&UserName>) -> R
 }
 
 /// Puts the verifiers of these documents of `admin.system.users` into the file.
-fn take_over(file: &mut UsersFile, documents: &[Document]) -> Result<Imported, ImportError> {
+fn take_over(file: &mut UsersFile, documents: &[RawDocumentBuf]) -> Result<Imported, ImportError> {
     let (mut users, mut left_out) = (Vec::new(), Vec::new());
     for document in documents {
-        let text = |key| document.get_str(key).unwrap_or_default();
-        let user = UserName::new(text("db"), text("user"));
-        let read = |hash| verifier(document, hash).map_err(|()| ImportError::Unusable(user.clone()));
-        let (sha_1, sha_256) = (read(Hash::Sha1)?, read(Hash::Sha256)?);
-        if sha_1.is_none() && sha_256.is_none() {
-            left_out.push(user);
+        let read = Credentials::read(document)?;
+        if read.scram_sha_1.is_none() && read.scram_sha_256.is_none() {
+            left_out.push(read.user);
             continue;
         }
-        let entry: &mut Entry = file.users.entry(user.clone()).or_default();
-        entry.scram_sha_1 = sha_1;
-        entry.scram_sha_256 = sha_256;
-        users.push(user);
+        let entry = file.users.entry(read.user.clone()).or_default();
+        entry.scram_sha_1 = read.scram_sha_1;
+        entry.scram_sha_256 = read.scram_sha_256;
+        users.push(read.user);
     }
     Ok(Imported { users, left_out })
 }
 
-fn verifier(document: &Document, hash: Hash) -> Result<Option<Arc<Verifier>>, ()> {
-    let Ok(all) = document.get_document("credentials") else {
-        return Ok(None);
-    };
-    let Ok(kept) = all.get_document(hash.mechanism().name()) else {
-        return Ok(None);
-    };
-    let bytes = |key| {
-        BASE64_STANDARD
-            .decode(kept.get_str(key).unwrap_or_default())
-            .map_err(drop)
-    };
-    let iterations = kept.get_i32("iterationCount").map_err(drop)?;
-    let iterations = u32::try_from(iterations).map_err(drop)?;
-    let (salt, stored_key, server_key) = (bytes("salt")?, bytes("storedKey")?, bytes("serverKey")?);
-    let verifier = Verifier::new(hash, &salt, iterations, &stored_key, &server_key);
-    verifier.map(|verifier| Some(Arc::new(verifier))).map_err(drop)
-}
-
 /// The documents of `admin.system.users`: one or all.
-async fn read(config: &Config, which: Option<&UserName>) -> Result<Vec<Document>, ImportError> {
+async fn read(config: &Config, which: Option<&UserName>) -> Result<Vec<RawDocumentBuf>, ImportError> {
     let mut config = config.clone();
     if let Some(seedlist) = look_up(&config).await.map_err(Error::Srv)? {
         config = with_seedlist(&config, seedlist)?;
@@ -195,7 +167,7 @@ async fn batch(
     connection: &mut Connection,
     command: &RawDocument,
     name: &str,
-    documents: &mut Vec<Document>,
+    documents: &mut Vec<RawDocumentBuf>,
 ) -> Result<i64, String> {
     let reply = tokio::time::timeout(PATIENCE, connection.run(command)).await;
     let reply: RawDocumentBuf = match reply {
@@ -212,7 +184,7 @@ async fn batch(
     let told = cursor.get_array(name).map_err(|error| error.to_string())?;
     for document in told {
         let document = document.ok().and_then(|document| document.as_document());
-        documents.extend(document.and_then(|document| Document::try_from(document).ok()));
+        documents.extend(document.map(RawDocument::to_owned));
     }
     Ok(cursor.get_i64("id").unwrap_or_default())
 }
@@ -231,9 +203,14 @@ fn write(path: &Path, file: &UsersFile) -> std::io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use bson::doc;
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use bson::{Document, doc};
 
     use super::*;
+
+    fn raw(document: &Document) -> RawDocumentBuf {
+        RawDocumentBuf::try_from(document).unwrap()
+    }
 
     fn kept(user: &str, salt: u8) -> Document {
         let key = |length: usize| BASE64_STANDARD.encode(vec![salt; length]);
@@ -248,11 +225,11 @@ mod tests {
     #[test]
     fn verifiers_are_replaced_and_all_else_stays() {
         let mut file = UsersFile::default();
-        take_over(&mut file, &[kept("ann", 1), kept("bob", 1)]).unwrap();
+        take_over(&mut file, &[raw(&kept("ann", 1)), raw(&kept("bob", 1))]).unwrap();
         let ann = UserName::new("shop", "ann");
         file.users.get_mut(&ann).unwrap().act_as = Some("service".into());
         let external = doc! { "user": "CN=x", "db": "$external", "credentials": { "external": true } };
-        let imported = take_over(&mut file, &[kept("ann", 2), external]).unwrap();
+        let imported = take_over(&mut file, &[raw(&kept("ann", 2)), raw(&external)]).unwrap();
         assert_eq!(imported.users, std::slice::from_ref(&ann));
         assert_eq!(imported.left_out, [UserName::new("$external", "CN=x")]);
         let entry = &file.users[&ann];
@@ -266,7 +243,7 @@ mod tests {
             .unwrap()
             .insert("storedKey", "AAAA");
         assert!(matches!(
-            take_over(&mut file, &[broken]),
+            take_over(&mut file, &[raw(&broken)]),
             Err(ImportError::Unusable(_))
         ));
     }
@@ -277,7 +254,7 @@ mod tests {
         let path = folder.path().join("users.toml");
         let mut file = UsersFile::default();
         for count in 1..=2 {
-            take_over(&mut file, &[kept(&format!("user{count}"), 1)]).unwrap();
+            take_over(&mut file, &[raw(&kept(&format!("user{count}"), 1))]).unwrap();
             write(&path, &file).unwrap();
             assert_eq!(
                 std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,

@@ -57,4 +57,5 @@ mod topology;
 mod unknown_outcome;
 mod upkeep;
 mod upstream_kinds;
+mod users_file;
 mod waiting_hello;
