@@ -29,6 +29,7 @@ mod isolation;
 mod legacy;
 mod legacy_differential;
 mod legacy_drivers;
+mod logins;
 mod many_users;
 mod members;
 mod mongos;

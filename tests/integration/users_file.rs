@@ -2,50 +2,16 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
-use bson::{Document, doc, spec::BinarySubtype};
-use tidegate::auth::{
-    UserName,
-    scram::{Hash, Secret, client::Conversation},
-    scram_sha1_digest,
-};
+use bson::doc;
+use tidegate::auth::{UserName, scram::Hash, scram_sha1_digest};
 
 use crate::support::{
     Client, Proxy,
     client::is_ok,
+    login::log_in,
     run,
     users::{create_user, on_primary, shared_auth_set, uri_as},
 };
-
-/// Logs in by SCRAM; the last reply.
-async fn log_in(client: &mut Client, hash: Hash, user: &UserName, password: &str) -> Document {
-    let binary = |bytes| bson::Binary {
-        subtype: BinarySubtype::Generic,
-        bytes,
-    };
-    let (conversation, payload) = Conversation::begin(hash, user, "a client's nonce");
-    let start = doc! {
-        "saslStart": 1, "mechanism": hash.mechanism().name(), "payload": binary(payload),
-        "options": { "skipEmptyExchange": true },
-    };
-    let challenge = client.run(&user.db, start).await;
-    if !is_ok(&challenge) {
-        return challenge;
-    }
-    let secret = Secret::Password(password.to_owned().into());
-    let (awaiting, proof) = conversation
-        .respond(challenge.get_binary_generic("payload").unwrap(), &secret)
-        .unwrap();
-    let go_on = doc! {
-        "saslContinue": 1, "conversationId": challenge.get_i32("conversationId").unwrap(), "payload": binary(proof),
-    };
-    let last = client.run(&user.db, go_on).await;
-    if is_ok(&last) {
-        awaiting
-            .verify(last.get_binary_generic("payload").unwrap())
-            .unwrap();
-    }
-    last
-}
 
 fn append(path: &Path, text: &str) {
     let whole = fs::read_to_string(path).unwrap() + text;

@@ -15,6 +15,7 @@ pub(crate) mod environment;
 pub(crate) mod legacy;
 pub(crate) mod legacy_client;
 pub(crate) mod legacy_differential;
+pub(crate) mod login;
 pub(crate) mod many_users;
 pub(crate) mod nothing;
 mod old_mongod;

@@ -1,8 +1,9 @@
-//! The official Rust driver, directly or through Tidegate. Usage: URI SINGLE_URI DATABASE
+//! The official Rust driver, directly or through Tidegate. Usage: URI SINGLE_URI DATABASE, or login URI...
 
 mod cursors;
 mod documents;
 mod harness;
+mod login;
 mod options;
 mod sessions;
 mod topology;
@@ -50,6 +51,11 @@ const SCENARIOS: &[(&str, Scenario)] = scenarios![
 // Several threads: dropped cursors are killed by tasks of the driver's own.
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "login") {
+        login::run(&arguments[1..]).await.unwrap();
+        return ExitCode::SUCCESS;
+    }
     if harness::run(SCENARIOS).await {
         ExitCode::SUCCESS
     } else {
