@@ -1,6 +1,7 @@
 //! Users of the cluster log in through Tidegate, which judges them itself: drivers, conversations as no driver has them, users that
 //! change meanwhile, certificates, and what is shown of all that.
 
+mod certificates;
 mod changes;
 mod conversations;
 mod shown;

