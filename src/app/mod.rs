@@ -133,7 +133,12 @@ impl Proxy {
         let (runtimes, cores): (Vec<_>, Vec<_>) = start_cores(count)?.into_iter().unzip();
         let handles: Arc<[Handle]> = runtimes.into();
 
-        let cluster = start_cluster(config.upstream.clone(), &config.pool, &handles, &back);
+        let mut pool = config.pool.clone();
+        if config.auth.source.demands_login() {
+            // What is kept warm would be Tidegate's own, and of no use to clients.
+            pool.min_size = 0;
+        }
+        let cluster = start_cluster(config.upstream.clone(), &pool, &handles, &back);
         let logins = start_logins(config, &cluster, &back)?;
         let shared = Arc::new(Shared::new(
             cluster,

@@ -84,7 +84,8 @@ pub(in crate::client) async fn refused(
     inbound: &Inbound,
     error: CheckOutError,
 ) -> Attempt {
-    let Some(logins) = session.shared.logins.clone() else {
+    let logins = session.shared.logins.clone();
+    let Some(logins) = logins.filter(|_| !session.identity.is_service()) else {
         return Attempt::Answer(ErrorReply::unreachable(&inbound.request, error.to_string()));
     };
     tracing::warn!(peer = %session.peer, %error, "a node refuses a login");
