@@ -142,9 +142,10 @@ pub(super) async fn execute(
         outcome = Box::pin(again::repeat(session, inbound, &route, patience, node, outcome)).await;
     }
     numbered::settle(session, inbound, &outcome);
+    login::note_change(session, inbound);
     match outcome {
         Attempt::Reply(taken) => {
-            login::note_reply(session, inbound, &taken);
+            login::note_reply(session, &taken);
             // Nothing is sent again from here on.
             buffers::give(inbound.frame.surrender());
             drop(held.take());

@@ -30,6 +30,9 @@ use crate::{
     wire::{Frame, HEADER_LEN, WireError, op_compressed},
 };
 
+/// Bytes of the largest message, inflated, that is taken of a client before its login: no login needs more.
+const MOST_OF_STRANGERS: usize = 64 << 10;
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
@@ -315,6 +318,12 @@ impl Session {
             .await?;
         let queued = Instant::now();
         let room = compression::request_room(self, &header, self.client.buffered())?;
+        if self.identity.is_nobody() && room > MOST_OF_STRANGERS {
+            return Err(End::Protocol(WireError::Length {
+                length: i32::try_from(room).unwrap_or(i32::MAX),
+                max: MOST_OF_STRANGERS,
+            }));
+        }
         let permit = self.shared.requests.acquire(room).await;
         // What the client had to wait for room is not its fault.
         self.greet_by = self.greet_by.map(|deadline| deadline + queued.elapsed());
@@ -330,14 +339,19 @@ impl Session {
         let mut next = self.client.buffered().len();
         while next < length {
             next = (next + budget::PART).min(length);
+            let login_by = self.login_deadline();
             let deadline = self
                 .greet_by
                 .unwrap_or_else(|| budget::part_deadline(since, next));
+            let deadline = login_by.map_or(deadline, |login_by| deadline.min(login_by));
             match tokio::time::timeout_at(deadline, self.client.fill_to(next)).await {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Err(End::Protocol(WireError::Truncated("frame")));
                 }
                 Ok(filled) => filled?,
+                Err(_) if login_by.is_some_and(|login_by| login_by <= Instant::now()) => {
+                    return Err(self.not_logged_in());
+                }
                 Err(_) if self.greet_by.is_some() => {
                     return Err(End::Handshake(self.shared.limits.handshake_timeout));
                 }

@@ -50,18 +50,26 @@ pub async fn end_sessions(shared: &Shared, patience: Duration) {
 
 /// Ends sessions on one node, which tells the others; `None` if it did not come about.
 async fn end(shared: &Shared, sessions: BTreeMap<Identity, Vec<SessionId>>) -> Option<()> {
+    let mut all = Some(());
     for (identity, ids) in sessions {
-        for ids in ids.chunks(MOST_ENDED) {
-            let node = any_node(shared)?;
-            let mut lease = match node.try_check_out(&identity, 0, Share::Ordinary) {
-                Some(lease) => lease,
-                None => node
-                    .wait(&identity, 0, Share::Ordinary, Some(PATIENCE))
-                    .await
-                    .ok()?,
-            };
-            lease.run(&command(ids)).await.ok()?;
-        }
+        // One user who is not let in any more must not keep the others' sessions alive.
+        all = all.and(end_of(shared, &identity, &ids).await);
+    }
+    all
+}
+
+/// Ends the sessions of one identity.
+async fn end_of(shared: &Shared, identity: &Identity, ids: &[SessionId]) -> Option<()> {
+    for ids in ids.chunks(MOST_ENDED) {
+        let node = any_node(shared)?;
+        let mut lease = match node.try_check_out(identity, 0, Share::Ordinary) {
+            Some(lease) => lease,
+            None => node
+                .wait(identity, 0, Share::Ordinary, Some(PATIENCE))
+                .await
+                .ok()?,
+        };
+        lease.run(&command(ids)).await.ok()?;
     }
     Some(())
 }

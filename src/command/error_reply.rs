@@ -165,6 +165,17 @@ impl ErrorReply {
         Self::new(18, "AuthenticationFailed", message)
     }
 
+    /// A login that cannot be judged, because no node could be asked.
+    #[must_use]
+    pub fn login_unavailable() -> Self {
+        let (code, name) = HOST_UNREACHABLE;
+        Self::new(
+            code,
+            name,
+            "the login cannot be judged now: no node could be asked for the user",
+        )
+    }
+
     /// A mechanism that is not offered.
     #[must_use]
     pub fn mechanism_unavailable(name: &str) -> Self {

@@ -51,20 +51,25 @@ impl<C, W> State<C, W> {
         lane.holds(share).wants_connection() && is_within && !waits_for_others
     }
 
-    /// Takes an idle connection that gives its place up for one of `wanting`: first of identities that have more than the guaranteed
+    /// Whose idle connection gives its place up for one of `wanting`: first of identities that have more than the guaranteed
     /// minimum, and of those the one that was used least recently. One within the minimum goes only for an identity that is below it.
-    pub(super) fn give_up_idle(&mut self, wanting: &Identity) -> Option<Pooled<C>> {
+    fn victim(&self, wanting: &Identity) -> Option<&Identity> {
         let minimum = self.options.min_per_user;
         let is_below = self.lanes.get(wanting).is_none_or(|lane| lane.total() < minimum);
         let victims = self
             .lanes
             .iter()
             .filter(|(identity, lane)| *identity != wanting && lane.idle_count() > 0);
-        let victim = victims
+        victims
             .map(|(identity, lane)| (lane.total() <= minimum, lane.idle_since(), identity))
             .min()
             .filter(|(is_within, ..)| is_below || !is_within)
-            .map(|(.., identity)| identity.clone())?;
+            .map(|(.., identity)| identity)
+    }
+
+    /// Takes the connection that [`State::victim`] names.
+    pub(super) fn give_up_idle(&mut self, wanting: &Identity) -> Option<Pooled<C>> {
+        let victim = self.victim(wanting)?.clone();
         let given_up = self.lane(&victim).take_oldest()?;
         self.idle -= 1;
         self.drop_if_empty(&victim);
@@ -87,7 +92,8 @@ impl<C, W> State<C, W> {
                 return Some(identity.clone());
             }
             let is_overdue = now.saturating_duration_since(*since) >= TURN;
-            if is_overdue && may_make && self.may_connect(identity, lane, share) {
+            let may_be_made = || self.total() < self.options.most() || self.victim(identity).is_some();
+            if is_overdue && may_make && self.may_connect(identity, lane, share) && may_be_made() {
                 return None;
             }
         }

@@ -162,3 +162,27 @@ fn connections_whose_login_a_node_has_forgotten_are_not_lent_again() {
     assert!(matches!(state.place(second, now), Placed::Unwanted(_)));
     assert_eq!(state.reap(now).len(), 1, "the idle one goes, too");
 }
+
+#[test]
+fn room_is_kept_only_for_whom_a_connection_can_be_made() {
+    let (a, b) = (Identity::testing(1), Identity::testing(2));
+    let tight = Options {
+        max_awaiting: 0,
+        min_per_user: 2,
+        ..options(4, 0)
+    };
+    let (mut state, mut now) = (ready(tight), Instant::now());
+    let mut lent = Vec::new();
+    for (connection, identity) in [(1, &a), (2, &a), (3, &b), (4, &b)] {
+        wait_as(&mut state, identity, connection, now);
+        lent.push(make(&mut state, connection, connection, now));
+    }
+    wait_as(&mut state, &a, 70, now);
+    wait_as(&mut state, &b, 80, now);
+    now += Duration::from_secs(1);
+    let returned = lent.pop().unwrap();
+    assert!(
+        matches!(state.place(returned, now), Placed::Waiter(80, _)),
+        "the one who came first has as much as is guaranteed, and the other no more than that"
+    );
+}

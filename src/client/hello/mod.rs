@@ -51,7 +51,7 @@ pub(super) async fn answer(session: &mut Session, inbound: &Inbound) -> Result<(
             None => Ok(()),
         };
     }
-    Box::pin(waiting::answer(session, inbound, &fields)).await
+    Box::pin(waiting::answer(session, inbound, &fields, logins)).await
 }
 
 async fn say(session: &mut Session, inbound: &Inbound, error: &ErrorReply) -> Result<(), End> {

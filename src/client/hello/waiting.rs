@@ -31,6 +31,7 @@ use crate::{
         fail_point,
         inbound::{Inbound, ReplyForm, ReplyTo, encode},
         local::append_cluster_time,
+        login,
         session::{End, Session},
     },
     command::ErrorReply,
@@ -66,7 +67,13 @@ struct Next {
 }
 
 /// Answers a `hello` that waits.
-pub(super) async fn answer(session: &mut Session, inbound: &Inbound, fields: &Fields) -> Result<(), End> {
+pub(super) async fn answer(
+    session: &mut Session,
+    inbound: &Inbound,
+    fields: &Fields,
+    logins: login::Answers,
+) -> Result<(), End> {
+    let mut logins = Some(logins);
     let streams = exhausts(inbound) && !session.load_balanced;
     let mut fields = fields.clone();
     if let Some((_, patience)) = fields.wait.as_mut().filter(|_| streams) {
@@ -75,12 +82,15 @@ pub(super) async fn answer(session: &mut Session, inbound: &Inbound, fields: &Fi
     let mut response_to = inbound.reply_to.request_id;
     loop {
         let (next, woken) = next(session, inbound, &fields, streams).await;
-        let Some(next) = next else {
+        let Some(mut next) = next else {
             return match woken {
                 Woken::Stopping => Err(End::Stopping),
                 _ => Ok(()),
             };
         };
+        if let Some(logins) = logins.take() {
+            logins.append_to(&mut next.reply);
+        }
         // Only a reply with a version can be followed by another.
         let more = streams && next.version.is_some() && woken != Woken::Interrupted;
         if inbound.reply_to.form != ReplyForm::Msg {

@@ -24,6 +24,10 @@ use crate::{
 
 /// Most users whose credentials are remembered.
 const MOST_USERS: usize = 10_000;
+/// Most names that no user has.
+const MOST_UNKNOWN: usize = 1000;
+/// For how long a node that did not answer is asked last.
+const ASKED_LAST: Duration = Duration::from_secs(5);
 /// Logins that may wait to be looked up.
 const QUEUE: usize = 1024;
 /// How long a login waits for what it needs to be judged.
@@ -83,6 +87,10 @@ struct Cache {
 #[derive(Debug, Default)]
 struct Known {
     users: HashMap<UserName, (Instant, Found)>,
+    /// Names that no user has, which strangers invent: they push no user out.
+    unknown: HashMap<UserName, (Instant, Found)>,
+    /// When what had expired was dropped last.
+    swept: Option<Instant>,
     /// Raised when all is forgotten: what was asked before is not to be remembered.
     generation: u64,
 }
@@ -94,7 +102,7 @@ impl Cache {
 
     fn get(&self, user: &UserName, now: Instant) -> Option<Found> {
         let known = self.lock();
-        let (since, found) = known.users.get(user)?;
+        let (since, found) = known.users.get(user).or_else(|| known.unknown.get(user))?;
         (now.saturating_duration_since(*since) < self.ttl).then(|| found.clone())
     }
 
@@ -103,16 +111,31 @@ impl Cache {
         if known.generation != generation {
             return;
         }
-        if known.users.len() >= MOST_USERS {
-            let ttl = self.ttl;
-            known
-                .users
-                .retain(|_, (since, _)| asked.saturating_duration_since(*since) < ttl);
+        known.sweep(asked, self.ttl);
+        let Known { users, unknown, .. } = &mut *known;
+        let (alike, most) = match &found {
+            Some(_) => (users, MOST_USERS),
+            None => (unknown, MOST_UNKNOWN),
+        };
+        if alike.len() >= most {
+            alike.clear();
         }
-        if known.users.len() >= MOST_USERS {
-            known.users.clear();
+        alike.insert(user, (asked, found));
+    }
+}
+
+impl Known {
+    /// Drops what has expired, once in each lifetime of an entry.
+    fn sweep(&mut self, now: Instant, ttl: Duration) {
+        if self
+            .swept
+            .is_none_or(|swept| now.saturating_duration_since(swept) >= ttl)
+        {
+            let is_valid = |since: &Instant| now.saturating_duration_since(*since) < ttl;
+            self.users.retain(|_, (since, _)| is_valid(since));
+            self.unknown.retain(|_, (since, _)| is_valid(since));
+            self.swept = Some(now);
         }
-        known.users.insert(user, (asked, found));
     }
 }
 
@@ -136,6 +159,7 @@ impl Backend {
             cache: Arc::clone(&cache),
             connection: None,
             may_not_read_roles: false,
+            silent: None,
         };
         shutdown.spawn("credentials", reader.run(queue));
         Self { cache, asks }
@@ -179,6 +203,7 @@ impl Backend {
         let mut known = self.cache.lock();
         known.generation += 1;
         known.users.clear();
+        known.unknown.clear();
     }
 }
 
@@ -190,6 +215,8 @@ struct Reader {
     cache: Arc<Cache>,
     connection: Option<(Address, Connection)>,
     may_not_read_roles: bool,
+    /// The node that did not answer in time, and when.
+    silent: Option<(Address, Instant)>,
 }
 
 impl Reader {
@@ -222,7 +249,10 @@ impl Reader {
                     }
                     Ok(Ok(Err(error))) => return Err(error),
                     Ok(Err(failure)) => last = format!("{node}: {failure}"),
-                    Err(_) => last = format!("{node}: no answer within {NODE_PATIENCE:?}"),
+                    Err(_) => {
+                        last = format!("{node}: no answer within {NODE_PATIENCE:?}");
+                        self.silent = Some((node, Instant::now()));
+                    }
                 }
                 self.connection = None;
             }
@@ -238,7 +268,15 @@ impl Reader {
         let Some(cluster) = self.cluster.upgrade() else {
             return Vec::new();
         };
-        judges(&cluster)
+        let mut nodes = judges(&cluster);
+        let silent = self
+            .silent
+            .as_ref()
+            .filter(|(_, since)| since.elapsed() < ASKED_LAST);
+        if let Some((silent, _)) = silent {
+            nodes.sort_by_key(|node| node == silent);
+        }
+        nodes
     }
 
     /// Asks one node. The outer error says that another may know more.

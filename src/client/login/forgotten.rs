@@ -34,13 +34,19 @@ const CHANGES: [&[u8]; 16] = [
     b"updateUser",
 ];
 
-/// Takes note of what a node has answered, where clients log in.
-pub(in crate::client) fn note_reply(session: &Session, inbound: &Inbound, taken: &Taken) {
-    let Some(logins) = &session.shared.logins else {
-        return;
-    };
-    if changes_users(inbound) {
+/// Takes note of a command that may have changed users, whatever became of it.
+pub(in crate::client) fn note_change(session: &Session, inbound: &Inbound) {
+    if let Some(logins) = &session.shared.logins
+        && changes_users(inbound)
+    {
         logins.source.forget_all();
+    }
+}
+
+/// Takes note of what a node has answered, where clients log in.
+pub(in crate::client) fn note_reply(session: &Session, taken: &Taken) {
+    if session.shared.logins.is_none() {
+        return;
     }
     if taken.error_code() == UNAUTHORIZED && taken.says(LOGGED_OUT) {
         tracing::info!(user = ?session.identity, node = %taken.node(), "a node has forgotten a login: the user was dropped, perhaps");
@@ -52,10 +58,10 @@ pub(in crate::client) fn note_reply(session: &Session, inbound: &Inbound, taken:
 /// Whether the command changes users or roles, if it succeeds.
 fn changes_users(inbound: &Inbound) -> bool {
     let (request, message) = (&inbound.request, inbound.frame.bytes());
-    if request.class() != Class::Primary {
-        return false;
-    }
     let name = request.name(message);
+    if request.class() != Class::Primary {
+        return name == b"_mergeAuthzCollections";
+    }
     match CHANGES.binary_search(&name) {
         // Users can be written as documents, too.
         Ok(_) if matches!(name, b"insert" | b"update") => request.db(message) == b"admin",

@@ -61,7 +61,9 @@ pub(in crate::client) async fn answer(
     let asks = Asks::read(&name, body)?;
     let mut answers = Answers::default();
     if let Some(user) = asks.mechanisms_of {
-        answers.mechanisms = mechanisms(&logins, &user).await;
+        session.note_no_monitor();
+        session.wait_before_login().await;
+        answers.mechanisms = mechanisms(&logins, &user).await?;
     }
     if let Some(begin) = asks.begin {
         session.note_no_monitor();
@@ -114,15 +116,18 @@ fn split(text: &str) -> Result<UserName, ErrorReply> {
 }
 
 /// The mechanisms that a user may use here; `None` if there is no such user.
-async fn mechanisms(logins: &Logins, user: &UserName) -> Option<RawArrayBuf> {
-    let found = logins.source.find(user).await.ok()??;
+async fn mechanisms(logins: &Logins, user: &UserName) -> Result<Option<RawArrayBuf>, ErrorReply> {
+    let found = logins.source.find(user).await.map_err(|refusal| *refusal.error)?;
+    let Some(found) = found else {
+        return Ok(None);
+    };
     let offered = [Mechanism::ScramSha1, Mechanism::ScramSha256]
         .into_iter()
         .filter(|mechanism| {
             let hash = mechanism.scram_hash();
             logins.options.offers(*mechanism) && hash.is_some_and(|hash| found.verifier(hash).is_some())
         });
-    Some(offered.map(Mechanism::name).collect())
+    Ok(Some(offered.map(Mechanism::name).collect()))
 }
 
 /// Begins a login; `None` if it cannot be begun.

@@ -25,9 +25,9 @@ use zeroize::Zeroizing;
 pub use backend::Backend;
 pub use source::Source;
 pub(super) use {
-    forgotten::{apply, note_reply, refused},
+    forgotten::{apply, note_change, note_reply, refused},
     gate::{is_open, turn_away},
-    hello::answer as answer_hello,
+    hello::{Answers, answer as answer_hello},
 };
 
 use super::{
@@ -148,6 +148,14 @@ impl Refusal {
         Self {
             reason,
             error: ErrorReply::authentication_failed("Authentication failed.").into(),
+        }
+    }
+
+    /// It cannot be judged now: that says nothing of the password, and drivers are to try again.
+    fn unavailable() -> Self {
+        Self {
+            reason: LoginRefusal::Unavailable,
+            error: ErrorReply::login_unavailable().into(),
         }
     }
 

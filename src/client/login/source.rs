@@ -4,13 +4,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Backend, Logins, Refusal};
 use crate::{
-    audit::LoginRefusal,
+    audit::{LoginRefusal, Name},
     auth::{ActsAs, CrDigest, Credentials, UserName, users_file::Entry},
     pool::Pool,
     topology::{Address, ServerKind},
     upstream::{Cluster, Login, connect_as},
 };
 
+/// Bytes of the longest name of a database (MongoDB's limit is 63).
+const LONGEST_DATABASE: usize = 64;
+/// Bytes of the longest user name that is looked for; subjects of certificates are long.
+const LONGEST_NAME: usize = 1024;
 /// How long a node may take to judge a login.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -26,6 +30,10 @@ pub struct Source {
 impl Source {
     /// What is known of a user; `None` if there is none of this name.
     pub(super) async fn find(&self, user: &UserName) -> Result<Option<Arc<Credentials>>, Refusal> {
+        if user.db.len() > LONGEST_DATABASE || user.name.len() > LONGEST_NAME {
+            // No such user can be made, and strangers choose what is looked for.
+            return Ok(None);
+        }
         if let Some(entry) = self.users.get(user) {
             return Ok(Some(Arc::new(of_entry(user, entry))));
         }
@@ -33,8 +41,8 @@ impl Source {
             return Ok(None);
         };
         backend.find(user).await.map_err(|error| {
-            tracing::warn!(%user, %error, "a user's credentials cannot be read");
-            Refusal::failed(LoginRefusal::Unavailable)
+            tracing::warn!(user = %Name::from(&*user.name), %error, "a user's credentials cannot be read");
+            Refusal::unavailable()
         })
     }
 
@@ -93,5 +101,5 @@ pub(super) async fn try_on_node(
             Err(_) => tracing::debug!(%node, "login not judged in time"),
         }
     }
-    Err(Refusal::failed(LoginRefusal::Unavailable))
+    Err(Refusal::unavailable())
 }
