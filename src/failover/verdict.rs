@@ -146,6 +146,9 @@ fn most_errors(command: Repeat, level: Level, code: i32) -> u32 {
         (Repeat::Read, Level::Command) if code == READ_CONCERN_NOT_YET => MAX_ERRORS,
         (Repeat::Read | Repeat::Recognised, Level::Command) if is_unreachable(code) => MAX_ERRORS,
         (Repeat::Recognised, Level::WriteConcern | Level::Write) if is_state_change(code) => MAX_ATTEMPTS,
+        (Repeat::Read | Repeat::Recognised | Repeat::Single, Level::Command) if code == KEY_NOT_FOUND => {
+            MAX_ATTEMPTS
+        }
         (Repeat::Single, Level::Command) if proves_not_executed(code) => MAX_ATTEMPTS,
         _ => 0,
     }
@@ -153,6 +156,10 @@ fn most_errors(command: Repeat, level: Level, code: i32) -> u32 {
 
 /// `ReadConcernMajorityNotAvailableYet`.
 const READ_CONCERN_NOT_YET: i32 = 134;
+
+/// `KeyNotFound`: where clients log in, cluster times are signed, and a node that has just started has not read all keys yet. It looks
+/// at a command's `$clusterTime` before anything else.
+const KEY_NOT_FOUND: i32 = 211;
 
 /// Errors of the specifications' lists by which a server tells that it could not reach another, or not in time.
 fn is_unreachable(code: i32) -> bool {
@@ -169,7 +176,7 @@ fn proves_not_executed(code: i32) -> bool {
 /// Whether an error of this code can be a reason to go again, for any command.
 #[must_use]
 pub fn is_transient(code: i32) -> bool {
-    is_state_change(code) || is_unreachable(code) || code == READ_CONCERN_NOT_YET
+    is_state_change(code) || is_unreachable(code) || matches!(code, READ_CONCERN_NOT_YET | KEY_NOT_FOUND)
 }
 
 #[cfg(test)]

@@ -55,6 +55,9 @@ const TABLE: &[(Outcome, [(Repeat, Verdict); 5])] = &[
     (Error(Command, 9001),       [(Read, Again), (Recognised, Again), (Single, Relay), (Statement, Relay), (Never, Relay)]),
     (Error(Command, 134),        [(Read, Again), (Recognised, Relay), (Single, Relay), (Statement, Relay), (Never, Relay)]),
 
+    // KeyNotFound: refused for its $clusterTime, before it was executed.
+    (Error(Command, 211),        [(Read, Again), (Recognised, Again), (Single, Again), (Statement, Relay), (Never, Relay)]),
+
     // The command's own errors, and what belongs to the driver: BadValue, CursorNotFound, MaxTimeMSExpired, WriteConflict,
     // TransactionTooOld, NoSuchTransaction, DuplicateKey; WriteConcernTimeout, and a write's own failure.
     (Error(Command, 2),          [(Read, Relay), (Recognised, Relay), (Single, Relay), (Statement, Relay), (Never, Relay)]),
@@ -114,6 +117,7 @@ fn every_way_round_has_a_bound() {
         (Single, Error(Command, 10107), MAX_ATTEMPTS),
         (Read, Error(Command, 13436), MAX_ATTEMPTS),
         (Read, Error(Command, 134), MAX_ERRORS),
+        (Read, Error(Command, 211), MAX_ATTEMPTS),
     ];
     for (command, outcome, most) in table {
         let after = |count| Attempts {
