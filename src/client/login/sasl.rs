@@ -43,6 +43,8 @@ pub(super) struct Challenge {
     is_restricted: bool,
     /// There is such a user.
     is_known: bool,
+    /// The user exists, and has no credentials for this mechanism.
+    has_others_only: bool,
     /// The server's last word ends it.
     skips_farewell: bool,
     as_text: bool,
@@ -132,6 +134,12 @@ pub(super) async fn speculate(
     Mechanism::from_name(start.mechanism)?.scram_hash()?;
     let as_text = start.payload.as_text;
     let (payload, done) = begin(session, logins, start, db).await.ok()?;
+    // Drivers that leave the mechanism open guess here, and take another by `saslSupportedMechs` when the guess is not answered.
+    let state = session.login_state();
+    if matches!(&state.step, Some(Step::Proof(challenge)) if challenge.has_others_only) {
+        state.step = None;
+        return None;
+    }
     Some(reply(payload, done, as_text))
 }
 
@@ -192,6 +200,7 @@ async fn challenge(
             .map(|found| found.acts_as.clone())
             .unwrap_or_default(),
         is_known,
+        has_others_only: found.is_some() && !is_known,
         skips_farewell: start.skips_farewell,
         as_text: start.payload.as_text,
     };
