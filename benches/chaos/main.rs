@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench chaos -- [options]`. Real `mongod`s behind relays, the built proxy, six kinds of clients through it and
 //! one beside it, and faults of each class in turns; what clients were told is compared with the database. A second, short run
-//! with `exactly_once = "off"` must fail, or the first one proves nothing. A full run writes `docs/results/chaos.md`.
+//! with `exactly_once = "off"` must fail, or the first one proves nothing. A full run writes `docs/results/chaos.md`; one with logins
+//! and TLS (`--secure`) writes `docs/results/chaos_secure.md`.
 //! Everything is on 127.0.0.1 and ends with this program.
 
 #![allow(
@@ -26,11 +27,13 @@ use crate::support::{
 };
 
 const RESULTS: &str = "docs/results/chaos.md";
+const SECURE_RESULTS: &str = "docs/results/chaos_secure.md";
 /// Of each class, if `--faults` does not say.
 const LONG: usize = 20;
 const SHORT: usize = 1;
 /// A run with fewer faults leaves the results page alone.
 const FULL: usize = 100;
+const SECURE_FULL: usize = 20;
 /// The classes that make writes uncertain; without retries they must show.
 const UNCERTAIN: [Class; 4] = [Class::Kill, Class::CutAfter, Class::StepDown, Class::CutReply];
 
@@ -59,6 +62,9 @@ struct Cli {
     /// Leave out the clients of PyMongo 2, which need a Python 2.7.
     #[arg(long)]
     without_python2: bool,
+    /// Logins and TLS on both sides of the proxy; only clients that can do both, as several users.
+    #[arg(long)]
+    secure: bool,
     /// Cargo passes this to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -97,13 +103,18 @@ impl Cli {
             faults: in_turns(self.classes(), each, self.seed),
             exactly_once: self.exactly_once != Some(Switch::Off),
             small: self.short,
-            with_python2: !self.without_python2,
+            with_python2: !self.without_python2 && !self.secure,
+            secure: self.secure,
         }
+    }
+
+    fn results(&self) -> &'static str {
+        if self.secure { SECURE_RESULTS } else { RESULTS }
     }
 
     fn is_full(&self, plan: &Plan) -> bool {
         let is_whole = self.classes.is_empty() && self.exactly_once.is_none() && !self.short;
-        is_whole && plan.faults.len() >= FULL
+        is_whole && plan.faults.len() >= if self.secure { SECURE_FULL } else { FULL }
     }
 }
 
@@ -142,11 +153,11 @@ fn main() -> ExitCode {
         })
     });
     let complaints = verdict::complaints(&plan, &outcome, control.as_ref());
-    let page = report::page(&plan, &outcome, control.as_ref(), &complaints);
+    let page = report::page(cli.results(), &plan, &outcome, control.as_ref(), &complaints);
     keep(&outcome);
     println!("{page}");
     if cli.is_full(&plan) {
-        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(RESULTS), &page).unwrap();
+        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(cli.results()), &page).unwrap();
     }
     if !complaints.is_empty() {
         eprintln!("chaos: {} complaints, see above", complaints.len());

@@ -8,10 +8,20 @@ use crate::support::chaos::{
     verdict::{classes, is_proxied},
 };
 
-const RESULTS: &str = "docs/results/chaos.md";
+const CLIENTS: &str = "Clients through the proxy: raw OP_MSG without sessions, raw legacy opcodes with `getlasterror`, PyMongo 2.4 \
+    (which speaks nothing else), PyMongo with `retryWrites=false` and with `true`, the Node driver with both.";
+const SECURE_CLIENTS: &str = "The nodes run with `--auth`, a key file and `--tlsMode allowTLS`; Tidegate logs in as a user of the role that \
+    docs/authentication.md has, requires TLS of clients and speaks it to the nodes, and has `[auth] source = \"backend\"`. Clients: \
+    PyMongo with `retryWrites=false` and with `true`, readers with `retryReads=false`, the Node driver, as three users of both SCRAM \
+    mechanisms. `whoami` looks whether a client is still itself: `connectionStatus` names its user alone, a collection that only \
+    this user may read is read, and another user's is refused.\n\n\
+    Left out: the raw clients, of OP_MSG and of legacy opcodes, and PyMongo 2, whose programs speak neither TLS nor SCRAM. The \
+    members themselves, and the program that inflicts the faults, talk without TLS. The relays end TLS on either side, as they \
+    have to see messages to cut them; handshakes endure the weather, too.";
 
 /// The page in Markdown.
 pub(crate) fn page(
+    results: &str,
     plan: &Plan,
     outcome: &Outcome,
     control: Option<&Outcome>,
@@ -20,12 +30,18 @@ pub(crate) fn page(
     let mut page = String::new();
     let _ = write!(
         page,
-        "# Chaos\n\n{}\n\n{} faults on a replica set of three nodes (election timeout 2 s) behind relays, one after the other, seed {}. \
-         Clients through the proxy: raw OP_MSG without sessions, raw legacy opcodes with `getlasterror`, PyMongo 2.4 \
-         (which speaks nothing else), PyMongo with `retryWrites=false` and with `true`, the Node driver with both. `cargo bench --bench chaos` makes this page.\n",
-        crate::support::provenance(RESULTS),
+        "# Chaos{}\n\n{}\n\n{} faults on a replica set of three nodes (election timeout 2 s) behind relays, one after the other, seed {}. \
+         {} `cargo bench --bench chaos{}` makes this page.\n",
+        if plan.secure { " with logins and TLS" } else { "" },
+        crate::support::provenance(results),
         outcome.faults.len(),
-        plan.seed
+        plan.seed,
+        if plan.secure { SECURE_CLIENTS } else { CLIENTS },
+        if plan.secure {
+            " -- --secure --faults 2"
+        } else {
+            ""
+        }
     );
     promises(&mut page, outcome, control, complaints);
     faults(&mut page, outcome);

@@ -17,6 +17,7 @@ fn no_client_sees_an_error_and_no_write_is_lost_or_doubled_while_nodes_and_netwo
         exactly_once: true,
         small: true,
         with_python2: false,
+        secure: false,
     };
     let outcome = run(&plan);
     let complaints = verdict::complaints(&plan, &outcome, None);

@@ -12,7 +12,7 @@ use std::{
 use serde_json::json;
 use tidegate::sandbox::{Guard, temporary_folder};
 
-use super::{Operation, Workload, legacy::LegacyWorker, operation, raw::RawWorker};
+use super::{Operation, Workload, legacy::LegacyWorker, operation, raw::RawWorker, secure::User};
 use crate::support::{self, legacy::python2_with};
 
 /// The version that speaks nothing but legacy opcodes.
@@ -40,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) kind: Kind,
     /// A URI; for raw and legacy ones an address.
     pub(crate) target: String,
+    /// Whom the URI names.
+    pub(crate) user: Option<&'static User>,
     /// For each worker what it does in turns.
     pub(crate) cycles: Vec<Vec<Workload>>,
     /// Between two operations of a worker.
@@ -135,6 +137,7 @@ fn command(client: &Client, folder: &Path, stop: &Path) -> (PathBuf, Vec<OsStrin
         "pause": client.pause.as_secs_f64(),
         "out": out(folder, client.name),
         "stop": stop,
+        "user": client.user.map(User::told),
     });
     let workers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/chaos");
     let (program, mut arguments): (PathBuf, Vec<OsString>) = match client.kind {

@@ -114,7 +114,7 @@ impl LegacyWorker {
                 let filter = doc! { "_id": 1, "$where": "sleep(40) || true" };
                 read(client, SLAVE_OK, "seeds", filter, id)
             }
-            Workload::Transfer => panic!("transactions are younger"),
+            Workload::Transfer | Workload::Whoami => panic!("{workload} is younger"),
         }
     }
 }

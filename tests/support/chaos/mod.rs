@@ -12,6 +12,7 @@ pub(crate) mod operation;
 pub(crate) mod pause;
 mod raw;
 pub(crate) mod run;
+mod secure;
 pub(crate) mod verdict;
 
 pub(crate) use fault::{Class, Inflicted};

@@ -29,10 +29,12 @@ pub(crate) enum Workload {
     Read,
     /// A read that takes 40 ms.
     Slow,
+    /// Who one is, to the proxy and to the nodes.
+    Whoami,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Inc,
         Self::Once,
         Self::W1,
@@ -44,6 +46,7 @@ impl Workload {
         Self::Transfer,
         Self::Read,
         Self::Slow,
+        Self::Whoami,
     ];
 
     /// The name of the workers' function and, for writes, of the collection.
@@ -60,6 +63,7 @@ impl Workload {
             Self::Transfer => "transfer",
             Self::Read => "read",
             Self::Slow => "slow",
+            Self::Whoami => "whoami",
         }
     }
 
@@ -68,7 +72,7 @@ impl Workload {
     }
 
     pub(crate) fn writes(self) -> bool {
-        !matches!(self, Self::Read | Self::Slow)
+        !matches!(self, Self::Read | Self::Slow | Self::Whoami)
     }
 
     /// Whether what is acknowledged may be lost all the same, by a rollback.

@@ -141,7 +141,7 @@ impl RawWorker {
                 let filter = doc! { "_id": 1, "$where": "sleep(40) || true" };
                 find("seeds", id, filter, "secondaryPreferred")
             }
-            Workload::Transfer => panic!("transactions need a driver"),
+            Workload::Transfer | Workload::Whoami => panic!("{workload} needs a driver"),
         }
     }
 }

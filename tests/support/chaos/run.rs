@@ -12,6 +12,7 @@ use super::{
     fault::Inflictor,
     judge::{Judged, judge},
     pause,
+    secure::{Secure, USERS, User, create_users},
 };
 use crate::support::{Proxy, relay::RelayedSet};
 
@@ -52,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) small: bool,
     /// With PyMongo 2, which needs a Python 2.7.
     pub(crate) with_python2: bool,
+    /// With logins and TLS on both sides of the proxy, and the clients that can do both.
+    pub(crate) secure: bool,
 }
 
 /// What came of it.
@@ -79,14 +82,19 @@ impl Outcome {
 
 /// Carries out a plan. Panics if the set or the proxy does not come up, or a fault cannot be inflicted.
 pub(crate) fn run(plan: &Plan) -> Outcome {
-    let options = Options {
+    let secure = plan.secure.then(Secure::new);
+    let mut options = Options {
         // A primary that is asked to end tells clients for this long that it is going.
         mongod_arguments: ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=1000"]
             .map(str::to_owned)
             .into(),
         ..Options::default()
     };
-    let nodes = RelayedSet::start(options, MARKER, plan.seed);
+    if let Some(secure) = &secure {
+        secure.demand(&mut options);
+    }
+    let ends = secure.as_ref().map(Secure::ends);
+    let nodes = RelayedSet::start_with(options, MARKER, plan.seed, ends.as_ref());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -94,14 +102,27 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
     runtime.block_on(async {
         give_up_soon(&nodes).await;
         prepare(&nodes).await;
+        if secure.is_some() {
+            create_users(&nodes.set).await;
+        }
     });
     let upstream = format!("{}&appName={MARKER}{PROXIED}", nodes.uri());
     let exactly_once = if plan.exactly_once { "auto" } else { "off" };
-    let proxy = Proxy::start(
-        &upstream,
-        &format!("[failover]\nexactly_once = \"{exactly_once}\"\n"),
-    );
-    let mut crew = Crew::start(&clients(plan, &nodes, &proxy));
+    let failover = format!("[failover]\nexactly_once = \"{exactly_once}\"\n");
+    let proxy = match &secure {
+        Some(secure) => Proxy::start_with(
+            &secure.as_service(&upstream),
+            "",
+            &secure.listener(),
+            &format!("[auth]\nsource = \"backend\"\n{failover}"),
+        ),
+        None => Proxy::start(&upstream, &failover),
+    };
+    let clients = match &secure {
+        Some(secure) => secure_clients(plan, &nodes, &proxy, secure),
+        None => clients(plan, &nodes, &proxy),
+    };
+    let mut crew = Crew::start(&clients);
     let mut seen = Seen {
         elections: Vec::new(),
         counters: BTreeMap::new(),
@@ -244,6 +265,7 @@ fn clients(plan: &Plan, nodes: &RelayedSet, proxy: &Proxy) -> Vec<Client> {
         name,
         kind,
         target,
+        user: None,
         cycles: vec![mixed(matches!(kind, Kind::Pymongo | Kind::Node)); workers],
         pause: OFTEN,
     };
@@ -276,17 +298,63 @@ fn clients(plan: &Plan, nodes: &RelayedSet, proxy: &Proxy) -> Vec<Client> {
         ));
         let direct = format!("{}&{URI_OPTIONS}&appName={MARKER}{DIRECT}", nodes.uri());
         let targets = [proxied("retryWrites=true"), format!("{direct}&retryWrites=true")];
-        for (number, target) in targets.into_iter().enumerate() {
-            clients.push(Client {
-                cycles: vec![vec![Workload::Inc]; 2],
-                ..client(PACED[number], Kind::Pymongo, target.clone(), 0)
-            });
-            clients.push(Client {
-                cycles: vec![vec![Workload::W1]],
-                pause: RARELY,
-                ..client(PACED_W1[number], Kind::Pymongo, target, 0)
-            });
-        }
+        clients.extend(paced(targets, None));
+    }
+    clients
+}
+
+/// Clients that do one kind of write, through the proxy and directly.
+fn paced(targets: [String; 2], user: Option<&'static User>) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for (number, target) in targets.into_iter().enumerate() {
+        let client = |name, workload, workers, pause| Client {
+            name,
+            kind: Kind::Pymongo,
+            target: target.clone(),
+            user,
+            cycles: vec![vec![workload]; workers],
+            pause,
+        };
+        clients.push(client(PACED[number], Workload::Inc, 2, OFTEN));
+        clients.push(client(PACED_W1[number], Workload::W1, 1, RARELY));
+    }
+    clients
+}
+
+/// The clients that can log in and speak TLS: drivers. Each is one of the users, and looks now and then whether it still is.
+fn secure_clients(plan: &Plan, nodes: &RelayedSet, proxy: &Proxy, secure: &Secure) -> Vec<Client> {
+    let [ann, ben, cleo] = &USERS;
+    let proxied = |user, more: &str| secure.as_user(&format!("{}?{URI_OPTIONS}&{more}", proxy.uri()), user);
+    let whoami = [Workload::Whoami];
+    let mixed = mixed(true);
+    let (first, second) = mixed.split_at(mixed.len() / 2);
+    let mixed = [first, &whoami, second, &whoami].concat();
+    let client = |name, kind, user: &'static User, more, workers| Client {
+        name,
+        kind,
+        target: proxied(user, more),
+        user: Some(user),
+        cycles: vec![mixed.clone(); workers],
+        pause: OFTEN,
+    };
+    let mut clients = vec![
+        client("pymongo_plain", Kind::Pymongo, ann, "retryWrites=false", 3),
+        client("pymongo_retrying", Kind::Pymongo, ben, "retryWrites=true", 2),
+        client("node", Kind::Node, cleo, "appName=node", 2),
+    ];
+    // Reads that are long enough for faults of secondaries to meet them.
+    let readers = [Workload::Slow, Workload::Read, Workload::Slow, Workload::Whoami];
+    clients.push(Client {
+        cycles: vec![readers.to_vec(); 3],
+        ..client("readers", Kind::Pymongo, ben, "retryReads=false", 0)
+    });
+    if !plan.small {
+        let direct = format!(
+            "{}&{URI_OPTIONS}&appName={MARKER}{DIRECT}&retryWrites=true",
+            nodes.uri()
+        );
+        let targets = [proxied(ann, "retryWrites=true"), secure.as_user(&direct, ann)];
+        clients.extend(paced(targets, Some(ann)));
     }
     clients
 }

@@ -14,7 +14,8 @@ function expect(holds, told) {
 }
 
 class Worker {
-  constructor(client, name, number) {
+  constructor(client, name, number, user) {
+    this.user = user;
     this.client = client;
     this.database = client.db('chaos');
     this.name = name;
@@ -93,6 +94,24 @@ class Worker {
     expect(await this.database.collection('seeds').findOne(filter, options), 'the document is not there');
   }
 
+  async whoami(identity) {
+    const { user, db, other } = this.user;
+    const { authInfo } = await this.client.db('admin').command({ connectionStatus: 1 });
+    const [me] = authInfo.authenticatedUsers;
+    expect(authInfo.authenticatedUsers.length === 1 && me.user === user && me.db === db, authInfo);
+    const comment = `operation ${identity}`;
+    const own = await this.client.db(`own_${user}`).collection('things').findOne({}, { comment });
+    expect(own?._id === user, own);
+    let others;
+    try {
+      others = await this.client.db(`own_${other}`).collection('things').findOne({}, { comment: `${comment} as another` });
+    } catch (e) {
+      if (e.code === 13) return;
+      throw e;
+    }
+    expect(false, others);
+  }
+
   async run(cycle, { pause, stop }, out) {
     while (!fs.existsSync(stop)) {
       const workload = cycle[this.number % cycle.length];
@@ -116,7 +135,7 @@ async function main(settings) {
   // Half of them as old applications are configured.
   const clients = [true, false].map((retryWrites) => new MongoClient(settings.uri, { retryWrites }));
   const workers = settings.cycles.map((cycle, number) => {
-    const worker = new Worker(clients[number % 2], `${settings.name}-${number}`, number * 3);
+    const worker = new Worker(clients[number % 2], `${settings.name}-${number}`, number * 3, settings.user);
     return worker.run(cycle, settings, out);
   });
   await Promise.all(workers);

@@ -1,7 +1,8 @@
 """Workloads that show a second application, by PyMongo, until a file appears; one line of JSON for each operation.
 
 Usage: worker.py SETTINGS, a JSON object with `uri`, `name`, `cycles` (one thread for each, and the workloads that it does in
-turns), `pause` (seconds between two operations), `out` (the file for the lines) and `stop` (the file to wait for).
+turns), `pause` (seconds between two operations), `out` (the file for the lines), `stop` (the file to wait for) and `user` (null, or `name`,
+`db` and `other`, a user whose data this one may not read).
 
 A line is `[worker, workload, id, start, end, error]`, times in seconds since 1970, the error null for what was acknowledged.
 """
@@ -17,6 +18,7 @@ import bson
 import pymongo
 from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, ReadPreference, ReturnDocument, WriteConcern
+from pymongo.errors import OperationFailure
 
 BULK = 1000
 ACCOUNTS = 10
@@ -35,8 +37,9 @@ def raw(document):
 
 
 class Worker:
-    def __init__(self, client, name, seed):
+    def __init__(self, client, name, seed, user):
         self.client = client
+        self.user = user
         self.database = client.chaos
         self.name = name
         self.random = random.Random(seed)
@@ -103,6 +106,22 @@ class Worker:
         where = {"_id": 1, "$where": "sleep(40) || true"}
         assert seeds.find_one(where, comment=f"operation {identity}"), "the document is not there"
 
+    def whoami(self, identity):
+        """Who this is to the proxy, and to the node that has the data."""
+        me = {key: self.user[key] for key in ("user", "db")}
+        status = self.client.admin.command("connectionStatus")["authInfo"]
+        assert status["authenticatedUsers"] == [me], f"told {status}"
+        comment = f"operation {identity}"
+        own = self.client[f"own_{self.user['user']}"].things.find_one(comment=comment)
+        assert own == {"_id": self.user["user"]}, f"told {own}"
+        try:
+            others = self.client[f"own_{self.user['other']}"].things.find_one(comment=f"{comment} as another")
+        except OperationFailure as error:
+            if error.code != 13:
+                raise
+        else:
+            raise AssertionError(f"told {others}, which is another's")
+
     def run(self, cycle, pause, out, stop):
         while not os.path.exists(stop):
             workload = cycle[self.number % len(cycle)]
@@ -125,7 +144,7 @@ def main(settings):
     with open(settings["out"], "w", buffering=1) as out:
         threads = []
         for number, cycle in enumerate(settings["cycles"]):
-            worker = Worker(client, f"{settings['name']}-{number}", f"{settings['name']} {number}")
+            worker = Worker(client, f"{settings['name']}-{number}", f"{settings['name']} {number}", settings["user"])
             # Workers begin at different places, so that each fault meets all workloads.
             worker.number = number * 3
             arguments = (cycle, settings["pause"], out, settings["stop"])

@@ -7,18 +7,16 @@ use std::{
 
 use fastrand::Rng;
 use socket2::SockRef;
+use tidegate::net::Stream;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{ReadHalf, WriteHalf},
-    },
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split},
+    net::TcpStream,
 };
 
 use super::{
     Cut, Shared,
     framer::{Framer, Piece},
-    random,
+    random, tls,
     trap::{Fate, Point},
     weather::{Exposed, Towards, drip},
 };
@@ -38,12 +36,15 @@ struct Link {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(mut client: TcpStream, shared: Arc<Shared>, number: u64) {
+pub(super) async fn serve(client: TcpStream, shared: Arc<Shared>, number: u64) {
     // A target that is down is seen by the one who dialled as a connection that ends at once.
-    let Ok(mut node) = TcpStream::connect(&shared.target).await else {
+    let Ok(node) = TcpStream::connect(&shared.target).await else {
         return;
     };
     let _ = (client.set_nodelay(true), node.set_nodelay(true));
+    let Some([mut client, mut node]) = tls::open(client, node, &shared).await else {
+        return;
+    };
     let mut first = vec![0; CHUNK];
     let Ok(count) = client.read(&mut first).await else {
         return;
@@ -86,7 +87,7 @@ fn marked(first: &[u8], marker: &[u8]) -> Option<String> {
 
 impl Link {
     /// Forwards until both sides have ended, or a cut; `None` if the peers ended it.
-    async fn until_cut(&self, client: &mut TcpStream, node: &mut TcpStream, first: Vec<u8>) -> Option<Cut> {
+    async fn until_cut(&self, client: &mut Stream, node: &mut Stream, first: Vec<u8>) -> Option<Cut> {
         let mut cuts = self.shared.cut.subscribe();
         cuts.mark_unchanged();
         tokio::select! {
@@ -96,9 +97,9 @@ impl Link {
         }
     }
 
-    async fn forward(&self, client: &mut TcpStream, node: &mut TcpStream, first: Vec<u8>) -> Result<(), Cut> {
-        let (from_client, to_client) = client.split();
-        let (from_node, to_node) = node.split();
+    async fn forward(&self, client: &mut Stream, node: &mut Stream, first: Vec<u8>) -> Result<(), Cut> {
+        let (from_client, to_client) = split(client);
+        let (from_node, to_node) = split(node);
         tokio::try_join!(
             Pump::new(self, Towards::Node, from_client, to_node).run(first),
             Pump::new(self, Towards::Client, from_node, to_client).run(Vec::new())
@@ -111,8 +112,8 @@ impl Link {
 struct Pump<'a> {
     link: &'a Link,
     towards: Towards,
-    from: ReadHalf<'a>,
-    to: WriteHalf<'a>,
+    from: ReadHalf<&'a mut Stream>,
+    to: WriteHalf<&'a mut Stream>,
     weather: Exposed,
     framer: Framer,
     /// The message so far, if it is held until it is whole.
@@ -123,7 +124,12 @@ struct Pump<'a> {
 }
 
 impl<'a> Pump<'a> {
-    fn new(link: &'a Link, towards: Towards, from: ReadHalf<'a>, to: WriteHalf<'a>) -> Self {
+    fn new(
+        link: &'a Link,
+        towards: Towards,
+        from: ReadHalf<&'a mut Stream>,
+        to: WriteHalf<&'a mut Stream>,
+    ) -> Self {
         let direction = u64::from(towards == Towards::Client);
         let seed = ((link.number << 1) | direction).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {

@@ -12,6 +12,7 @@ mod framer;
 mod link;
 mod random;
 mod set;
+mod tls;
 mod trap;
 mod weather;
 
@@ -31,6 +32,7 @@ use self::{random::Counts, trap::Journal};
 pub(crate) use self::{
     random::{Done, Faults},
     set::RelayedSet,
+    tls::Ends,
     trap::{Fate, Met, Point, Trap},
     weather::{Held, Towards, Weather},
 };
@@ -58,6 +60,7 @@ struct Shared {
     target: String,
     marker: &'static [u8],
     seed: u64,
+    tls: Option<Ends>,
     faults: watch::Sender<Faults>,
     weather: watch::Sender<Weather>,
     /// The newest command to cut, by number.
@@ -83,6 +86,11 @@ impl Relay {
     /// A relay on a free loopback port to `target` (`host:port`). Faults meet connections whose first bytes hold `marker`;
     /// an empty one is held by all.
     pub(crate) fn start(target: &str, marker: &'static str, seed: u64) -> Self {
+        Self::start_with(target, marker, seed, None)
+    }
+
+    /// The same, ending the TLS of those who begin with it.
+    fn start_with(target: &str, marker: &'static str, seed: u64, tls: Option<Ends>) -> Self {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -90,6 +98,7 @@ impl Relay {
             target: target.to_owned(),
             marker: marker.as_bytes(),
             seed,
+            tls,
             faults: watch::channel(Faults::default()).0,
             weather: watch::channel(Weather::default()).0,
             cut: watch::channel((0, Cut::Close)).0,

@@ -6,7 +6,10 @@ use std::{
 };
 
 use fastrand::Rng;
-use tokio::{io::AsyncWriteExt, net::tcp::WriteHalf, time::sleep};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::sleep,
+};
 
 use super::Cut;
 
@@ -58,7 +61,7 @@ impl Counts {
 
 /// Writes a chunk, or meets a fault.
 pub(super) async fn pass(
-    to: &mut WriteHalf<'_>,
+    to: &mut (impl AsyncWrite + Unpin),
     chunk: &[u8],
     faults: Faults,
     counts: &Counts,
@@ -95,7 +98,7 @@ pub(super) async fn pass(
 }
 
 /// Writes the beginning in pieces of 1 to 16 bytes, each a segment of its own, and then the rest.
-async fn slice(to: &mut WriteHalf<'_>, mut chunk: &[u8], rng: &mut Rng) -> std::io::Result<()> {
+async fn slice(to: &mut (impl AsyncWrite + Unpin), mut chunk: &[u8], rng: &mut Rng) -> std::io::Result<()> {
     let mut left = SLICED;
     while !chunk.is_empty() && left > 0 {
         let count = rng.usize(1..=16).min(chunk.len());

@@ -3,7 +3,7 @@
 use bson::doc;
 use tidegate::sandbox::{Options, ReplicaSet};
 
-use super::Relay;
+use super::{Ends, Relay};
 
 /// A replica set whose members know each other, and are known to everyone, by the addresses of relays.
 #[derive(Debug)]
@@ -17,6 +17,11 @@ pub(crate) struct RelayedSet {
 impl RelayedSet {
     /// Starts a set and its relays; faults will meet connections that hold `marker`.
     pub(crate) fn start(options: Options, marker: &'static str, seed: u64) -> Self {
+        Self::start_with(options, marker, seed, None)
+    }
+
+    /// The same with relays that end the TLS of clients.
+    pub(crate) fn start_with(options: Options, marker: &'static str, seed: u64, tls: Option<&Ends>) -> Self {
         let set = crate::support::start_set(Options {
             initiate: false,
             ..options
@@ -25,7 +30,9 @@ impl RelayedSet {
             .addresses()
             .iter()
             .zip(0..)
-            .map(|(target, number)| Relay::start(target, marker, seed.wrapping_add(number << 32)))
+            .map(|(target, number)| {
+                Relay::start_with(target, marker, seed.wrapping_add(number << 32), tls.cloned())
+            })
             .collect();
         let mut configuration = set.configuration();
         for (member, relay) in configuration
