@@ -241,13 +241,20 @@ impl Request {
     }
 
     /// Whether it may be sent again though a node may have executed it: the read operations of the Retryable Reads
-    /// specification. A `getMore` is none of them: its documents might be lost.
+    /// specification, and `connectionStatus`, which changes nothing either. A `getMore` is none of them: its documents might be lost.
     #[must_use]
     pub fn is_retryable_read(&self) -> bool {
         let name = self.row.map_or("", |row| row.name);
         let is_read = matches!(
             name,
-            "find" | "aggregate" | "distinct" | "count" | "listDatabases" | "listCollections" | "listIndexes"
+            "find"
+                | "aggregate"
+                | "distinct"
+                | "count"
+                | "listDatabases"
+                | "listCollections"
+                | "listIndexes"
+                | "connectionStatus"
         );
         is_read && !self.writes && !self.in_transaction
     }
@@ -414,6 +421,7 @@ mod tests {
             (doc! {"listDatabases": 1, "$db": "admin"}, true),
             (doc! {"listCollections": 1, "$db": "d"}, true),
             (doc! {"listIndexes": "c", "$db": "d"}, true),
+            (doc! {"connectionStatus": 1, "$db": "d"}, true),
             (
                 doc! {"find": "c", "autocommit": false, "txnNumber": 1i64, "$db": "d"},
                 false,
