@@ -18,6 +18,8 @@ const SECURE_CLIENTS: &str = "The nodes run with `--auth`, a key file and `--tls
     Left out: the raw clients, of OP_MSG and of legacy opcodes, and PyMongo 2, whose programs speak neither TLS nor SCRAM. The \
     members themselves, and the program that inflicts the faults, talk without TLS. The relays end TLS on either side, as they \
     have to see messages to cut them; handshakes endure the weather, too.";
+/// What a page of a debug build says of it.
+const DEBUG: &str = " The proxy was a debug build.";
 
 /// The page in Markdown.
 pub(crate) fn page(
@@ -31,7 +33,7 @@ pub(crate) fn page(
     let _ = write!(
         page,
         "# Chaos{}\n\n{}\n\n{} faults on a replica set of three nodes (election timeout 2 s) behind relays, one after the other, seed {}. \
-         {} `cargo bench --bench chaos{}` makes this page.\n",
+         {} `cargo bench --bench chaos{}` makes this page.{}\n",
         if plan.secure { " with logins and TLS" } else { "" },
         crate::support::provenance(results),
         outcome.faults.len(),
@@ -41,7 +43,8 @@ pub(crate) fn page(
             " -- --secure --faults 2"
         } else {
             ""
-        }
+        },
+        if cfg!(debug_assertions) { DEBUG } else { "" }
     );
     promises(&mut page, outcome, control, complaints);
     faults(&mut page, outcome);

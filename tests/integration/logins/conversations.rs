@@ -12,7 +12,7 @@ use crate::support::{
     Client,
     client::is_ok,
     login::{answer, begin, go_on, log_in, payload},
-    users::shared_auth_set,
+    users::{create_user, shared_auth_set},
 };
 
 fn find() -> Document {
@@ -182,4 +182,26 @@ async fn no_logout_and_no_login_reaches_a_node_whatever_stands_beside_it() {
         }
     }
     assert_eq!(logouts().await, before, "a logout has reached a node");
+}
+
+#[tokio::test]
+async fn a_guess_at_a_mechanism_is_answered_only_if_the_user_has_it() {
+    let set = shared_auth_set();
+    create_user(set, "haven", "old", PASSWORD, &["read"], &["SCRAM-SHA-1"]).await;
+    let user = UserName::new("haven", "old");
+    for (hash, is_begun) in [(Hash::Sha256, false), (Hash::Sha1, true)] {
+        let mut client = Client::connect(proxy().address).await;
+        let (_, mut guess) = begin(hash, &user);
+        guess.insert("db", "haven");
+        let hello = doc! { "hello": 1, "saslSupportedMechs": "haven.old", "speculativeAuthenticate": guess };
+        let hello = client.succeed("admin", hello).await;
+        assert_eq!(
+            hello.get_array("saslSupportedMechs").unwrap(),
+            &["SCRAM-SHA-1".into()]
+        );
+        assert_eq!(hello.contains_key("speculativeAuthenticate"), is_begun, "{hello}");
+        // What a driver does then.
+        let last = log_in(&mut client, Hash::Sha1, &user, PASSWORD).await;
+        assert!(is_ok(&last), "{last}");
+    }
 }
