@@ -10,7 +10,6 @@ use std::{
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
-    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -19,6 +18,7 @@ use tokio::time::Instant;
 use super::{
     attend::{Gone, IfGone, attend},
     inbound::{ReplyTo, encode},
+    pace::STALL,
     relay::{self, Content, Outgoing, Whole},
     session::{End, Session},
     stream,
@@ -31,11 +31,6 @@ use crate::{
     upstream::{Failure, Incoming},
     wire::op_msg,
 };
-
-/// After this long without progress it is looked whether the client is still worth waiting for.
-const STALL: Duration = Duration::from_secs(1);
-/// How long a client may take nothing of a chain: a server keeps an idle cursor as long (`cursorTimeoutMillis`).
-const MOST_STALLED: Duration = Duration::from_secs(600);
 
 /// Why the next reply of a chain does not come.
 enum Cut {
@@ -135,16 +130,18 @@ async fn send(
 pub(super) async fn give(session: &mut Session, bytes: BytesMut) -> Result<(), End> {
     session.counters().sent_bytes.add(bytes.len() as u64);
     let mut written = session.client.write_now(&bytes)?;
-    let mut since = Instant::now();
+    let mut pace = session.pace();
     while written < bytes.len() {
         let some = session.client.write_some(&bytes[written..]);
         match tokio::time::timeout(STALL, some).await {
             Ok(count) => {
-                written += count?;
-                since = Instant::now();
+                let count = count?;
+                written += count;
+                pace.took(count, Instant::now());
             }
             Err(_) if session.shared.stopping.load(Relaxed) => return Err(End::Stopping),
-            Err(_) if since.elapsed() >= MOST_STALLED => return Err(End::TooSlow(bytes.len())),
+            // Whoever waits: a chain was asked for so that each reply may be worked through before the next is taken.
+            Err(_) if pace.is_too_slow(false, Instant::now()) => return Err(End::TooSlow(bytes.len())),
             Err(_) => {}
         }
     }
@@ -214,6 +211,8 @@ async fn end(session: &mut Session, cut: Cut, request: &Request, reply_to: Reply
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::AsyncReadExt;
 
     use super::*;
@@ -248,7 +247,7 @@ mod tests {
         let started = Instant::now();
         let given = give(&mut session, BytesMut::from(vec![7; LARGE].as_slice())).await;
         assert!(matches!(given, Err(End::TooSlow(LARGE))), "{given:?}");
-        assert!(started.elapsed() >= MOST_STALLED);
+        assert!(started.elapsed() >= crate::client::pace::MOST_STALLED);
         shutdown.begin();
     }
 }

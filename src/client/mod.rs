@@ -23,6 +23,7 @@ mod login;
 mod numbered;
 mod old;
 mod options;
+mod pace;
 mod relay;
 mod search;
 mod secure;
@@ -70,6 +71,8 @@ pub struct Limits {
     pub buffer_bytes: usize,
     /// Replies above this many bytes are streamed where that is possible.
     pub stream_above: usize,
+    /// The least that a client must take of a large reply while others wait for what it holds, in bytes per second.
+    pub min_read_rate: usize,
 }
 
 impl Default for Limits {
@@ -84,6 +87,7 @@ impl Default for Limits {
             idle_timeout: None,
             buffer_bytes: 512 << 20,
             stream_above: 1 << 20,
+            min_read_rate: 64 << 10,
         }
     }
 }

@@ -231,6 +231,7 @@ pub(super) async fn take_content(
     if may_stream
         && header.length > above
         && let Some(head) = stream::head(lease, header, request).await?
+        && lease.begin_stream()
     {
         return Ok(Content::Stream(head));
     }

@@ -387,14 +387,6 @@ impl Session {
     async fn answer_slowly(&mut self, reply: bytes::BytesMut, written: usize) -> Result<(), End> {
         self.write_at_pace(&reply[written..]).await
     }
-
-    /// Writes a part of a reply, to a client that must keep up the minimum speed.
-    pub(super) async fn write_at_pace(&mut self, part: &[u8]) -> Result<(), End> {
-        match self.client.write_at_pace(part).await {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(End::TooSlow(part.len())),
-            written => Ok(written?),
-        }
-    }
 }
 
 /// Ready at `deadline`. The timer is made once for a session and moved only when it fires too early, so that a

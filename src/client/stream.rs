@@ -4,7 +4,7 @@
 //! begins. Everything before the tail is passed on as it comes; the tail is read whole, and the cursor that it names
 //! is remembered before its last byte goes out. So a `getMore` that follows always finds its node.
 
-use std::{io, time::Duration};
+use std::io;
 
 use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     exhaust,
     inbound::ReplyTo,
+    pace::{Pace, STALL},
     relay::remember,
     session::{End, Session},
 };
@@ -19,17 +20,15 @@ use crate::{
     command::{Reply, Request},
     net::{
         Permit,
-        budget::{SMALL, part_deadline, transfer_time},
+        budget::{SMALL, transfer_time},
     },
-    pool::Lease,
+    pool::{Lease, Pool},
     upstream::{Failure, Reason},
     wire::{Header, OpCode, RawDoc, op_msg},
 };
 
 /// Bytes in which the head lies: header, flags, section kind, document length, `cursor`, and `firstBatch`.
 const HEAD_LEN: usize = 64;
-/// A client that takes nothing for this long has stopped reading for now.
-const STALL: Duration = Duration::from_secs(1);
 /// Where the body's first field begins: behind header, flags, section kind and document length.
 const FIRST_FIELD: usize = 16 + 4 + 1 + 4;
 
@@ -119,13 +118,13 @@ pub(super) async fn pass_through(
 ) -> Result<(), End> {
     session.counters().streams.one();
     session.counters().sent_bytes.add(head.length as u64);
-    let (mut since, mut at) = (Instant::now(), 0);
+    let (mut pace, mut at) = (session.pace(), 0);
     while at < head.tail_at {
         if lease.socket().buffered().is_empty() {
             let asked = Instant::now();
             let read = lease.socket().fill().await;
             // What the node takes is not the client's fault.
-            since += asked.elapsed();
+            pace.idled(asked.elapsed());
             some_of(&lease, read)?;
         }
         let mut part = lease.socket().take_some(head.tail_at - at);
@@ -133,7 +132,9 @@ pub(super) async fn pass_through(
             part[8..12].copy_from_slice(&reply_to.request_id.to_le_bytes());
         }
         at += part.len();
-        if let Written::Stalled(room) = write(session, &mut part, head.length - at, since, at).await? {
+        if let Written::Stalled(room) =
+            write(session, &mut part, head.length - at, &mut pace, lease.pool()).await?
+        {
             let rest = read_rest(&mut lease, head.length - at).await?;
             let tail_at = rest.len() - (head.length - head.tail_at);
             finish(session, &mut lease, &rest[tail_at..], head, request);
@@ -191,26 +192,29 @@ enum Written {
     Stalled(Option<Permit>),
 }
 
-/// Writes `part`, which ends at byte `at` of the reply and is followed by `left` more. What stays in `part` is not yet written.
+/// Writes `part`, which is followed by `left` more bytes. What stays in `part` is not yet written.
 async fn write(
     session: &mut Session,
     part: &mut BytesMut,
     left: usize,
-    since: Instant,
-    at: usize,
+    pace: &mut Pace,
+    pool: &Pool,
 ) -> Result<Written, End> {
-    let deadline = part_deadline(since, at);
     while !part.is_empty() {
         match tokio::time::timeout(STALL, session.client.write_some(part)).await {
-            Ok(count) => part.advance(count?),
+            Ok(count) => {
+                let count = count?;
+                part.advance(count);
+                pace.took(count, Instant::now());
+            }
             Err(_) => {
                 if let Ok(room) = session.shared.replies.try_acquire(left) {
                     return Ok(Written::Stalled(room));
                 }
-                if Instant::now() >= deadline {
-                    return Err(End::TooSlow(at + left));
-                }
             }
+        }
+        if !part.is_empty() && pace.is_too_slow(session.others_wait(Some(pool)), Instant::now()) {
+            return Err(End::TooSlow(left));
         }
     }
     Ok(Written::All)

@@ -24,6 +24,8 @@ pub(super) const BUFFER_BYTES: RangeInclusive<usize> = 128 << 20..=1 << 40;
 pub(super) const HOLD_BYTES: RangeInclusive<usize> = 64 << 20..=1 << 40;
 /// No message is longer than 48 MB, and below 64 KiB a reply arrives in one read anyway.
 pub(super) const STREAM_ABOVE: RangeInclusive<usize> = 64 << 10..=48_000_000;
+/// In bytes per second: more than the fastest network has would close every client.
+pub(super) const MIN_READ_RATE: RangeInclusive<usize> = 1..=1 << 30;
 
 /// Checks the pool's sizes against each other. The error is for the connection string, where both come from there.
 pub(super) fn pool(section: &mut Section<'_>, options: &pool::Options) -> Result<(), String> {

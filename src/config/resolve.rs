@@ -304,6 +304,7 @@ fn limits_section(root: &mut Table, report: &mut Report) -> client::Limits {
         idle_timeout: section.duration_or_off("idle_timeout", default.idle_timeout),
         buffer_bytes: section.size("buffer_bytes", check::BUFFER_BYTES, default.buffer_bytes),
         stream_above: section.size("stream_above", check::STREAM_ABOVE, default.stream_above),
+        min_read_rate: section.size("min_read_rate", check::MIN_READ_RATE, default.min_read_rate),
     };
     check::limits(&mut section, &limits);
     section.finish(|name| schema::unknown(schema::section("limits"), name));

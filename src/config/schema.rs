@@ -95,6 +95,7 @@ pub(super) const SECTIONS: &[Section] = &[
             "idle_timeout",
             "buffer_bytes",
             "stream_above",
+            "min_read_rate",
         ],
     },
     Section {

@@ -6,7 +6,13 @@
 //!
 //! Messages up to [`SMALL`] are not counted: they are bounded by the number of clients.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
@@ -28,6 +34,7 @@ const GRACE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Budget {
     free: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
     total: u32,
 }
 
@@ -42,6 +49,7 @@ impl Budget {
         let total = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).max(1);
         Self {
             free: Arc::new(Semaphore::new(total as usize)),
+            waiting: Arc::default(),
             total,
         }
     }
@@ -50,16 +58,22 @@ impl Budget {
     ///
     /// Returns `None` for a message that is not counted. Cancel safe: a cancelled wait leaves the queue.
     pub async fn acquire(&self, bytes: usize) -> Option<Permit> {
-        if bytes <= SMALL {
-            return None;
+        if let Ok(room) = self.try_acquire(bytes) {
+            return room;
         }
-        let units = self.units(bytes);
+        let _waiting = Waiting::new(&self.waiting);
         // The semaphore is never closed, so this never fails.
         Arc::clone(&self.free)
-            .acquire_many_owned(units)
+            .acquire_many_owned(self.units(bytes))
             .await
             .ok()
             .map(Permit)
+    }
+
+    /// Whether somebody waits for room.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(Relaxed) > 0
     }
 
     /// Takes room for `bytes` if there is some now; `Ok(None)` for a message that is not counted.
@@ -91,6 +105,22 @@ impl Budget {
     #[must_use]
     pub fn total(&self) -> usize {
         self.total as usize * UNIT
+    }
+}
+
+/// Somebody who waits for room, until drop.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 

@@ -9,14 +9,10 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
-    time::{Instant, timeout_at},
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio_util::codec::Decoder;
 
 use super::{
-    budget::part_deadline,
     buffers::{self, SCRATCH_LEN},
     stream::Stream,
 };
@@ -179,19 +175,6 @@ impl Socket {
         }
     }
 
-    /// As [`Socket::write_all`], to a peer that must keep up the minimum speed.
-    ///
-    /// # Errors
-    /// Those of the socket, and `TimedOut` when the peer is too slow.
-    pub async fn write_at_pace(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let (started, mut written) = (Instant::now(), 0);
-        while written < bytes.len() {
-            let deadline = part_deadline(started, written);
-            written += timeout_at(deadline, self.write_some(&bytes[written..])).await??;
-        }
-        Ok(())
-    }
-
     /// This side's address, as the peer dialled it; none on a Unix domain socket.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
@@ -235,31 +218,5 @@ impl Socket {
     #[must_use]
     pub fn is_stale(&mut self) -> bool {
         !self.buffer.is_empty() || self.ended || self.stream.has_news()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    async fn pair() -> (Socket, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Socket::new(listener.accept().await.unwrap().0), peer)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_does_not_read_is_given_up_by_what_it_took() {
-        let (mut socket, _peer) = pair().await;
-        let message = vec![0; MAX_MESSAGE_LEN];
-        let started = Instant::now();
-        let error = socket.write_at_pace(&message).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        // What fits into the buffers of both sides counts as taken.
-        assert!(started.elapsed() < Duration::from_secs(40));
     }
 }

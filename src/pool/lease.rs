@@ -31,6 +31,17 @@ impl Lease {
         self.pooled.as_ref().map_or(0, |pooled| pooled.generation)
     }
 
+    /// Whether the reply may go to its client as it comes, which can hold the connection for as long as a slow client likes: at most half of
+    /// the pool may be held so at a time. It counts until the lease is dropped.
+    #[must_use]
+    pub fn begin_stream(&mut self) -> bool {
+        let Some(pooled) = &mut self.pooled else {
+            return false;
+        };
+        pooled.streams = pooled.streams || self.pool.begin_stream();
+        pooled.streams
+    }
+
     /// The pool that it belongs to.
     #[must_use]
     pub fn pool(&self) -> &Arc<Pool> {

@@ -57,6 +57,9 @@ pub struct Pool {
     /// The generation in force: connections that are being made for an older one are given up.
     generation: watch::Sender<u64>,
     in_flight: AtomicUsize,
+    most_streams: usize,
+    /// Connections whose reply goes to its client as it comes, at the client's speed.
+    streams: AtomicUsize,
     /// Exchanges that ended well, whose connection was given back.
     returned: AtomicU64,
     /// Ends what serves the pool while its node is there.
@@ -77,6 +80,7 @@ impl Pool {
         shutdown: &Shutdown,
     ) -> Arc<Self> {
         let pool = Arc::new(Self {
+            most_streams: (options.max_size / 2).max(1),
             address,
             upstream,
             cores,
@@ -85,6 +89,7 @@ impl Pool {
             lent: Lent::default(),
             generation: watch::channel(0).0,
             in_flight: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
             returned: AtomicU64::new(0),
             stopped: shutdown.child(),
             process: shutdown.clone(),
@@ -183,6 +188,18 @@ impl Pool {
         CheckOutError::timed_out(&self.address, (waited, stalled), share, &counts, &options)
     }
 
+    /// Whether somebody waits for a connection.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.lock().is_waited_for()
+    }
+
+    /// Takes one of the places for connections that go at their client's speed: half of the pool, so that slow clients cannot hold all of it.
+    pub(super) fn begin_stream(&self) -> bool {
+        let one_more = |streams| (streams < self.most_streams).then_some(streams + 1);
+        self.streams.fetch_update(Relaxed, Relaxed, one_more).is_ok()
+    }
+
     /// Whether one more connection may be closed under an abandoned command.
     pub fn may_abandon(&self) -> bool {
         self.allowance
@@ -191,8 +208,11 @@ impl Pool {
             .take(Instant::now())
     }
 
-    pub(super) fn take_back(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
+    pub(super) fn take_back(self: &Arc<Self>, mut pooled: Pooled<Box<Connection>>) {
         self.in_flight.fetch_sub(weight(pooled.share), Relaxed);
+        if std::mem::take(&mut pooled.streams) {
+            self.streams.fetch_sub(1, Relaxed);
+        }
         // One that was ended just when its reply had come is clean, and of no use.
         if pooled.connection.is_clean() && !pooled.connection.is_interrupted() {
             pooled.connection.set_write(false);

@@ -27,6 +27,8 @@ pub struct Pooled<C> {
     pub connection: C,
     /// On which share it is lent, or for which it was made.
     pub share: Share,
+    /// It has a place among those whose reply goes at its client's speed.
+    pub streams: bool,
     /// What stays as it is; in a box, for a lent connection stands in the future of every session.
     about: Box<About>,
 }
@@ -60,6 +62,7 @@ impl<C> Pooled<C> {
         Self {
             connection,
             share,
+            streams: false,
             about: Box::new(about),
         }
     }

@@ -104,6 +104,7 @@ fn every_setting_reaches_its_option() {
         idle_timeout = "6s"
         buffer_bytes = "1GiB"
         stream_above = 100_000
+        min_read_rate = "1MiB"
         [admin]
         address = "off"
         [log]
@@ -166,6 +167,7 @@ fn every_setting_reaches_its_option() {
             idle_timeout: Some(seconds(6)),
             buffer_bytes: 1 << 30,
             stream_above: 100_000,
+            min_read_rate: 1 << 20,
         }
     );
     let permit: Vec<_> = config.listeners.iter().map(|l| l.fail_points).collect();
