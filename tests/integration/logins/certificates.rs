@@ -6,7 +6,7 @@ use bson::doc;
 use serde_json::{Value, json};
 use tidegate::sandbox::{Options, ReplicaSet};
 
-use super::PASSWORD;
+use super::{PASSWORD, assert_may_read_only, by_node, by_pymongo, by_rust, by_shell};
 use crate::support::{
     Proxy,
     certificates::{Authority, Time},
@@ -34,6 +34,7 @@ async fn start(authority: &Authority) -> ReplicaSet {
     });
     prepare(&set).await;
     create_user(&set, "dock", "crane", PASSWORD, &["readWrite"], &[]).await;
+    create_user(&set, "shore", "heron", PASSWORD, &["read"], &[]).await;
     // What the sandbox has to say comes before, for it speaks no TLS.
     let demand = doc! { "setParameter": 1, "tlsMode": "requireTLS" };
     set.command(0, demand).await.unwrap();
@@ -53,7 +54,9 @@ async fn passwords_and_certificates_over_tls_on_both_sides() {
         &users,
         "[[subject]]\nname = 'CN=gull,O=Tide'\nact_as = 'service'\n\
          [[subject]]\nname = 'CN=tern,O=Tide'\nact_as = 'crane'\n\
-         [[identity]]\nname = 'crane'\nuser = 'crane'\nauth_source = 'dock'\npassword_file = 'crane'\n",
+         [[identity]]\nname = 'crane'\nuser = 'crane'\nauth_source = 'dock'\npassword_file = 'crane'\n\
+         [[subject]]\nname = 'CN=heron,O=Tide'\nact_as = 'heron'\n\
+         [[identity]]\nname = 'heron'\nuser = 'heron'\nauth_source = 'shore'\npassword_file = 'crane'\n",
     )
     .unwrap();
     for file in [&users, &password] {
@@ -93,4 +96,14 @@ async fn passwords_and_certificates_over_tls_on_both_sides() {
     // Whose certificate has expired is not let in far enough to be told a code.
     assert_eq!(by_certificate("tern", Time::Past), json!({ "code": null }));
     assert!(proxy.log().contains("has expired"), "{}", proxy.log());
+
+    // Each driver by nothing but its connection string.
+    let [heron, stranger, nobody] = ["heron", "stranger", "nobody"].map(|name| {
+        let file = authority.client(name, Time::Now).display().to_string();
+        let own = format!("authMechanism=MONGODB-X509&authSource=$external&tlsCertificateKeyFile={file}");
+        format!("mongodb://localhost:{}/?{own}{tls}", proxy.address.port())
+    });
+    for driver in [by_pymongo, by_node, by_rust, by_shell] {
+        assert_may_read_only("heron", &driver([&heron, &stranger, &nobody]));
+    }
 }
