@@ -37,17 +37,13 @@ const SLICE: &[(Mode, &[&str], usize)] = &[
     (
         Mode::ReplicaSet,
         &[
-            "test/test_bulk.py",
-            "test/test_cursor.py",
-            "test/test_gridfs.py",
             "test/test_monitor.py",
             "test/test_read_preferences.py",
             "test/test_retryable_writes_unified.py",
             "test/test_server_selection.py",
-            "test/test_session.py",
             "test/test_transactions_unified.py",
         ],
-        548,
+        374,
     ),
     (
         Mode::LoadBalanced,
@@ -55,10 +51,8 @@ const SLICE: &[(Mode, &[&str], usize)] = &[
             "test/test_command_logging.py",
             "test/test_gridfs_spec.py",
             "test/test_load_balancer.py",
-            "test/test_retryable_writes_unified.py",
-            "test/test_versioned_api_integration.py",
         ],
-        205,
+        95,
     ),
 ];
 
