@@ -51,6 +51,16 @@ impl Network {
         Some(Self { first, bits })
     }
 
+    /// The address by which the host at `address` is counted where hosts are bounded: of IPv6 the network of 64 bits, of which one host
+    /// has all (RFC 7421); else its own.
+    #[must_use]
+    pub fn counted_as(address: IpAddr) -> IpAddr {
+        match address.to_canonical() {
+            IpAddr::V4(host) => host.into(),
+            host => Self::of(host, 64).map_or(host, |network| network.first),
+        }
+    }
+
     /// Whether `address` is in it. An IPv4 address in IPv6 form counts as what it is.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

@@ -14,6 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::Network;
+
 /// Fields in a row.
 const FIELDS: usize = 16_384;
 const ROWS: usize = 2;
@@ -22,7 +24,7 @@ const FREE: u32 = 3;
 /// The delay after the first failure that costs one; it doubles with each further one.
 const FIRST: Duration = Duration::from_millis(100);
 /// More failures are not counted, so that they are forgotten within minutes.
-const MOST: u32 = 16;
+pub(super) const MOST: u32 = 16;
 /// After this long one failure is forgotten.
 const FORGET: Duration = Duration::from_secs(20);
 
@@ -57,11 +59,30 @@ impl Throttle {
     /// How long an answer to a login from `address` is to be delayed, whatever it will be.
     #[must_use]
     pub fn delay(&self, address: IpAddr, now: Instant) -> Duration {
-        let costly = self.failures(address, now).saturating_sub(FREE);
-        if costly == 0 {
-            return Duration::ZERO;
+        self.after(self.failures(address, now))
+    }
+
+    /// The same where `ahead` further logins from there came before and are not judged yet: each counts as one that has failed, once
+    /// any has failed lately. Where none has, none counts: applications log in on many connections at once.
+    #[must_use]
+    pub fn delay_behind(&self, address: IpAddr, ahead: usize, now: Instant) -> Duration {
+        match self.failures(address, now) {
+            0 => Duration::ZERO,
+            failures => self.after(failures.saturating_add(ahead.try_into().unwrap_or(MOST))),
         }
-        FIRST.saturating_mul(1 << (costly - 1)).min(self.longest)
+    }
+
+    /// Whether there is any delay at all.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.longest.is_zero()
+    }
+
+    fn after(&self, failures: u32) -> Duration {
+        match failures.min(MOST).saturating_sub(FREE) {
+            0 => Duration::ZERO,
+            costly => FIRST.saturating_mul(1 << (costly - 1)).min(self.longest),
+        }
     }
 
     /// Takes note of a login from `address` that failed.
@@ -93,10 +114,7 @@ impl Throttle {
     fn places(&self, address: IpAddr) -> [usize; ROWS] {
         let mut hasher = DefaultHasher::new();
         self.seed.hash(&mut hasher);
-        match address.to_canonical() {
-            IpAddr::V4(host) => host.octets().hash(&mut hasher),
-            IpAddr::V6(host) => host.segments()[..4].hash(&mut hasher),
-        }
+        Network::counted_as(address).hash(&mut hasher);
         let hash = hasher.finish();
         [hash as usize % FIELDS, FIELDS + (hash >> 32) as usize % FIELDS]
     }

@@ -4,12 +4,18 @@
 //! monitoring connections never log in, and are strangers for ever: what tells them from others that take up places is only what
 //! they are silent about, so they count. Strangers beyond the bound are refused when they connect, and those who are logged in
 //! keep their places, whatever strangers do.
+//!
+//! An address gets another stranger's place only while it holds fewer of them than are free: so one address takes half of them at most, a
+//! second one half of the rest, and whoever comes from elsewhere can log in though somebody takes all that he can get.
+//! What is on this host (sidecars, all under one address) is exempt from that.
 
 use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use crate::auth::Network;
 
 /// The bounds and the count. Clones share both.
 #[derive(Debug, Clone)]
@@ -25,6 +31,8 @@ struct Present {
     total: usize,
     strangers: usize,
     by_address: HashMap<IpAddr, usize>,
+    /// Strangers by the address that they are counted by ([`Network::counted_as`]).
+    strangers_by_address: HashMap<IpAddr, usize>,
 }
 
 /// A client's place; given up on drop.
@@ -49,6 +57,17 @@ pub enum Refusal {
     /// `max_unauthenticated` are connected that have not logged in.
     #[error("{0} clients are connected that have not logged in ([limits] max_unauthenticated)")]
     StrangersFull(usize),
+    /// Of the places for those that have not logged in, so many are held from there, and no more are free.
+    #[error(
+        "{here} clients are connected from {address} that have not logged in, and no more such places are free: one address gets no \
+         more of them (raise [limits] max_unauthenticated if many applications connect from there)"
+    )]
+    StrangersShare {
+        /// The address, or the IPv6 network.
+        address: IpAddr,
+        /// Its strangers.
+        here: usize,
+    },
 }
 
 impl Admission {
@@ -76,15 +95,23 @@ impl Admission {
         if demands_login && present.strangers >= self.max_strangers {
             return Err(Refusal::StrangersFull(self.max_strangers));
         }
+        if let Some(address) = address.filter(|_| demands_login).and_then(shared_by) {
+            let here = count_of(&present.strangers_by_address, address);
+            if here >= self.max_strangers - present.strangers {
+                return Err(Refusal::StrangersShare { address, here });
+            }
+        }
         if let Some(address) = address {
-            let here = present.by_address.get(&address).copied().unwrap_or_default();
+            let here = count_of(&present.by_address, address);
             if let Some(max) = self.max_per_address.filter(|max| here >= *max) {
                 return Err(Refusal::AddressFull(max));
             }
             present.by_address.insert(address, here + 1);
         }
         present.total += 1;
-        present.strangers += usize::from(demands_login);
+        if demands_login {
+            present.add_stranger(address);
+        }
         Ok(Admitted {
             admission: self.clone(),
             address,
@@ -113,14 +140,14 @@ impl Admitted {
     /// Counts the client as logged in, so that it keeps no stranger's place.
     pub fn logged_in(&mut self) {
         if std::mem::take(&mut self.is_stranger) {
-            self.admission.lock().strangers -= 1;
+            self.admission.lock().remove_stranger(self.address);
         }
     }
 
     /// Counts the client as a stranger again, even beyond the bound: it is refused no place that it has.
     pub fn logged_out(&mut self) {
         if !std::mem::replace(&mut self.is_stranger, true) {
-            self.admission.lock().strangers += 1;
+            self.admission.lock().add_stranger(self.address);
         }
     }
 }
@@ -129,15 +156,46 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut present = self.admission.lock();
         present.total -= 1;
-        present.strangers -= usize::from(self.is_stranger);
-        let Some(address) = self.address else {
-            return;
-        };
-        if let Some(here) = present.by_address.get_mut(&address) {
-            *here -= 1;
-            if *here == 0 {
-                present.by_address.remove(&address);
-            }
+        if self.is_stranger {
+            present.remove_stranger(self.address);
+        }
+        if let Some(address) = self.address {
+            take_one(&mut present.by_address, address);
+        }
+    }
+}
+
+impl Present {
+    fn add_stranger(&mut self, address: Option<IpAddr>) {
+        self.strangers += 1;
+        if let Some(address) = address.and_then(shared_by) {
+            *self.strangers_by_address.entry(address).or_default() += 1;
+        }
+    }
+
+    fn remove_stranger(&mut self, address: Option<IpAddr>) {
+        self.strangers -= 1;
+        if let Some(address) = address.and_then(shared_by) {
+            take_one(&mut self.strangers_by_address, address);
+        }
+    }
+}
+
+/// The address whose strangers are bounded together; `None` on this host, where all applications have the same.
+fn shared_by(address: IpAddr) -> Option<IpAddr> {
+    (!address.to_canonical().is_loopback()).then(|| Network::counted_as(address))
+}
+
+fn count_of(counts: &HashMap<IpAddr, usize>, address: IpAddr) -> usize {
+    counts.get(&address).copied().unwrap_or_default()
+}
+
+/// Counts one less, and forgets an address that has none left.
+fn take_one(counts: &mut HashMap<IpAddr, usize>, address: IpAddr) {
+    if let Some(here) = counts.get_mut(&address) {
+        *here -= 1;
+        if *here == 0 {
+            counts.remove(&address);
         }
     }
 }
@@ -190,5 +248,89 @@ mod tests {
         first.logged_in();
         drop(first);
         assert_eq!((admission.strangers(), admission.count()), (0, 0));
+    }
+
+    /// Has strangers connect from there for as long as they are let in.
+    fn flood(admission: &Admission, from: &str) -> Vec<Admitted> {
+        let from = Some(from.parse().unwrap());
+        std::iter::from_fn(|| admission.admit(from, true).ok()).collect()
+    }
+
+    #[test]
+    fn one_address_leaves_places_for_strangers_from_elsewhere() {
+        let admission = Admission::new(1000, None, 100);
+        let first = flood(&admission, "10.0.0.1");
+        assert_eq!(first.len(), 50);
+        let refusal = admission.admit("10.0.0.1".parse().ok(), true).unwrap_err();
+        let address = "10.0.0.1".parse().unwrap();
+        assert_eq!(refusal, Refusal::StrangersShare { address, here: 50 });
+        assert!(refusal.to_string().contains("max_unauthenticated"), "{refusal}");
+        let second = flood(&admission, "10.0.0.2");
+        assert_eq!(second.len(), 25);
+        // Each of many hosts gets one, as long as there are any.
+        let more: Vec<_> = (3..=27)
+            .flat_map(|host| admission.admit(Some([10, 0, 0, host].into()), true))
+            .collect();
+        assert_eq!((more.len(), admission.strangers()), (25, 100));
+        let full = Err(Refusal::StrangersFull(100));
+        assert_eq!(
+            admission.admit(Some([10, 0, 1, 1].into()), true).map(|_| ()),
+            full
+        );
+        drop((second, more));
+        // Its own are no more because others have left, up to half of all.
+        assert!(admission.admit("10.0.0.1".parse().ok(), true).is_err());
+        drop(first);
+        assert!(admission.lock().strangers_by_address.is_empty());
+    }
+
+    #[test]
+    fn the_only_place_is_anybodys() {
+        let admission = Admission::new(10, None, 1);
+        assert_eq!(flood(&admission, "10.0.0.1").len(), 1);
+    }
+
+    #[test]
+    fn an_ipv6_network_of_a_host_is_one_address() {
+        let admission = Admission::new(1000, None, 8);
+        let _here = flood(&admission, "2001:db8::1");
+        let again = flood(&admission, "2001:db8::ffff:2");
+        let elsewhere = flood(&admission, "2001:db8:0:1::1");
+        let mapped = flood(&admission, "::ffff:10.0.0.1");
+        assert_eq!((again.len(), elsewhere.len(), mapped.len()), (0, 2, 1));
+        assert!(flood(&admission, "10.0.0.1").is_empty(), "the same host");
+    }
+
+    #[test]
+    fn what_is_on_this_host_may_take_all_but_not_more() {
+        for address in [None, Some("127.0.0.1"), Some("::1"), Some("::ffff:127.0.0.1")] {
+            let admission = Admission::new(10, None, 4);
+            let address = address.map(|text| text.parse().unwrap());
+            let _all: Vec<_> = (0..4).map(|_| admission.admit(address, true).unwrap()).collect();
+            assert_eq!(
+                admission.admit(address, true).unwrap_err(),
+                Refusal::StrangersFull(4)
+            );
+        }
+    }
+
+    #[test]
+    fn a_login_frees_a_place_of_its_address_and_a_logout_takes_one_beyond_the_bound() {
+        let admission = Admission::new(10, None, 4);
+        let mut here = flood(&admission, "10.0.0.1");
+        assert_eq!(here.len(), 2);
+        here.iter_mut().for_each(Admitted::logged_in);
+        let more = flood(&admission, "10.0.0.1");
+        assert_eq!(more.len(), 2);
+        here.iter_mut().for_each(Admitted::logged_out);
+        let mut elsewhere = flood(&admission, "10.0.0.2");
+        assert!(elsewhere.is_empty());
+        here.iter_mut().for_each(Admitted::logged_in);
+        elsewhere = flood(&admission, "10.0.0.2");
+        elsewhere.iter_mut().for_each(Admitted::logged_in);
+        here.iter_mut().for_each(Admitted::logged_out);
+        elsewhere.iter_mut().for_each(Admitted::logged_out);
+        assert_eq!(admission.strangers(), 5);
+        assert!(admission.admit(Some([10, 0, 0, 3].into()), true).is_err());
     }
 }
