@@ -5,6 +5,7 @@
 //! Invariant: what is secret (passwords, keys, verifiers) is overwritten when it is dropped, and its `Debug` output shows none of
 //! it. A mechanism's keys serve that mechanism only.
 
+mod attempts;
 mod credentials;
 mod mechanism;
 mod network;
@@ -16,6 +17,7 @@ mod throttle;
 mod user_name;
 pub mod users_file;
 
+pub use attempts::Attempts;
 pub use credentials::{ActsAs, CrDigest, Credentials, CredentialsError};
 pub use mechanism::Mechanism;
 pub use network::{Network, NetworkError};

@@ -12,8 +12,12 @@ use std::{
 use bson::oid::ObjectId;
 
 use super::{
-    Limits, admission::Admission, drivers::Drivers, fail_point::FailPoints, legacy::LegacyClients,
-    login::Logins, stranger::Strangers,
+    Limits,
+    admission::Admission,
+    drivers::Drivers,
+    fail_point::FailPoints,
+    legacy::LegacyClients,
+    login::{Logins, UnderWay},
 };
 use crate::{
     audit::Audit,
@@ -66,8 +70,8 @@ pub struct Process {
     pub logins: Option<Arc<Logins>>,
     /// Who is connected, and from where.
     pub admission: Admission,
-    /// Whose logins failed lately.
-    pub(super) strangers: Strangers,
+    /// Whose logins are under way or failed lately.
+    pub(super) attempts: UnderWay,
     /// By which drivers.
     pub drivers: Drivers,
     /// Those that use legacy opcodes.
@@ -112,7 +116,7 @@ impl Shared {
                 limits.max_clients_per_address,
                 limits.max_unauthenticated,
             ),
-            strangers: Strangers::new(limits.login_delay_max),
+            attempts: UnderWay::new(limits.login_delay_max),
             limits,
             drivers: Drivers::default(),
             legacy_clients: LegacyClients::default(),

@@ -8,12 +8,7 @@
 //! or begins to log in, has the deadline, which counts from the start of the connection. Who has logged in once and out again
 //! has none: pooled connections of old drivers are left so.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -23,37 +18,8 @@ use super::{
 };
 use crate::{
     audit::{Event, LoginRefusal, Rule},
-    auth::Throttle,
     command::{Class, Denied, ErrorReply, Local},
 };
-
-/// Whose logins failed lately, over all listeners.
-#[derive(Debug)]
-pub(super) struct Strangers(Mutex<Throttle>);
-
-impl Strangers {
-    pub(super) fn new(longest_delay: Duration) -> Self {
-        let seed = RandomState::new().hash_one(0);
-        let now = std::time::Instant::now();
-        Self(Mutex::new(Throttle::new(longest_delay, seed, now)))
-    }
-
-    fn throttle(&self) -> MutexGuard<'_, Throttle> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long the answer to a login from there waits, whatever it will be.
-    fn delay(&self, address: Option<IpAddr>) -> Duration {
-        let now = std::time::Instant::now();
-        address.map_or(Duration::ZERO, |address| self.throttle().delay(address, now))
-    }
-
-    fn failed(&self, address: Option<IpAddr>) {
-        if let Some(address) = address {
-            self.throttle().failed(address, std::time::Instant::now());
-        }
-    }
-}
 
 /// A client that has not logged in yet.
 #[derive(Debug, Clone, Copy)]
@@ -79,21 +45,6 @@ impl Stranger {
 }
 
 impl Session {
-    /// Waits for as long as logins from this client's address are slowed at the moment. Call it before a login's answer is worked out,
-    /// and whatever that will be, or the time would tell. Cancel safe.
-    pub(super) async fn wait_before_login(&self) {
-        let delay = self.shared.strangers.delay(self.peer.ip());
-        if !delay.is_zero() {
-            self.counters().logins_slowed.one();
-            tokio::time::sleep(delay).await;
-        }
-    }
-
-    /// Takes note that a login failed because of what the client sent, as a wrong password: not because nodes were out of reach.
-    pub(super) fn note_login_failed(&self) {
-        self.shared.strangers.failed(self.peer.ip());
-    }
-
     /// Takes note that the client is logged in as somebody, by which it has no deadline and takes no stranger's place.
     pub(super) fn note_logged_in(&mut self) {
         self.place.stranger = None;
@@ -282,22 +233,6 @@ mod tests {
         assert!(ask(&mut client, &more).await);
         drop(client);
         served.await.unwrap();
-        shutdown.begin();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn failed_logins_slow_down_the_next_ones() {
-        let shutdown = Shutdown::new();
-        let (session, _client) = demanding_login(LIMIT, &shutdown).await;
-        let started = Instant::now();
-        session.wait_before_login().await;
-        assert!(started.elapsed().is_zero());
-        for _ in 0..5 {
-            session.note_login_failed();
-        }
-        session.wait_before_login().await;
-        assert!(started.elapsed() >= Duration::from_millis(200));
-        assert_eq!(session.counters().logins_slowed.get(), 1);
         shutdown.begin();
     }
 }

@@ -71,6 +71,7 @@ impl Session {
             });
         }
         self.identity = logins.identity(&user, mechanism, proof, acts_as)?;
+        self.login_state().give_attempt_back();
         self.note_logged_in();
         self.counters().logins.one();
         self.shared.audit.report(&Event::Login {

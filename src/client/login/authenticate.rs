@@ -31,6 +31,7 @@ pub(super) async fn serve(
     db: &str,
 ) -> Result<RawDocumentBuf, ErrorReply> {
     let mechanism = body.get_str("mechanism").unwrap_or(Mechanism::MongodbCr.name());
+    session.login_state().abandon();
     session.wait_before_login().await;
     let outcome = match offered(logins, mechanism) {
         Ok(Mechanism::X509) => x509(session, logins, body, db),

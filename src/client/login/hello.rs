@@ -59,15 +59,24 @@ pub(in crate::client) async fn answer(
     };
     let name = String::from_utf8_lossy(inbound.request.name(message));
     let asks = Asks::read(&name, body)?;
+    if asks.mechanisms_of.is_none() && asks.begin.is_none() {
+        return Ok(Answers::default());
+    }
+    session.note_no_monitor();
+    session.login_state().abandon();
+    let answers = look_up(session, &logins, asks).await;
+    session.login_state().forget_unanswered();
+    answers
+}
+
+async fn look_up(session: &mut Session, logins: &Arc<Logins>, asks: Asks) -> Result<Answers, ErrorReply> {
     let mut answers = Answers::default();
     if let Some(user) = asks.mechanisms_of {
-        session.note_no_monitor();
         session.wait_before_login().await;
-        answers.mechanisms = mechanisms(&logins, &user).await?;
+        answers.mechanisms = mechanisms(logins, &user).await?;
     }
     if let Some(begin) = asks.begin {
-        session.note_no_monitor();
-        answers.begun = speculate(session, &logins, &begin).await;
+        answers.begun = speculate(session, logins, &begin).await;
     }
     Ok(answers)
 }

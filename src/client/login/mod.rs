@@ -8,6 +8,7 @@
 //! nodes themselves would refuse what it asks for.
 
 mod admit;
+mod attempt;
 mod authenticate;
 mod backend;
 mod forgotten;
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 pub use backend::Backend;
 pub use source::Source;
 pub(super) use {
+    attempt::UnderWay,
     forgotten::{apply, note_change, note_reply, refused},
     gate::{is_open, turn_away},
     hello::{Answers, answer as answer_hello},
@@ -121,6 +123,8 @@ impl fmt::Debug for Logins {
 #[derive(Default)]
 pub(super) struct State {
     step: Option<sasl::Step>,
+    /// The login under way, as far as others wait for it.
+    attempt: Option<attempt::Attempt>,
     /// Who has logged in.
     user: Option<UserName>,
     /// What MONGODB-CR is to be proven with.
@@ -258,7 +262,9 @@ impl Session {
     fn refuse_login(&mut self, user: Option<&UserName>, mechanism: &str, refusal: Refusal) -> ErrorReply {
         self.counters().logins_refused.one();
         if refusal.is_guess() {
-            self.note_login_failed();
+            self.login_state().fail_attempt();
+        } else {
+            self.login_state().give_attempt_back();
         }
         self.shared.audit.report(&Event::LoginRefused {
             origin: self.origin(),

@@ -111,12 +111,15 @@ pub(super) async fn start(
     body: &RawDocument,
     db: &str,
 ) -> Result<RawDocumentBuf, ErrorReply> {
-    session.login_state().step = None;
+    session.login_state().abandon();
     let start = Start::read(body)?;
     let (mechanism, as_text) = (start.mechanism, start.payload.as_text);
     let began = begin(session, logins, start, db).await;
     match began {
-        Ok((payload, done)) => Ok(with_ok(reply(payload, done, as_text))),
+        Ok((payload, done)) => {
+            session.login_state().note_challenged();
+            Ok(with_ok(reply(payload, done, as_text)))
+        }
         Err((user, refusal)) => Err(session.refuse_login(user.as_ref(), mechanism, refusal)),
     }
 }
@@ -128,7 +131,7 @@ pub(super) async fn speculate(
     body: &RawDocument,
     db: &str,
 ) -> Option<RawDocumentBuf> {
-    session.login_state().step = None;
+    session.login_state().abandon();
     let start = Start::read(body).ok()?;
     // A password is judged where its sender hears of it.
     Mechanism::from_name(start.mechanism)?.scram_hash()?;
@@ -140,6 +143,7 @@ pub(super) async fn speculate(
         state.step = None;
         return None;
     }
+    state.note_challenged();
     Some(reply(payload, done, as_text))
 }
 
@@ -219,18 +223,7 @@ pub(super) async fn go_on(
 ) -> Result<RawDocumentBuf, ErrorReply> {
     let step = session.login_state().step.take();
     let step = step.ok_or_else(|| ErrorReply::protocol("no login is under way"))?;
-    let id = match body.get("conversationId") {
-        Ok(Some(id)) => id
-            .as_i32()
-            .or_else(|| id.as_i64().and_then(|id| id.try_into().ok())),
-        _ => return Err(ErrorReply::missing_field("saslContinue", "conversationId")),
-    };
-    if id != Some(CONVERSATION) {
-        return Err(ErrorReply::protocol(
-            "the login under way has another conversationId",
-        ));
-    }
-    let payload = Payload::read(body, "saslContinue")?;
+    let payload = continuation(body).inspect_err(|_| session.login_state().abandon())?;
     match step {
         Step::Proof(challenge) => {
             let (user, mechanism) = (challenge.user.clone(), challenge.mechanism);
@@ -244,6 +237,22 @@ pub(super) async fn go_on(
     }
 }
 
+/// What a `saslContinue` carries, if it belongs to the conversation.
+fn continuation(body: &RawDocument) -> Result<Payload, ErrorReply> {
+    let id = match body.get("conversationId") {
+        Ok(Some(id)) => id
+            .as_i32()
+            .or_else(|| id.as_i64().and_then(|id| id.try_into().ok())),
+        _ => return Err(ErrorReply::missing_field("saslContinue", "conversationId")),
+    };
+    if id != Some(CONVERSATION) {
+        return Err(ErrorReply::protocol(
+            "the login under way has another conversationId",
+        ));
+    }
+    Payload::read(body, "saslContinue")
+}
+
 async fn judge(
     session: &mut Session,
     logins: &Arc<Logins>,
@@ -251,6 +260,8 @@ async fn judge(
     payload: &[u8],
 ) -> Result<RawDocumentBuf, Refusal> {
     let Challenge { user, mechanism, .. } = challenge;
+    // Others that began at the same time may have failed meanwhile.
+    session.wait_before_login().await;
     let (last, keys) = match challenge.challenged.finish(payload) {
         Ok(proven) => proven,
         Err(error) => {
