@@ -13,7 +13,7 @@ use tokio::{
 use super::*;
 use crate::{
     auth::scram::{
-        ScramError, Verifier,
+        Iterations, ScramError, Verifier,
         server::{Challenged, ClientFirst},
     },
     failover::Sent,
@@ -116,7 +116,7 @@ fn begin(play: &Play, start: &Document, challenged: &mut Option<Challenged>) -> 
     let first = ClientFirst::parse(hash, start.get_binary_generic("payload").unwrap()).unwrap();
     let user = ann();
     let verifier = if play.impostor {
-        Verifier::unknown(hash, &user, &[1; 32])
+        Verifier::unknown(hash, &user, &[1; 32], Iterations::default())
     } else {
         Verifier::from_password(hash, &user, "pencil", b"salt", play.iterations).unwrap()
     };

@@ -9,6 +9,7 @@
 pub mod client;
 mod error;
 mod hash;
+mod iterations;
 mod keys;
 mod message;
 pub mod server;
@@ -16,6 +17,7 @@ mod verifier;
 
 pub use error::ScramError;
 pub use hash::Hash;
+pub use iterations::Iterations;
 pub use keys::{Key, Keys, Secret};
 pub use message::{MOST_BYTES, nonce};
 pub use verifier::Verifier;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use zeroize::Zeroizing;
 
 use super::{
-    Hash, Keys, ScramError, Secret, Verifier,
+    Hash, Iterations, Keys, ScramError, Secret, Verifier,
     client::{AwaitingFinal, Conversation},
     server::{Challenged, ClientFirst},
 };
@@ -66,7 +66,7 @@ fn a_wrong_password_an_unknown_user_and_a_changed_salt_are_refused_alike() {
     for hash in HASHES {
         let refused = |verifier, secret: &Secret| log_in(hash, verifier, secret).unwrap_err();
         assert_eq!(refused(verifier(hash), &password("pencils")), ScramError::Proof);
-        let unknown = Arc::new(Verifier::unknown(hash, &ann(), &[1; 32]));
+        let unknown = Arc::new(Verifier::unknown(hash, &ann(), &[1; 32], Iterations::default()));
         assert_eq!(refused(unknown, &password("pencil")), ScramError::Proof);
         let (keys, _) = log_in(hash, verifier(hash), &password("pencil")).unwrap();
         let salted = Verifier::from_password(hash, &ann(), "pencil", b"other salt", 4096).unwrap();
@@ -282,7 +282,7 @@ proptest! {
         let _ = ClientFirst::parse(hash, &bytes);
         let (conversation, first) = Conversation::begin(hash, &ann(), CLIENT_NONCE);
         let first = ClientFirst::parse(hash, &first).unwrap();
-        let (challenged, _) = first.challenge(Arc::new(Verifier::unknown(hash, &ann(), &[9; 32])), SERVER_NONCE);
+        let (challenged, _) = first.challenge(Arc::new(Verifier::unknown(hash, &ann(), &[9; 32], Iterations::default())), SERVER_NONCE);
         prop_assert!(challenged.finish(&bytes).is_err());
         prop_assert!(conversation.respond(&bytes, &password("pencil")).is_err());
     }

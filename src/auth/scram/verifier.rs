@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Hash, Key, Keys, ScramError};
+use super::{Hash, Iterations, Key, Keys, ScramError};
 use crate::auth::{UserName, password};
 
 /// The longest salt that is taken. Those of a `mongod` have 16 and 28 bytes.
@@ -79,9 +79,10 @@ impl Verifier {
     /// The stand-in for a user that does not exist. It looks like any other to whoever asks, and the same each time, so that
     /// nobody learns which users there are; no proof fits it, at the same cost.
     ///
-    /// `process_secret` is random and never told; it should be the same for as long as the process lives.
+    /// `process_secret` is random and never told; it should be the same for as long as the process lives. `usual` are the iterations
+    /// that users have here.
     #[must_use]
-    pub fn unknown(hash: Hash, user: &UserName, process_secret: &[u8; 32]) -> Self {
+    pub fn unknown(hash: Hash, user: &UserName, process_secret: &[u8; 32], usual: Iterations) -> Self {
         // Lengths go in, too: `a` of `bc` is another user than `ab` of `c`.
         let length = (user.db.len() as u64).to_be_bytes();
         let derive = |purpose: &str| {
@@ -98,7 +99,7 @@ impl Verifier {
         Self {
             hash,
             salt: derive("salt:").expose()[..hash.salt_length()].into(),
-            iterations: hash.default_iterations(),
+            iterations: usual.get(hash),
             stored_key: key("stored key:"),
             server_key: key("server key:"),
             is_genuine: false,
@@ -176,16 +177,17 @@ mod tests {
     #[test]
     fn the_stand_in_of_an_unknown_user_is_stable_and_looks_like_a_real_one() {
         for hash in [Hash::Sha1, Hash::Sha256] {
-            let of = |db, name| Verifier::unknown(hash, &UserName::new(db, name), &[3; 32]);
+            let usual = Iterations::usual([(hash, 54_321)], Iterations::default());
+            let of = |db, name| Verifier::unknown(hash, &UserName::new(db, name), &[3; 32], usual);
             let one = of("admin", "nobody");
             assert_eq!(one, of("admin", "nobody"));
             assert_eq!(one.salt().len(), if hash == Hash::Sha1 { 16 } else { 28 });
-            assert_eq!(one.iterations(), hash.default_iterations());
+            assert_eq!(one.iterations(), 54_321);
             assert_eq!(one.stored_key().expose().len(), hash.length());
             for other in [of("admin", "nobod"), of("adminn", "obody"), of("test", "nobody")] {
                 assert_ne!(one.salt(), other.salt());
             }
-            let elsewhere = Verifier::unknown(hash, &UserName::new("admin", "nobody"), &[4; 32]);
+            let elsewhere = Verifier::unknown(hash, &UserName::new("admin", "nobody"), &[4; 32], usual);
             assert_ne!(one.salt(), elsewhere.salt());
         }
     }

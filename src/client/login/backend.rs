@@ -10,12 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
+use bson::rawdoc;
 use tokio::sync::{mpsc, oneshot};
 
-use super::source::judges;
+use super::{
+    kept::{counts, find, first_batch, inherited, role_ids, sample},
+    source::judges,
+};
 use crate::{
-    auth::{Credentials, Restrictions, UserName},
+    auth::{Credentials, UserName, scram::Iterations},
     pool::Pool,
     shutdown::Shutdown,
     topology::Address,
@@ -38,8 +41,8 @@ const NODE_PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 /// What is younger is not read again because a proof does not fit.
 const FRESH: Duration = Duration::from_secs(1);
-/// Most roles whose restrictions one user can inherit.
-const MOST_ROLES: usize = 1000;
+/// After this long they are looked at again.
+const SAMPLE_LASTS: Duration = Duration::from_secs(3600);
 /// `Unauthorized`.
 const UNAUTHORIZED: i32 = 13;
 
@@ -93,6 +96,8 @@ struct Known {
     swept: Option<Instant>,
     /// Raised when all is forgotten: what was asked before is not to be remembered.
     generation: u64,
+    /// How many iterations users have.
+    usual: Iterations,
 }
 
 impl Cache {
@@ -160,6 +165,7 @@ impl Backend {
             connection: None,
             may_not_read_roles: false,
             silent: None,
+            sampled: None,
         };
         shutdown.spawn("credentials", reader.run(queue));
         Self { cache, asks }
@@ -198,6 +204,11 @@ impl Backend {
         }
     }
 
+    /// How many iterations users have; the defaults of a `mongod` before any was read.
+    pub(super) fn usual_iterations(&self) -> Iterations {
+        self.cache.lock().usual
+    }
+
     /// Users or roles were changed.
     pub(super) fn forget_all(&self) {
         let mut known = self.cache.lock();
@@ -217,6 +228,8 @@ struct Reader {
     may_not_read_roles: bool,
     /// The node that did not answer in time, and when.
     silent: Option<(Address, Instant)>,
+    /// When it was looked at last how many iterations users have.
+    sampled: Option<Instant>,
 }
 
 impl Reader {
@@ -296,6 +309,18 @@ impl Reader {
         let Some((_, connection)) = &mut self.connection else {
             return Err("it is not connected".to_owned());
         };
+        if self
+            .sampled
+            .is_none_or(|sampled| sampled.elapsed() >= SAMPLE_LASTS)
+        {
+            let reply = connection.run(&sample()).await;
+            let reply = reply.map_err(|failure| failure.to_string())?;
+            if let Ok(users) = first_batch(&reply) {
+                let mut known = self.cache.lock();
+                known.usual = Iterations::usual(users.into_iter().flat_map(counts), known.usual);
+                self.sampled = Some(Instant::now());
+            }
+        }
         let users = find(
             "system.users",
             rawdoc! { "user": &*user.name, "db": &*user.db },
@@ -335,83 +360,5 @@ impl Reader {
             }
             Some(Err(error)) => Err(BackendError::Unusable(error.to_string())),
         })
-    }
-}
-
-/// An error that a node answers.
-struct NodeError {
-    code: i32,
-    message: String,
-}
-
-fn find(collection: &str, filter: RawDocumentBuf, limit: i32) -> RawDocumentBuf {
-    rawdoc! {
-        "find": collection,
-        "filter": filter,
-        "limit": limit,
-        "singleBatch": true,
-        "$db": "admin",
-        "$readPreference": { "mode": "primaryPreferred" },
-    }
-}
-
-fn first_batch(reply: &RawDocument) -> Result<Vec<&RawDocument>, NodeError> {
-    let cursor = reply
-        .get_document("cursor")
-        .and_then(|cursor| cursor.get_array("firstBatch"));
-    match cursor {
-        Ok(batch) => Ok(batch
-            .into_iter()
-            .filter_map(|document| document.ok()?.as_document())
-            .collect()),
-        Err(_) => Err(NodeError {
-            code: reply.get_i32("code").unwrap_or_default(),
-            message: reply
-                .get_str("errmsg")
-                .unwrap_or("it answered without a cursor")
-                .to_owned(),
-        }),
-    }
-}
-
-/// The ids of the roles that a user or role has.
-fn role_ids(document: &RawDocument) -> Vec<String> {
-    let roles = document.get_array("roles").into_iter().flatten();
-    let id = |role: &RawDocument| {
-        Some(format!(
-            "{}.{}",
-            role.get_str("db").ok()?,
-            role.get_str("role").ok()?
-        ))
-    };
-    roles.filter_map(|role| id(role.ok()?.as_document()?)).collect()
-}
-
-/// The restrictions of these roles and of those that they have. Built-in roles are not kept, and have none.
-async fn inherited(
-    connection: &mut Connection,
-    mut roles: Vec<String>,
-) -> Result<Vec<Restrictions>, NodeError> {
-    let mut seen: Vec<String> = Vec::new();
-    let mut restrictions = Vec::new();
-    loop {
-        let mut ids = RawArrayBuf::new();
-        roles.iter().for_each(|id| ids.push(id.as_str()));
-        let limit = i32::try_from(MOST_ROLES).unwrap_or(i32::MAX);
-        let ask = find("system.roles", rawdoc! { "_id": { "$in": ids } }, limit);
-        let reply = connection.run(&ask).await.map_err(|failure| NodeError {
-            code: 0,
-            message: failure.to_string(),
-        })?;
-        seen.append(&mut roles);
-        for role in first_batch(&reply)? {
-            if let Ok(list) = role.get_array("authenticationRestrictions") {
-                restrictions.push(Restrictions::read(list));
-            }
-            roles.extend(role_ids(role).into_iter().filter(|id| !seen.contains(id)));
-        }
-        if roles.is_empty() || seen.len() > MOST_ROLES {
-            return Ok(restrictions);
-        }
     }
 }

@@ -14,6 +14,7 @@ mod backend;
 mod forgotten;
 mod gate;
 mod hello;
+mod kept;
 mod plain;
 mod sasl;
 mod source;
@@ -41,6 +42,7 @@ use crate::{
     audit::{Event, LoginRefusal, User},
     auth::{
         self, ActsAs, Mechanism, UserName, UsersFile,
+        scram::{Hash, Iterations, Verifier},
         users_file::{SERVICE, UpstreamIdentity},
     },
     command::{ErrorReply, LoginCommand},
@@ -62,6 +64,8 @@ pub struct Logins {
     subjects: BTreeMap<Box<str>, ActsAs>,
     /// Makes the answers about users that do not exist.
     secret: Zeroizing<[u8; 32]>,
+    /// What users of the users file have.
+    usual_in_file: Iterations,
 }
 
 impl Logins {
@@ -87,6 +91,9 @@ impl Logins {
         let subjects = file.subjects.into_iter();
         let mut source = source;
         source.users.extend(file.users);
+        let in_file = source.users.values();
+        let in_file = in_file.flat_map(|entry| entry.scram_sha_1.iter().chain(&entry.scram_sha_256));
+        let usual_in_file = Iterations::of(in_file.map(Arc::as_ref));
         Ok(Self {
             options,
             upstream,
@@ -97,7 +104,15 @@ impl Logins {
                 .map(|(subject, name)| (subject, ActsAs::Named(name)))
                 .collect(),
             secret,
+            usual_in_file,
         })
+    }
+
+    /// What stands in for the verifier of a user that does not exist. Look for the user before: by that the backend learns what is usual.
+    fn stand_in(&self, hash: Hash, user: &UserName) -> Verifier {
+        let backend = self.source.backend.as_ref();
+        let usual = backend.map_or(self.usual_in_file, Backend::usual_iterations);
+        Verifier::unknown(hash, user, &self.secret, usual)
     }
 }
 
@@ -276,6 +291,10 @@ impl Session {
         *refusal.error
     }
 }
+
+#[cfg(test)]
+#[path = "played_tests.rs"]
+mod played_tests;
 
 /// The mechanism of this name, if clients may use it.
 fn offered(logins: &Logins, name: &str) -> Result<Mechanism, Refusal> {

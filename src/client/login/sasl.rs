@@ -13,7 +13,7 @@ use crate::{
     audit::LoginRefusal,
     auth::{
         ActsAs, Mechanism, UserName,
-        scram::{Hash, Secret, Verifier, nonce, server},
+        scram::{Hash, Secret, nonce, server},
     },
     client::session::Session,
     command::ErrorReply,
@@ -187,7 +187,7 @@ async fn challenge(
     let found = found.map_err(|refusal| (Some(user.clone()), refusal))?;
     let verifier = found.as_ref().and_then(|found| found.verifier(hash)).cloned();
     let is_known = verifier.is_some();
-    let verifier = verifier.unwrap_or_else(|| Arc::new(Verifier::unknown(hash, &user, &logins.secret)));
+    let verifier = verifier.unwrap_or_else(|| Arc::new(logins.stand_in(hash, &user)));
     let mut random = Zeroizing::new([0; 24]);
     if getrandom::fill(&mut *random).is_err() {
         return Err((Some(user), Refusal::failed(LoginRefusal::Unavailable)));
