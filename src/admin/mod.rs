@@ -10,6 +10,7 @@ pub mod capacity;
 mod command;
 mod gather;
 mod metrics;
+mod places;
 mod readiness;
 mod respond;
 mod server;

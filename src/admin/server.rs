@@ -14,11 +14,12 @@ use tokio::{
 use super::{
     View,
     gather::Observer,
+    places::{self, Place, Places},
     respond::{Caller, respond},
 };
 
-/// Most connections at once; more wait in the kernel until one ends.
-const MAX_CONNECTIONS: usize = 64;
+/// Most connections at once; more wait in the kernel until one ends, but for those of an address that has its share.
+const MAX_CONNECTIONS: usize = places::MOST;
 /// How long the headers of a request may take, the pause before it included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// After this a connection takes no further request, so that nobody holds a place for ever.
@@ -32,6 +33,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves requests until it is cancelled, which ends all connections at once.
 pub async fn serve(listener: TcpListener, view: Arc<View>) {
+    serve_in(listener, view, Places::default()).await;
+}
+
+async fn serve_in(listener: TcpListener, view: Arc<View>, places: Places) {
     let observer = Arc::new(Observer::new(view));
     observer.look();
     let mut changes = observer.changes();
@@ -39,7 +44,10 @@ pub async fn serve(listener: TcpListener, view: Arc<View>) {
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, peer)) => drop(connections.spawn(attend(stream, peer, Arc::clone(&observer)))),
+                Ok((stream, peer)) => match places.take(peer.ip()) {
+                    Some(place) => drop(connections.spawn(attend(stream, peer, place, Arc::clone(&observer)))),
+                    None => tracing::debug!(%peer, "a connection to the admin endpoint was closed: its address has its share of them"),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection to the admin endpoint");
                     sleep(ACCEPT_PAUSE).await;
@@ -51,7 +59,7 @@ pub async fn serve(listener: TcpListener, view: Arc<View>) {
     }
 }
 
-async fn attend(stream: TcpStream, address: SocketAddr, observer: Arc<Observer>) {
+async fn attend(stream: TcpStream, address: SocketAddr, _place: Place, observer: Arc<Observer>) {
     let mut caller = Caller {
         address,
         has_certificate: false,
@@ -97,7 +105,12 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller, o
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use std::net::IpAddr;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpSocket,
+    };
 
     use super::*;
     use crate::{
@@ -120,6 +133,10 @@ mod tests {
     }
 
     async fn start_for(access: Access, tls: Option<Acceptor>, audit: Audit) -> SocketAddr {
+        start_in(Places::default(), access, tls, audit).await
+    }
+
+    async fn start_in(places: Places, access: Access, tls: Option<Acceptor>, audit: Audit) -> SocketAddr {
         let shutdown = Shutdown::new();
         let cluster = Cluster::start(Options::default(), &shutdown, {
             let shutdown = shutdown.clone();
@@ -152,7 +169,7 @@ mod tests {
             access,
             tls,
         };
-        tokio::spawn(serve(listener, Arc::new(view)));
+        tokio::spawn(serve_in(listener, Arc::new(view), places));
         address
     }
 
@@ -326,6 +343,32 @@ mod tests {
         held.pop();
         next.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+
+    #[tokio::test]
+    async fn one_stranger_cannot_keep_the_operator_out() {
+        // Another loopback address plays another host.
+        let places = Places::new(|address| address == IpAddr::from([127, 0, 0, 1]));
+        let address = start_in(places, Access::default(), None, Audit::off()).await;
+        let strange = async || {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            let mut stream = socket.connect(address).await.unwrap();
+            let asked = stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            let answered = asked.is_ok() && matches!(stream.read(&mut [0; 512]).await, Ok(1..));
+            answered.then_some(stream)
+        };
+        let mut held = Vec::new();
+        for _ in 0..MAX_CONNECTIONS / 4 {
+            held.push(strange().await.expect("it has its share"));
+        }
+        assert!(strange().await.is_none(), "more than its share");
+        let answer = ask(&mut TcpStream::connect(address).await.unwrap(), &get("/livez")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        held.pop();
+        while strange().await.is_none() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
