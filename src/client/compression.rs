@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// Bytes of the largest message, as it came or inflated, that is taken of a client before its login: no login needs more.
+const MOST_OF_STRANGERS: usize = 64 << 10;
+
 /// Compressors in an order, each at most once: those that a client offers, or those that it and its listener agreed on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Compressors([Option<Compressor>; Compressor::NEGOTIABLE.len()]);
@@ -119,7 +122,7 @@ fn judge(session: &Session, envelope: &Envelope) -> Result<(), WireError> {
 /// envelope of a compressed one.
 ///
 /// # Errors
-/// When it is compressed and cannot be taken: then it is not even read.
+/// When it is compressed and cannot be taken, or is larger than what strangers may send: then it is not even read.
 pub(super) fn request_room(session: &Session, header: &Header, beginning: &[u8]) -> Result<usize, WireError> {
     let inflated = if header.op_code == OpCode::Compressed {
         let envelope = Envelope::peek(beginning, header)?;
@@ -129,7 +132,14 @@ pub(super) fn request_room(session: &Session, header: &Header, beginning: &[u8])
         None
     };
     let message = inflated.unwrap_or(header.length);
-    if header.length.max(message) <= SMALL {
+    let longest = header.length.max(message);
+    if session.identity.is_nobody() && longest > MOST_OF_STRANGERS {
+        return Err(WireError::Length {
+            length: i32::try_from(longest).unwrap_or(i32::MAX),
+            max: MOST_OF_STRANGERS,
+        });
+    }
+    if longest <= SMALL {
         return Ok(0);
     }
     Ok(header.length + inflated.unwrap_or(0) + for_node(&session.shared, message))

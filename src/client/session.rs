@@ -30,9 +30,6 @@ use crate::{
     wire::{Frame, HEADER_LEN, WireError, op_compressed},
 };
 
-/// Bytes of the largest message, inflated, that is taken of a client before its login: no login needs more.
-const MOST_OF_STRANGERS: usize = 64 << 10;
-
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
@@ -318,12 +315,6 @@ impl Session {
             .await?;
         let queued = Instant::now();
         let room = compression::request_room(self, &header, self.client.buffered())?;
-        if self.identity.is_nobody() && room > MOST_OF_STRANGERS {
-            return Err(End::Protocol(WireError::Length {
-                length: i32::try_from(room).unwrap_or(i32::MAX),
-                max: MOST_OF_STRANGERS,
-            }));
-        }
         let permit = self.shared.requests.acquire(room).await;
         // What the client had to wait for room is not its fault.
         self.greet_by = self.greet_by.map(|deadline| deadline + queued.elapsed());

@@ -147,6 +147,8 @@ pub(super) fn origin(peer: Peer, listener: &super::ListenAddress) -> crate::audi
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use bson::{RawDocument, rawdoc};
     use bytes::BytesMut;
     use tokio::{
@@ -157,9 +159,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        client::testing::demanding_login,
+        client::testing::{demanding_login, judging},
         shutdown::Shutdown,
-        wire::{RawDoc, op_msg},
+        wire::{Compressor, RawDoc, op_compressed, op_msg},
     };
 
     const LIMIT: Duration = Duration::from_millis(150);
@@ -213,6 +215,42 @@ mod tests {
             );
             served.await.unwrap();
             assert_eq!(shared.counters.core(0).logins_timed_out.get(), 1);
+            shutdown.begin();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_message_is_refused_by_its_size_before_it_has_come() {
+        let long = |length: i32, op_code: i32| {
+            let header: Vec<u8> = [length, 1, 0, op_code]
+                .iter()
+                .flat_map(|part| part.to_le_bytes())
+                .collect();
+            header
+        };
+        // Some of what was announced, and nothing more comes.
+        let mut plain = long(1 << 20, 2013);
+        plain.resize(20_000, 0);
+        // Whole, and large only when it is inflated: zeros, by zlib.
+        let mut body = BytesMut::new();
+        let zeros = rawdoc! { "ping": 1, "x": bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![0; 1 << 20] } };
+        op_msg::encode(RawDoc::prefix(zeros.as_bytes()).unwrap(), 1, 0, 0, &mut body);
+        let deflated = op_compressed::deflate(&body, Compressor::Zlib, -1).unwrap();
+        assert!(deflated.len() < 16_000, "{}", deflated.len());
+        for message in [plain, deflated.to_vec()] {
+            let shutdown = Shutdown::new();
+            let (mut session, mut client, _node) = judging(BTreeMap::new(), &shutdown).await;
+            let shared = std::sync::Arc::clone(&session.shared);
+            let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+            client.write_all(&message).await.unwrap();
+            let rest = timeout(LIMIT * 30, client.read(&mut [0; 64])).await.unwrap();
+            assert!(!matches!(rest, Ok(1..)));
+            served.await.unwrap();
+            let counters = shared.counters.core(0);
+            assert_eq!(
+                (counters.protocol_errors.get(), counters.compressed_requests.get()),
+                (1, 0)
+            );
             shutdown.begin();
         }
     }
