@@ -92,3 +92,51 @@ fn command(ids: &[SessionId]) -> RawDocumentBuf {
     }
     rawdoc! { "endSessions": sessions, "$db": "admin" }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        client::testing::{self, PlayedNode},
+        shutdown::Shutdown,
+        upstream,
+    };
+
+    #[tokio::test]
+    async fn a_user_who_was_dropped_does_not_keep_the_sessions_of_others_alive() {
+        let shutdown = Shutdown::new();
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = upstream::Options {
+            seeds: vec![socket.local_addr().unwrap().to_string().parse().unwrap()],
+            ..upstream::Options::default()
+        };
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let seen = Arc::clone(&asked);
+        // It lets nobody in.
+        let node = PlayedNode::standalone(move |command| {
+            if let Ok(payload) = command.get_binary("payload") {
+                let payload = String::from_utf8_lossy(payload.bytes).into_owned();
+                seen.lock().unwrap().push(payload);
+            }
+            Some(rawdoc! { "ok": 0.0, "code": 18, "errmsg": "Authentication failed." })
+        });
+        let node = tokio::spawn(testing::play(socket, node));
+        let (session, _client) = testing::pooled(options, crate::pool::Options::default(), &shutdown).await;
+        while any_node(&session.shared).is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let sessions = [1, 2].map(|number| (Identity::testing(number), vec![[7; 16]]));
+        let ended = end(&session.shared, sessions.into());
+        assert!(tokio::time::timeout(PATIENCE, ended).await.unwrap().is_none());
+        for user in ["n=user1,", "n=user2,"] {
+            let is_asked = asked.lock().unwrap().iter().any(|payload| payload.contains(user));
+            assert!(is_asked, "{user} is not tried");
+        }
+        node.abort();
+        shutdown.begin();
+    }
+}

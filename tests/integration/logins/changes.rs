@@ -1,6 +1,9 @@
-//! Users that change while their clients are connected, and from where they may come.
+//! Users that change while their clients are connected, from where they may come, and what those get who do not log in.
 
-use std::time::Duration;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use bson::{Document, doc};
 use tidegate::auth::{UserName, scram::Hash};
@@ -9,7 +12,7 @@ use super::{PASSWORD, client_of, code, proxy, service_uri, user};
 use crate::support::{
     Client, Proxy,
     client::{eventually, is_ok},
-    login::log_in,
+    login::{begin, log_in},
     users::{on_primary, shared_auth_set},
 };
 
@@ -112,4 +115,52 @@ async fn a_login_gives_its_strangers_place_to_the_next_and_rules_of_the_listener
         let denied = client.run("cove", delete).await;
         assert_eq!(code(&denied), 13, "{denied}");
     }
+}
+
+#[tokio::test]
+async fn half_a_login_is_closed_in_time_and_strangers_beyond_the_bound_disturb_nobody() {
+    let user = user("cove", "timely", &["read"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit");
+    let settings =
+        format!("[audit]\nfile = {file:?}\n[limits]\nmax_unauthenticated = 2\nlogin_timeout = '1s'\n");
+    let proxy = Proxy::start(&service_uri(), &settings);
+    let hello = || doc! { "hello": 1 };
+    let mut inside = client_of(&proxy, &user).await;
+    let started = Instant::now();
+    let mut half = Client::connect(proxy.address).await;
+    half.succeed("cove", begin(Hash::Sha256, &user).1).await;
+    // This one may be a driver's monitor.
+    let mut monitor = Client::connect(proxy.address).await;
+    monitor.succeed("admin", hello()).await;
+    let mut too_many = Client::connect(proxy.address).await;
+    assert!(too_many.try_run("admin", hello()).await.is_err());
+    assert_eq!(proxy.metric("tidegate_clients_refused_total"), 1.0);
+    inside.succeed("cove", find()).await;
+
+    half.closed().await;
+    assert!(
+        started.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        started.elapsed()
+    );
+    eventually("its place is free", LIMIT, async || {
+        let mut next = Client::connect(proxy.address).await;
+        next.try_run("admin", hello()).await.is_ok()
+    })
+    .await;
+    monitor.succeed("admin", hello()).await;
+    inside.succeed("cove", find()).await;
+    assert_eq!(proxy.metric("tidegate_logins_timed_out_total"), 1.0);
+    let told = || fs::read_to_string(&file).unwrap_or_default();
+    eventually("it is written down", LIMIT, async || {
+        told().contains("\"timed out\"")
+    })
+    .await;
+    let told = told();
+    let line = told.lines().find(|line| line.contains("\"timed out\"")).unwrap();
+    assert!(
+        line.contains("\"login refused\"") && line.contains("\"127.0.0.1:"),
+        "{line}"
+    );
 }
