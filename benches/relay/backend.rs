@@ -19,17 +19,18 @@ use crate::message::{
     hello_reply, i32_at, op_msg, op_reply, set_request_id, set_response_to, update_reply,
 };
 
-/// Serves until its parent ends. Prints its port on one line once it listens.
-pub(crate) fn run() -> Outcome<()> {
+/// Serves on `port`, or any if that is 0, until its parent ends. Prints the port on one line once it listens.
+pub(crate) fn run(port: u16) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve())
+    tokio::task::LocalSet::new().block_on(&runtime, serve(port))
 }
 
-async fn serve() -> Outcome<()> {
+async fn serve(port: u16) -> Outcome<()> {
     let socket = tokio::net::TcpSocket::new_v4()?;
-    socket.bind(([127, 0, 0, 1], 0).into())?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(([127, 0, 0, 1], port).into())?;
     let listener: TcpListener = socket.listen(4096)?;
     let address = listener.local_addr()?;
     writeln!(std::io::stdout(), "{}", address.port())?;

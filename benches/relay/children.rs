@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::CpuSet;
 
 use crate::Outcome;
@@ -29,12 +29,29 @@ pub(crate) fn become_pinned(core: Core, parent: u32, program: &OsStr, arguments:
     if now != Some(parent) {
         return Err("the benchmark has ended".into());
     }
+    pin_self(core)?;
+    raise_file_limit();
+    let error = Command::new(program).args(arguments).exec();
+    Err(format!("cannot run {}: {error}", program.display()).into())
+}
+
+/// Pins this thread, and what it starts, to `core`.
+pub(crate) fn pin_self(core: Core) -> Outcome<()> {
     let mut set = CpuSet::new();
     set.set(core.0);
     rustix::thread::sched_setaffinity(None, &set)
-        .map_err(|e| format!("cannot pin to core {}: {e}", core.0))?;
-    let error = Command::new(program).args(arguments).exec();
-    Err(format!("cannot run {}: {error}", program.display()).into())
+        .map_err(|e| format!("cannot pin to core {}: {e}", core.0).into())
+}
+
+/// Lets this process have as many sockets as the system gives it: 5,000 clients are 10,000 to a proxy without a pool.
+fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // Where that is refused, the sockets that are lacking say so.
+    setrlimit(Resource::Nofile, all).ok();
 }
 
 /// A running child; killed when dropped.

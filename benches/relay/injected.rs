@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use crate::{
     load::Measured,
     measure::Case,
-    peers::Peer,
     report::{cell, median},
 };
 
@@ -39,11 +38,11 @@ pub(crate) fn summary(cases: &[Case]) -> String {
     format!("{out}\n{cost}")
 }
 
+/// The name of the peer that adds no sessions.
+pub(crate) const OFF: &str = "Tidegate, off";
+
 fn setting(case: &Case) -> &'static str {
-    match case.peer {
-        Peer::TidegateOff(_) => "off",
-        _ => "auto",
-    }
+    if case.peer.name() == OFF { "off" } else { "auto" }
 }
 
 /// How much more CPU time a write takes, in microseconds and as a part of what it takes without: the medians of what each round

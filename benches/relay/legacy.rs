@@ -21,7 +21,7 @@ const GOAL: f64 = 1.2;
 
 /// A find by `_id` as drivers of old send it.
 pub(crate) fn find_request() -> Outcome<Vec<u8>> {
-    query("bench.documents", &doc! { "_id": document_id() })
+    query("bench.documents", &doc! { "_id": document_id(1) })
 }
 
 /// An update and the `getlasterror` that drivers of old send behind it; and where the latter begins.
@@ -30,7 +30,7 @@ pub(crate) fn update_request() -> Outcome<(Vec<u8>, usize)> {
     update.extend_from_slice(&[0; 4]);
     update.extend_from_slice(b"bench.documents\0");
     update.extend_from_slice(&[0; 4]);
-    doc! { "_id": document_id() }.to_writer(&mut update)?;
+    doc! { "_id": document_id(1) }.to_writer(&mut update)?;
     doc! { "$inc": { "count": 1 } }.to_writer(&mut update)?;
     let mut both = header(HEADER + update.len(), OP_UPDATE);
     both.extend_from_slice(&update);
@@ -79,7 +79,7 @@ pub(crate) fn summary(cases: &[Case]) -> String {
         let _infallible = writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} |",
-            name(case.work),
+            name(case.doing.work),
             cell(over(Measured::cpu_us_per_op), 2),
             cell(case.calls.as_ref().map(|calls| calls.moving), 2),
             cell(over(|run| Some(run.ops as f64 / run.seconds)), 0),
@@ -108,13 +108,14 @@ fn name(work: Work) -> &'static str {
         Work::LegacyFind => "OP_QUERY",
         Work::Update => "`update` by OP_MSG",
         Work::LegacyUpdate => "OP_UPDATE and `getlasterror`",
+        Work::Text | Work::BigFind => "another",
     }
 }
 
 /// How many times the CPU time: the median of what each round found, so that a slow minute of the machine hits both sides.
 fn ratio(cases: &[Case], current: Work, old: Work) -> Option<f64> {
     let runs = |work| {
-        let case = cases.iter().find(|case| case.work == work);
+        let case = cases.iter().find(|case| case.doing.work == work);
         case.map(|case| &case.runs)
     };
     let pairs = runs(current)?.iter().zip(runs(old)?);

@@ -6,15 +6,18 @@
 //! the first that doesn't ends the run with an error. CPU and memory of the watched process are read here, at the
 //! very edges of the measured window and while all sockets are open.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bson::Document;
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use tidegate::tls::Connector;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::Outcome;
@@ -22,10 +25,11 @@ use crate::histogram::Histogram;
 use crate::legacy;
 use crate::measure::Work;
 use crate::message::{
-    HEADER, OP_MSG, client_hello, find_request, frame_length, i32_at, is_cursor_reply, is_update_reply,
-    set_request_id, update_request,
+    HEADER, OP_MSG, OP_MSG_BODY, TEXTS, big_find_request, client_hello, document_id, find_in, find_request,
+    frame_length, i32_at, is_cursor_reply, is_update_reply, op_msg, set_request_id, update_request,
 };
 use crate::procfs;
+use crate::transport::{Compressor, Login, Stream, USER, connector};
 
 /// Operations of each client before `ready`: enough for a proxy to open its pool.
 const WARM_UP_OPS: u64 = 20;
@@ -53,6 +57,15 @@ pub(crate) struct Options {
     /// What to do.
     #[arg(long)]
     pub(crate) work: Work,
+    /// Speak TLS with what this authority has certified.
+    #[arg(long)]
+    pub(crate) tls: Option<PathBuf>,
+    /// Compress requests.
+    #[arg(long)]
+    pub(crate) compressor: Option<Compressor>,
+    /// Log in.
+    #[arg(long)]
+    pub(crate) login: bool,
     /// Run this many operations per client instead of a measured window.
     #[arg(long)]
     pub(crate) ops_per_client: Option<u64>,
@@ -86,9 +99,10 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
 }
 
 async fn generate(options: &Options) -> Outcome<Measured> {
+    let tls = options.tls.as_deref().map(connector).transpose()?;
     let mut clients = Vec::with_capacity(options.clients);
     for index in 0..options.clients {
-        clients.push(Client::connect(options, index).await?);
+        clients.push(Client::connect(options, tls.as_ref(), index).await?);
     }
     let state = Rc::new(RefCell::new(State {
         recording: false,
@@ -201,28 +215,30 @@ async fn run_all(clients: Vec<Client>, state: &Rc<RefCell<State>>, ops: Option<u
 }
 
 /// One socket with one outstanding request.
-struct Client {
-    stream: TcpStream,
+pub(crate) struct Client {
+    stream: Stream,
     request: Vec<u8>,
     /// Where the message begins that is answered.
     asks_at: usize,
     /// Whether a reply is what the request asks for.
     is_answer: fn(&[u8]) -> bool,
+    /// By which replies come.
+    compressor: Option<Compressor>,
     reply: Vec<u8>,
     next_id: i32,
 }
 
 impl Client {
-    async fn connect(options: &Options, index: usize) -> Outcome<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", options.port)).await?;
-        stream.set_nodelay(true)?;
+    pub(crate) async fn connect(options: &Options, tls: Option<&Connector>, index: usize) -> Outcome<Self> {
         // Ids of different clients never meet, so that a reply that went astray is noticed.
-        let next_id = i32::try_from(index % 1_000 * 2_000_000)?;
+        let next_id = i32::try_from(index % 5_000 * 400_000)?;
+        let stream = tokio::time::timeout(REPLY_TIMEOUT, Stream::connect(options.port, tls)).await??;
         let mut client = Self {
             stream,
-            request: client_hello()?,
+            request: client_hello(options.compressor.map(Compressor::name))?,
             asks_at: 0,
             is_answer: is_cursor_reply,
+            compressor: None,
             reply: vec![0; 4096],
             next_id,
         };
@@ -230,32 +246,60 @@ impl Client {
         if i32_at(&client.reply[..length], 12) != Some(OP_MSG) {
             return Err("hello by OP_MSG was not answered by OP_MSG".into());
         }
+        if options.login {
+            client.log_in(index).await?;
+        }
+        client.prepare(options, index)?;
+        Ok(client)
+    }
+
+    /// Makes the request that is sent again and again.
+    fn prepare(&mut self, options: &Options, index: usize) -> Outcome<()> {
         match options.work {
-            Work::Find => client.request = find_request(index)?,
+            Work::Find => self.request = find_request(index)?,
+            Work::Text => self.request = find_in(TEXTS, document_id(0), index)?,
+            Work::BigFind => self.request = big_find_request(index)?,
             Work::Update => {
-                (client.request, client.is_answer) = (update_request(index)?, is_update_reply);
+                (self.request, self.is_answer) = (update_request(index)?, is_update_reply);
             }
             Work::LegacyFind => {
-                (client.request, client.is_answer) = (legacy::find_request()?, legacy::is_find_reply);
+                (self.request, self.is_answer) = (legacy::find_request()?, legacy::is_find_reply);
             }
             Work::LegacyUpdate => {
-                (client.request, client.asks_at) = legacy::update_request()?;
-                client.is_answer = legacy::is_update_reply;
+                (self.request, self.asks_at) = legacy::update_request()?;
+                self.is_answer = legacy::is_update_reply;
             }
         }
-        Ok(client)
+        self.compressor = options.compressor;
+        if let Some(compressor) = self.compressor {
+            self.request = compressor.wrap(&self.request)?;
+        }
+        Ok(())
+    }
+
+    async fn log_in(&mut self, index: usize) -> Outcome<()> {
+        let (login, start) = Login::begin(USER, index)?;
+        let challenge = self.command(&start).await?;
+        let last = self.command(&login.prove(&challenge)?).await?;
+        if last.get_bool("done").unwrap_or_default() {
+            return Ok(());
+        }
+        Err(format!("the login failed: {last}").into())
+    }
+
+    /// Sends one command, and decodes its reply.
+    pub(crate) async fn command(&mut self, command: &Document) -> Outcome<Document> {
+        self.request = op_msg(0, command)?;
+        let length = self.exchange().await?;
+        Ok(Document::from_reader(&self.reply[OP_MSG_BODY..length])?)
     }
 
     async fn work(mut self, state: Rc<RefCell<State>>, ops: Option<u64>) -> Outcome<Self> {
         let mut done = 0;
         let mut start = Instant::now();
         while ops.is_none_or(|ops| done < ops) && !state.borrow().stop {
-            let length = self.exchange().await?;
+            self.once().await?;
             let end = Instant::now();
-            if !(self.is_answer)(&self.reply[..length]) {
-                let text = self.reply[HEADER..length].escape_ascii().to_string();
-                return Err(format!("a command was answered by something else: {text:.400}").into());
-            }
             let mut state = state.borrow_mut();
             if state.recording && !state.stop {
                 state.latencies.record((end - start).as_nanos() as u64);
@@ -264,6 +308,21 @@ impl Client {
             done += 1;
         }
         Ok(self)
+    }
+
+    /// One operation, whose answer is checked.
+    pub(crate) async fn once(&mut self) -> Outcome<()> {
+        let length = self.exchange().await?;
+        let came = &self.reply[..length];
+        let reply = match self.compressor {
+            None => Cow::Borrowed(came),
+            Some(compressor) => Cow::Owned(compressor.unwrap(came)?),
+        };
+        if (self.is_answer)(&reply) {
+            return Ok(());
+        }
+        let text = reply[HEADER..].escape_ascii().to_string();
+        Err(format!("a command was answered by something else: {text:.400}").into())
     }
 
     /// Sends the request under a new id and takes its reply, whose length is returned.
@@ -279,6 +338,9 @@ impl Client {
             }
             filled += n;
             let Some(length) = frame_length(&self.reply[..filled])? else {
+                if filled == self.reply.len() {
+                    self.reply.resize(filled * 4, 0);
+                }
                 continue;
             };
             if length != filled {

@@ -1,29 +1,30 @@
 //! The order of measurements: rounds interleave the peers, so that a slow minute of the machine hits all of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Outcome;
 use crate::calls::{Calls, Tracer};
 use crate::children::{Core, Running};
 use crate::load::Measured;
 use crate::peers::Peer;
+use crate::target::Target;
+use crate::transport::Compressor;
 
 /// The proxy has this core to itself.
-const PROXY_CORE: Core = Core(0);
-/// Load, backend and tracer share this one.
-const OTHER_CORE: Core = Core(1);
+pub(crate) const PROXY_CORE: Core = Core(0);
+/// Load, backend or nodes, and tracer share this one.
+pub(crate) const OTHER_CORE: Core = Core(1);
 /// Operations of a counting pass: strace slows a proxy some thirty times, so this takes a second or two.
 const COUNTED_OPS: usize = 4_000;
 
 /// How to measure.
 pub(crate) struct Plan {
-    pub(crate) peers: Vec<Peer>,
-    pub(crate) clients: Vec<usize>,
-    /// What is done; each with every peer and number of clients.
-    pub(crate) works: Vec<Work>,
+    pub(crate) cases: Vec<Case>,
     pub(crate) rounds: usize,
     pub(crate) warm_up_ms: u64,
     pub(crate) window_ms: u64,
+    /// Whether system calls are counted, too.
+    pub(crate) counts_calls: bool,
 }
 
 /// What a client does again and again.
@@ -31,11 +32,15 @@ pub(crate) struct Plan {
 pub(crate) enum Work {
     /// A find by OP_MSG.
     Find,
+    /// One of a document of 4 KiB.
+    Text,
+    /// One of 4,000 documents.
+    BigFind,
     /// An update by OP_MSG.
     Update,
-    /// The same find by OP_QUERY.
+    /// A find by OP_QUERY.
     LegacyFind,
-    /// The same update by OP_UPDATE, and `getlasterror`.
+    /// An update by OP_UPDATE, and `getlasterror`.
     LegacyUpdate,
 }
 
@@ -43,6 +48,8 @@ impl Work {
     fn argument(self) -> &'static str {
         match self {
             Self::Find => "find",
+            Self::Text => "text",
+            Self::BigFind => "big-find",
             Self::Update => "update",
             Self::LegacyFind => "legacy-find",
             Self::LegacyUpdate => "legacy-update",
@@ -50,80 +57,91 @@ impl Work {
     }
 }
 
+/// What a client does, and how it speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Doing {
+    pub(crate) work: Work,
+    /// Over TLS, with what this authority has certified.
+    pub(crate) tls: Option<PathBuf>,
+    pub(crate) compressor: Option<Compressor>,
+    /// Logged in.
+    pub(crate) login: bool,
+}
+
+impl From<Work> for Doing {
+    fn from(work: Work) -> Self {
+        Self {
+            work,
+            tls: None,
+            compressor: None,
+            login: false,
+        }
+    }
+}
+
 /// All that was measured of one peer at one number of clients.
 pub(crate) struct Case {
     pub(crate) peer: Peer,
-    pub(crate) work: Work,
+    pub(crate) doing: Doing,
     pub(crate) clients: usize,
     /// One entry per round.
     pub(crate) runs: Vec<Measured>,
-    /// None for a peer without a process.
+    /// None for a peer without a process, and where calls are not counted.
     pub(crate) calls: Option<Calls>,
 }
 
-/// The fixed-answer backend.
-struct Backend {
-    port: u16,
-    _process: Running,
-}
-
-/// Carries out the plan; temporary files go to `folder`.
-pub(crate) fn measure(plan: &Plan, folder: &Path) -> Outcome<Vec<Case>> {
-    let mut process = Running::start_own(OTHER_CORE, &["backend"])?;
-    let backend = Backend {
-        port: process.line()?.parse()?,
-        _process: process,
-    };
-    let mut cases: Vec<Case> = plan
-        .clients
-        .iter()
-        .flat_map(|&clients| plan.peers.iter().map(move |peer| (clients, peer.clone())))
-        .flat_map(|case| plan.works.iter().map(move |work| (case.clone(), *work)))
-        .map(|((clients, peer), work)| Case {
-            peer,
-            work,
+impl Case {
+    pub(crate) fn new(peer: &Peer, doing: impl Into<Doing>, clients: usize) -> Self {
+        Self {
+            peer: peer.clone(),
+            doing: doing.into(),
             clients,
             runs: Vec::new(),
             calls: None,
-        })
-        .collect();
+        }
+    }
+}
+
+/// Carries out the plan; temporary files go to `folder`.
+pub(crate) fn measure(plan: Plan, target: &Target, folder: &Path) -> Outcome<Vec<Case>> {
+    let mut cases = plan.cases;
     for round in 1..=plan.rounds {
         for case in &mut cases {
-            let name = case.peer.name();
+            let name = case.peer.name().to_owned();
             let context = |e| format!("round {round}, {name}, {} clients: {e}", case.clients);
-            let run = timed(case, plan, &backend, folder).map_err(context)?;
+            let run = timed(case, [plan.warm_up_ms, plan.window_ms], target, folder).map_err(context)?;
             eprintln!(
-                "round {round}: {name:>13} {:>13} {:>5} clients: {}",
-                case.work.argument(),
+                "round {round}: {name:>24} {:>13} {:>5} clients: {}",
+                case.doing.work.argument(),
                 case.clients,
                 run.line()
             );
             case.runs.push(run);
         }
     }
-    for case in &mut cases {
+    for case in cases.iter_mut().filter(|_| plan.counts_calls) {
         let name = case.peer.name();
         let context = |e| format!("counting calls, {name}, {} clients: {e}", case.clients);
-        case.calls = counted(case, &backend, folder).map_err(context)?;
+        case.calls = counted(case, target, folder).map_err(context)?;
     }
     Ok(cases)
 }
 
-fn timed(case: &Case, plan: &Plan, backend: &Backend, folder: &Path) -> Outcome<Measured> {
-    let started = case.peer.start(PROXY_CORE, backend.port, case.clients, folder)?;
-    let (warm_up, window) = (plan.warm_up_ms.to_string(), plan.window_ms.to_string());
+fn timed(case: &Case, [warm_up, window]: [u64; 2], target: &Target, folder: &Path) -> Outcome<Measured> {
+    let started = case.peer.start(PROXY_CORE, target, case.clients, folder)?;
+    let (warm_up, window) = (warm_up.to_string(), window.to_string());
     let more = ["--warm-up-ms", &warm_up, "--window-ms", &window];
-    let mut load = start_load(case, started.port, started.pid(), &more)?;
+    let mut load = start_load(&case.doing, case.clients, started.port, started.pid(), &more)?;
     load.tell("go")?;
     Ok(serde_json::from_str(&load.line()?)?)
 }
 
-fn counted(case: &Case, backend: &Backend, folder: &Path) -> Outcome<Option<Calls>> {
-    let started = case.peer.start(PROXY_CORE, backend.port, case.clients, folder)?;
+fn counted(case: &Case, target: &Target, folder: &Path) -> Outcome<Option<Calls>> {
+    let started = case.peer.start(PROXY_CORE, target, case.clients, folder)?;
     let Some(pid) = started.pid() else { return Ok(None) };
     let ops = (COUNTED_OPS / case.clients).max(4).to_string();
     let more = ["--ops-per-client", &ops];
-    let mut load = start_load(case, started.port, Some(pid), &more)?;
+    let mut load = start_load(&case.doing, case.clients, started.port, Some(pid), &more)?;
     let tracer = Tracer::attach(pid, OTHER_CORE, folder)?;
     load.tell("go")?;
     load.line()?;
@@ -138,18 +156,38 @@ fn counted(case: &Case, backend: &Backend, folder: &Path) -> Outcome<Option<Call
 }
 
 /// Starts the load and waits until it is warm.
-fn start_load(case: &Case, port: u16, watch: Option<u32>, more: &[&str]) -> Outcome<Running> {
-    let (clients, port) = (case.clients.to_string(), port.to_string());
+pub(crate) fn start_load(
+    doing: &Doing,
+    clients: usize,
+    port: u16,
+    watch: Option<u32>,
+    more: &[&str],
+) -> Outcome<Running> {
+    let (clients, port) = (clients.to_string(), port.to_string());
     let watched = watch.map(|pid| pid.to_string());
+    let tls = doing.tls.as_ref().map(|path| path.display().to_string());
     let mut arguments = vec!["load", "--clients", &clients, "--port", &port];
     if let Some(pid) = &watched {
         arguments.extend(["--watch", pid]);
     }
-    arguments.extend(["--work", case.work.argument()]);
+    if let Some(tls) = &tls {
+        arguments.extend(["--tls", tls]);
+    }
+    if let Some(compressor) = doing.compressor {
+        arguments.extend(["--compressor", compressor.name()]);
+    }
+    if doing.login {
+        arguments.push("--login");
+    }
+    arguments.extend(["--work", doing.work.argument()]);
     arguments.extend(more);
-    let mut load = Running::start_own(OTHER_CORE, &arguments)?;
-    match load.line()?.as_str() {
-        "ready" => Ok(load),
+    ready(Running::start_own(OTHER_CORE, &arguments)?)
+}
+
+/// Waits until a child says that it is ready.
+pub(crate) fn ready(mut child: Running) -> Outcome<Running> {
+    match child.line()?.as_str() {
+        "ready" => Ok(child),
         other => Err(format!("the load said {other:?} instead of ready").into()),
     }
 }
@@ -158,6 +196,11 @@ impl Measured {
     /// CPU time of the watched process per operation, in microseconds.
     pub(crate) fn cpu_us_per_op(&self) -> Option<f64> {
         Some(self.cpu_seconds? * 1e6 / self.ops as f64)
+    }
+
+    /// Operations per second.
+    pub(crate) fn ops_per_second(&self) -> Option<f64> {
+        Some(self.ops as f64 / self.seconds)
     }
 
     fn line(&self) -> String {

@@ -8,7 +8,7 @@ use bson::oid::ObjectId;
 use bson::spec::BinarySubtype;
 use bson::{Binary, DateTime, Document, Timestamp, doc};
 
-use crate::Outcome;
+use crate::{Outcome, target::DOCUMENTS};
 
 /// Bytes of a message header: `messageLength`, `requestID`, `responseTo`, `opCode`.
 pub(crate) const HEADER: usize = 16;
@@ -28,8 +28,12 @@ pub(crate) const EXHAUST_ALLOWED: u32 = 1 << 16;
 pub(crate) const MAX_MESSAGE: usize = 48_000_000;
 /// The name of the replica set that the backend plays.
 pub(crate) const SET_NAME: &str = "bench";
-/// The database and collection that the load reads.
-const NAMESPACE: &str = "bench.documents";
+/// The database that the load reads.
+pub(crate) const DATABASE: &str = "bench";
+/// The collection of small documents.
+pub(crate) const COLLECTION: &str = "documents";
+/// The collection of one document of 4 KiB.
+pub(crate) const TEXTS: &str = "texts";
 
 /// Reads a little-endian `int32`; `None` past the end.
 pub(crate) fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
@@ -92,50 +96,69 @@ pub(crate) fn set_response_to(message: &mut [u8], id: i32) {
     message[8..12].copy_from_slice(&id.to_le_bytes());
 }
 
-/// The client metadata that a driver sends once per connection.
-pub(crate) fn client_hello() -> Outcome<Vec<u8>> {
+/// What a driver sends once per connection: who it is, and the compressor that it offers.
+pub(crate) fn client_hello(compressor: Option<&str>) -> Outcome<Vec<u8>> {
+    let mut hello = doc! {
+        "hello": 1, "helloOk": true,
+        "client": {
+            "driver": { "name": "relay-bench", "version": "1" },
+            "os": { "type": "Linux" },
+        },
+    };
+    if let Some(compressor) = compressor {
+        hello.insert("compression", [compressor]);
+    }
+    hello.insert("$db", "admin");
+    op_msg(0, &hello)
+}
+
+/// A find of many documents, whose reply is of some 800 KB.
+pub(crate) fn big_find_request(client: usize) -> Outcome<Vec<u8>> {
     op_msg(
         0,
         &doc! {
-            "hello": 1, "helloOk": true,
-            "client": {
-                "driver": { "name": "relay-bench", "version": "1" },
-                "os": { "type": "Linux" },
-            },
-            "$db": "admin",
+            "find": COLLECTION,
+            "limit": 4_000,
+            "singleBatch": true,
+            "lsid": { "id": session_id(client) },
+            "$clusterTime": cluster_time(),
+            "$db": DATABASE,
         },
     )
 }
 
 /// A find by `_id` with what a current driver adds to it: a session and the gossiped cluster time.
 pub(crate) fn find_request(client: usize) -> Outcome<Vec<u8>> {
-    let (_, collection) = NAMESPACE.split_once('.').unwrap_or_default();
+    find_in(COLLECTION, document_id(client % DOCUMENTS), client)
+}
+
+/// The same of one of the documents that are alone in their collections.
+pub(crate) fn find_in(collection: &str, id: ObjectId, client: usize) -> Outcome<Vec<u8>> {
     op_msg(
         0,
         &doc! {
             "find": collection,
-            "filter": { "_id": fixed_id(1) },
+            "filter": { "_id": id },
             "limit": 1,
             "singleBatch": true,
             "lsid": { "id": session_id(client) },
             "$clusterTime": cluster_time(),
-            "$db": "bench",
+            "$db": DATABASE,
         },
     )
 }
 
 /// An update as a driver without retryable writes sends it: with a session, but without a number.
 pub(crate) fn update_request(client: usize) -> Outcome<Vec<u8>> {
-    let (_, collection) = NAMESPACE.split_once('.').unwrap_or_default();
     op_msg(
         0,
         &doc! {
-            "update": collection,
+            "update": COLLECTION,
             "ordered": true,
             "lsid": { "id": session_id(client) },
             "$clusterTime": cluster_time(),
-            "$db": "bench",
-            "updates": [{ "q": { "_id": fixed_id(1) }, "u": { "$inc": { "count": 1 } } }],
+            "$db": DATABASE,
+            "updates": [{ "q": { "_id": document_id(client % DOCUMENTS) }, "u": { "$inc": { "count": 1 } } }],
         },
     )
 }
@@ -163,14 +186,9 @@ pub(crate) fn is_update_reply(reply: &[u8]) -> bool {
 pub(crate) fn find_reply() -> Document {
     doc! {
         "cursor": {
-            "firstBatch": [{
-                "_id": fixed_id(1),
-                "name": "a document of about two hundred bytes",
-                "count": 42i64,
-                "padding": "x".repeat(110),
-            }],
+            "firstBatch": [document(1)],
             "id": 0i64,
-            "ns": NAMESPACE,
+            "ns": format!("{DATABASE}.{COLLECTION}"),
         },
         "ok": 1.0,
         "$clusterTime": cluster_time(),
@@ -178,11 +196,42 @@ pub(crate) fn find_reply() -> Document {
     }
 }
 
-/// True for a reply to [`find_request`] that carries a cursor; error replies, however fast, are not it.
+/// True for a reply to a find that carries documents; neither errors, however fast, nor empty batches are it.
 pub(crate) fn is_cursor_reply(reply: &[u8]) -> bool {
-    reply
-        .get(OP_MSG_BODY + 4..)
-        .is_some_and(|body| body.starts_with(b"\x03cursor\0"))
+    const CURSOR: &[u8] = b"\x03cursor\0";
+    const BATCH: &[u8] = b"\x04firstBatch\0";
+    let body = reply.get(OP_MSG_BODY + 4..).unwrap_or_default();
+    let batch = body
+        .strip_prefix(CURSOR)
+        .and_then(|cursor| cursor.get(4..)?.strip_prefix(BATCH));
+    // An empty array has a length and an end.
+    batch
+        .and_then(|batch| i32_at(batch, 0))
+        .is_some_and(|length| length > 5)
+}
+
+/// One of the small documents: about 200 bytes.
+pub(crate) fn document(number: usize) -> Document {
+    doc! {
+        "_id": document_id(number),
+        "name": "a document of about two hundred bytes",
+        "count": 42i64,
+        "padding": "x".repeat(110),
+    }
+}
+
+/// A document of 4 KiB of text that compresses to about a third of it.
+pub(crate) fn text_document() -> Document {
+    let words = [
+        "tide", "gate", "water", "harbour", "ebb", "flood", "sluice", "level",
+    ];
+    let (mut text, mut seed) = (String::new(), 1_u32);
+    while text.len() < 4_000 {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        text.push_str(words[(seed >> 29) as usize]);
+        text.push_str(&format!(" {} ", seed >> 24));
+    }
+    doc! { "_id": document_id(0), "text": text }
 }
 
 /// The answer of the writable primary of a set of one node, which is `me`.
@@ -220,9 +269,11 @@ pub(crate) fn hello_reply(me: &str) -> Document {
     }
 }
 
-/// The `_id` of the document that the load reads.
-pub(crate) fn document_id() -> ObjectId {
-    fixed_id(1)
+/// The `_id` of a document of the load.
+pub(crate) fn document_id(number: usize) -> ObjectId {
+    let mut id = fixed_id(0).bytes();
+    id[8..].copy_from_slice(&(number as u32).to_be_bytes());
+    ObjectId::from_bytes(id)
 }
 
 fn session_id(client: usize) -> Binary {

@@ -1,95 +1,204 @@
-//! What stands between load and backend: nothing, HAProxy, Tidegate.
+//! What stands between load and target: nothing, HAProxy, Tidegate, and what else runs already.
 //!
-//! A peer is started anew for each measurement, so that its memory and pools tell of that run alone.
+//! HAProxy and Tidegate are started anew for each measurement, so that their memory and pools tell of that run alone.
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::Outcome;
 use crate::children::{Core, Running, free_port, wait_listening, wait_until};
-use crate::message::{SET_NAME, client_hello, frame_length, is_cursor_reply};
+use crate::message::{client_hello, find_request, frame_length, is_cursor_reply};
+use crate::target::Target;
 
-/// Upstream connections that Tidegate may open: one for each of the 64 clients of the case that is judged, so that
-/// none waits for another there, as none does behind HAProxy.
-const POOL_MAX_SIZE: usize = 64;
+/// Upstream connections that Tidegate may open where nothing else is said: one for each of the 64 clients of a case that is judged,
+/// so that none waits for another there, as none does behind HAProxy.
+pub(crate) const POOL_MAX_SIZE: usize = 64;
+/// From its start until it serves clients.
+const START: Duration = Duration::from_secs(20);
 
 /// Something that the load is sent through.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// No proxy at all: what backend and load can do.
+    /// No proxy at all: what target and load can do.
     Direct,
     /// HAProxy in TCP mode, the yardstick.
     Haproxy,
-    /// Tidegate, by the path of its binary.
-    Tidegate(PathBuf),
-    /// The same, which adds no sessions to writes.
-    TidegateOff(PathBuf),
+    Tidegate(Tidegate),
+    Other(Other),
+}
+
+/// A Tidegate with these settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tidegate {
+    pub(crate) binary: PathBuf,
+    /// The name in tables.
+    pub(crate) name: String,
+    /// `[pool] max_size`.
+    pub(crate) max_size: usize,
+    /// Options that are appended to the connection string, each with its `&`.
+    pub(crate) options: String,
+    /// What stands between the scheme and the first host: a user, with its `@`.
+    pub(crate) user: String,
+    /// Further keys of its `[[listener]]`, and sections behind it.
+    pub(crate) listener: String,
+    /// Further keys of `[pool]`, and sections behind it.
+    pub(crate) sections: String,
+}
+
+impl Tidegate {
+    pub(crate) fn new(binary: &Path) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            name: "Tidegate".to_owned(),
+            max_size: POOL_MAX_SIZE,
+            options: String::new(),
+            user: String::new(),
+            listener: String::new(),
+            sections: String::new(),
+        }
+    }
+
+    /// The same under another name.
+    pub(crate) fn named(self, name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..self
+        }
+    }
+
+    fn configuration(&self, port: u16, admin: u16, target: &Target) -> String {
+        let uri = target
+            .uri
+            .replacen("mongodb://", &format!("mongodb://{}", self.user), 1);
+        format!(
+            "[upstream]\nuri = \"{uri}{}\"\n\n[[listener]]\naddress = \"127.0.0.1:{port}\"\n{}\n\
+             [admin]\naddress = \"127.0.0.1:{admin}\"\n\n[pool]\nmax_size = {}\n{}\n",
+            self.options, self.listener, self.max_size, self.sections
+        )
+    }
+}
+
+/// A proxy that somebody else started, for the same target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Other {
+    name: String,
+    port: u16,
+    pid: u32,
+}
+
+impl FromStr for Other {
+    type Err = String;
+
+    /// `NAME=ADDRESS:PID`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('=').and_then(|(name, rest)| {
+            let (address, pid) = rest.rsplit_once(':')?;
+            Some((name, address.parse::<SocketAddr>().ok()?, pid.parse().ok()?))
+        });
+        match parts {
+            Some((name, address, pid)) if address.ip().is_loopback() => Ok(Self {
+                name: name.to_owned(),
+                port: address.port(),
+                pid,
+            }),
+            _ => Err("a peer is NAME=127.0.0.1:PORT:PID".to_owned()),
+        }
+    }
 }
 
 /// A peer that takes connections.
 pub(crate) struct Started {
-    /// Where clients connect.
+    /// Where clients connect, on 127.0.0.1.
     pub(crate) port: u16,
-    process: Option<Running>,
+    pid: Option<u32>,
+    _process: Option<Running>,
 }
 
 impl Started {
     /// The proxy's process; none when there is no proxy.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Running::pid)
+        self.pid
     }
 }
 
 impl Peer {
     /// The name in tables.
-    pub(crate) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Direct => "direct",
             Self::Haproxy => "HAProxy",
-            Self::Tidegate(_) => "Tidegate",
-            Self::TidegateOff(_) => "Tidegate, off",
+            Self::Tidegate(tidegate) => &tidegate.name,
+            Self::Other(other) => &other.name,
         }
     }
 
-    /// Starts the peer on `core` with its files in `folder` and waits until a find goes through it.
-    pub(crate) fn start(&self, core: Core, backend: u16, clients: usize, folder: &Path) -> Outcome<Started> {
-        let port = free_port()?;
+    /// Starts the peer on `core` with its files in `folder` and waits until it serves clients.
+    pub(crate) fn start(
+        &self,
+        core: Core,
+        target: &Target,
+        clients: usize,
+        folder: &Path,
+    ) -> Outcome<Started> {
+        let port = match self {
+            Self::Direct => target.port,
+            Self::Haproxy | Self::Tidegate(_) => free_port()?,
+            Self::Other(other) => other.port,
+        };
+        let admin = free_port()?;
         let (program, configuration, arguments): (&OsStr, String, &[&str]) = match self {
-            Self::Direct => {
+            Self::Direct | Self::Other(_) => {
+                wait_until(START, "a find through the peer", || {
+                    Ok(probe(port).unwrap_or_default())
+                })?;
+                let pid = match self {
+                    Self::Other(other) => Some(other.pid),
+                    _ => None,
+                };
                 return Ok(Started {
-                    port: backend,
-                    process: None,
+                    port,
+                    pid,
+                    _process: None,
                 });
             }
             Self::Haproxy => (
                 OsStr::new("haproxy"),
-                haproxy_config(port, backend, clients),
+                haproxy_config(port, target.port, clients),
                 &["-db", "-f"],
             ),
-            Self::Tidegate(path) | Self::TidegateOff(path) => (
-                path.as_os_str(),
-                tidegate_config(port, backend, matches!(self, Self::Tidegate(_)))?,
+            Self::Tidegate(tidegate) => (
+                tidegate.binary.as_os_str(),
+                tidegate.configuration(port, admin, target),
                 &["run", "--config"],
             ),
         };
-        let file = folder.join(format!("{}.conf", self.name()));
+        let file = folder.join("peer.conf");
         std::fs::write(&file, configuration)?;
-        let log = folder.join(format!("{}.log", self.name()));
+        let log = folder.join("peer.log");
         let mut all: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         all.push(file.as_os_str());
         let mut process = Running::start(core, program, &all, Some(File::create(&log)?))?;
         wait_listening(port, &mut process, self.name())
             .and_then(|()| {
-                wait_until(Duration::from_secs(10), "a find through the proxy", || {
-                    probe(port)
-                })
+                wait_until(
+                    START,
+                    &format!("{} to serve clients", self.name()),
+                    || match self {
+                        Self::Tidegate(_) => Ok(is_ready(admin).unwrap_or_default()),
+                        _ => Ok(probe(port).unwrap_or_default()),
+                    },
+                )
             })
             .map_err(|e| format!("{e}; {}", last_words(&log)))?;
         Ok(Started {
             port,
-            process: Some(process),
+            pid: Some(process.pid()),
+            _process: Some(process),
         })
     }
 }
@@ -104,13 +213,22 @@ fn last_words(log: &Path) -> String {
     )
 }
 
-/// One `hello` and one find on a connection of their own: true once the find yields a cursor.
+/// Whether Tidegate says so of itself; its listener may demand TLS or a login.
+fn is_ready(admin: u16) -> Outcome<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", admin))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 200"))
+}
+
+/// One `hello` and one find on a connection of their own: true once the find yields a document.
 fn probe(port: u16) -> Outcome<bool> {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut reply = Vec::new();
-    for request in [client_hello()?, crate::message::find_request(0)?] {
+    for request in [client_hello(None)?, find_request(0)?] {
         stream.write_all(&request)?;
         reply.clear();
         let mut some = [0; 4096];
@@ -132,16 +250,4 @@ fn haproxy_config(port: u16, backend: u16, clients: usize) -> String {
          timeout connect 5s\n  timeout client 10m\n  timeout server 10m\n\
          listen relay\n  bind 127.0.0.1:{port} backlog 4096\n  server backend 127.0.0.1:{backend}\n"
     )
-}
-
-fn tidegate_config(port: u16, backend: u16, exactly_once: bool) -> Outcome<String> {
-    let admin = free_port()?;
-    let exactly_once = if exactly_once { "auto" } else { "off" };
-    Ok(format!(
-        "[upstream]\nuri = \"mongodb://127.0.0.1:{backend}/?replicaSet={SET_NAME}\"\n\n\
-         [[listener]]\naddress = \"127.0.0.1:{port}\"\n\n\
-         [pool]\nmax_size = {POOL_MAX_SIZE}\n\n\
-         [failover]\nexactly_once = \"{exactly_once}\"\n\n\
-         [admin]\naddress = \"127.0.0.1:{admin}\"\n"
-    ))
 }
