@@ -5,6 +5,7 @@
 //! copied into the connection's own buffer and patched; nothing is allocated and nothing parsed per operation, so
 //! what the benchmark sees is the proxy.
 
+use std::cell::OnceCell;
 use std::io::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::Outcome;
 use crate::message::{
     EXHAUST_ALLOWED, HEADER, MORE_TO_COME, OP_MSG, OP_MSG_BODY, OP_QUERY, find_reply, frame_length,
-    hello_reply, i32_at, op_msg, op_reply, set_request_id, set_response_to, update_reply,
+    hello_reply, i32_at, large_reply, op_msg, op_reply, set_request_id, set_response_to, update_reply,
 };
 
 /// Serves on `port`, or any if that is 0, until its parent ends. Prints the port on one line once it listens.
@@ -38,6 +39,7 @@ async fn serve(port: u16) -> Outcome<()> {
         address: address.to_string(),
         find: op_msg(0, &find_reply())?,
         update: op_msg(0, &update_reply())?,
+        large: OnceCell::new(),
     });
     loop {
         let (stream, _) = listener.accept().await?;
@@ -52,12 +54,16 @@ struct Node {
     address: String,
     find: Vec<u8>,
     update: Vec<u8>,
+    /// Made when it is asked for.
+    large: OnceCell<Vec<u8>>,
 }
 
 /// What a request asks for beside the prepared reply.
 enum Step {
     /// Its reply is in the buffer, or none is wanted.
     Next,
+    /// The large reply is due.
+    Large(i32),
     /// An awaitable `hello`: after `wait` the reply is due; with `stream`, another one each `wait` after it.
     Await { id: i32, wait: Duration, stream: bool },
 }
@@ -78,15 +84,18 @@ impl Node {
             while let Some(length) = frame_length(&input[at..filled])? {
                 let step = self.answer(&input[at..at + length], &mut output)?;
                 at += length;
-                if let Step::Await {
-                    id,
-                    wait,
-                    stream: streaming,
-                } = step
-                {
+                if !matches!(step, Step::Next) {
                     stream.write_all(&output).await?;
                     output.clear();
-                    self.await_hello(&mut stream, id, wait, streaming).await?;
+                }
+                match step {
+                    Step::Next => {}
+                    Step::Large(id) => self.send_large(&mut stream, id).await?,
+                    Step::Await {
+                        id,
+                        wait,
+                        stream: streaming,
+                    } => self.await_hello(&mut stream, id, wait, streaming).await?,
                 }
             }
             input.copy_within(at..filled, 0);
@@ -119,6 +128,9 @@ impl Node {
         }
         // The first element's key is the command's name: type byte, then the key.
         let name = request.get(OP_MSG_BODY + 5..).unwrap_or_default();
+        if name.starts_with(b"find\0\x06\0\0\0large\0") {
+            return Ok(Step::Large(id));
+        }
         if name.starts_with(b"find\0") {
             append(out, &self.find, id);
         } else if name.starts_with(b"update\0") {
@@ -141,6 +153,23 @@ impl Node {
             append(out, &self.find, id);
         }
         Ok(Step::Next)
+    }
+
+    /// Sends the large reply, which all connections share.
+    async fn send_large(&self, stream: &mut TcpStream, id: i32) -> Outcome<()> {
+        let reply = match self.large.get() {
+            Some(reply) => reply,
+            None => {
+                let made = op_msg(0, &large_reply())?;
+                self.large.get_or_init(|| made)
+            }
+        };
+        let (head, rest) = reply.split_at(HEADER);
+        let mut head = head.to_vec();
+        set_request_id(&mut head, id);
+        set_response_to(&mut head, id);
+        stream.write_all(&head).await?;
+        Ok(stream.write_all(rest).await?)
     }
 
     /// Nothing ever changes here, so an awaitable `hello` is answered when its time is up. A streaming one goes

@@ -6,15 +6,25 @@
 
 mod backend;
 mod calls;
+#[path = "../../src/tls/testing.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "made for the library's tests; parts of it serve here"
+)]
+mod certificates;
 mod chart;
 mod children;
 mod fixed;
 mod goals;
 mod histogram;
+mod idle;
 mod injected;
 mod legacy;
 mod load;
 mod measure;
+mod memory;
 mod message;
 mod mongod;
 mod peers;
@@ -94,6 +104,9 @@ struct Mode {
     /// Finds side by side on a real replica set.
     #[arg(long)]
     mongod: bool,
+    /// What idle clients and slow readers cost in memory.
+    #[arg(long)]
+    memory: bool,
 }
 
 /// The roles of the benchmark's own child processes.
@@ -108,6 +121,12 @@ enum Part {
     /// Sends commands and measures.
     #[command(hide = true)]
     Load(load::Options),
+    /// Connects, does a find and waits.
+    #[command(hide = true)]
+    Idle(load::Options),
+    /// Reads large documents slowly.
+    #[command(hide = true)]
+    Slow(idle::Slow),
     /// Becomes another program, pinned to a core and bound to the parent's life.
     #[command(hide = true)]
     Spawn {
@@ -132,6 +151,8 @@ fn main() -> ExitCode {
         None => bench(&cli),
         Some(Part::Backend { port }) => backend::run(*port).map(|()| ExitCode::SUCCESS),
         Some(Part::Load(options)) => load::run(options).map(|()| ExitCode::SUCCESS),
+        Some(Part::Idle(options)) => idle::run_idle(options).map(|()| ExitCode::SUCCESS),
+        Some(Part::Slow(options)) => idle::run_slow(options).map(|()| ExitCode::SUCCESS),
         Some(Part::Spawn {
             core,
             parent,
@@ -161,6 +182,8 @@ fn bench(cli: &Cli) -> Outcome<ExitCode> {
         fixed::translation(cli).map(|()| ExitCode::SUCCESS)
     } else if mode.mongod {
         mongod::run(cli)
+    } else if mode.memory {
+        memory::run(cli)
     } else {
         let judged = fixed::relay(cli)?;
         fixed::writes(cli)?;

@@ -34,6 +34,10 @@ pub(crate) const DATABASE: &str = "bench";
 pub(crate) const COLLECTION: &str = "documents";
 /// The collection of one document of 4 KiB.
 pub(crate) const TEXTS: &str = "texts";
+/// The collection of one document of some 16 MB, which only the fixed-answer backend has.
+pub(crate) const LARGE: &str = "large";
+/// Bytes of the large document's text: just below what a server takes.
+const LARGE_LEN: usize = 16_000_000;
 
 /// Reads a little-endian `int32`; `None` past the end.
 pub(crate) fn i32_at(bytes: &[u8], at: usize) -> Option<i32> {
@@ -193,6 +197,18 @@ pub(crate) fn find_reply() -> Document {
         "ok": 1.0,
         "$clusterTime": cluster_time(),
         "operationTime": Timestamp { time: 1_700_000_000, increment: 1 },
+    }
+}
+
+/// The same for a find in [`LARGE`]: a document of almost as many bytes as a server takes.
+pub(crate) fn large_reply() -> Document {
+    doc! {
+        "cursor": {
+            "firstBatch": [{ "_id": document_id(0), "text": "x".repeat(LARGE_LEN) }],
+            "id": 0i64,
+            "ns": format!("{DATABASE}.{LARGE}"),
+        },
+        "ok": 1.0,
     }
 }
 

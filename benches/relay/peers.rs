@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::Outcome;
+use crate::certificates::Authority;
 use crate::children::{Core, Running, free_port, wait_listening, wait_until};
 use crate::message::{client_hello, find_request, frame_length, is_cursor_reply};
 use crate::target::Target;
@@ -67,6 +68,15 @@ impl Tidegate {
     pub(crate) fn named(self, name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            ..self
+        }
+    }
+
+    /// The same with a listener that demands TLS.
+    pub(crate) fn with_tls(self, authority: &Authority) -> Self {
+        let certificate = authority.server().display().to_string();
+        Self {
+            listener: format!("[listener.tls]\ncertificate = \"{certificate}\"\n"),
             ..self
         }
     }

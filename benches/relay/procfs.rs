@@ -24,10 +24,35 @@ pub(crate) fn cpu_time(pid: u32) -> Outcome<Duration> {
 
 /// Resident memory in KiB (`VmRSS`).
 pub(crate) fn resident_kib(pid: u32) -> Outcome<u64> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// The most resident memory so far, in KiB (`VmHWM`).
+pub(crate) fn peak_kib(pid: u32) -> Outcome<u64> {
+    status_kib(pid, "VmHWM:")
+}
+
+fn status_kib(pid: u32, field: &str) -> Outcome<u64> {
     let status = read(pid, "status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok())
-        .ok_or_else(|| format!("/proc/{pid}/status has no VmRSS").into())
+        .ok_or_else(|| format!("/proc/{pid}/status has no {field}").into())
+}
+
+/// How many TCP connections to this port of this host are open.
+pub(crate) fn connections_to(port: u16) -> Outcome<usize> {
+    let table = std::fs::read_to_string("/proc/net/tcp")?;
+    let to = |line: &str| {
+        let mut fields = line.split_whitespace().skip(2);
+        let remote = fields.next()?.rsplit_once(':')?.1;
+        // 01 is ESTABLISHED.
+        Some(u16::from_str_radix(remote, 16).ok()? == port && fields.next()? == "01")
+    };
+    Ok(table
+        .lines()
+        .skip(1)
+        .filter(|line| to(line).unwrap_or_default())
+        .count())
 }
 
 fn read(pid: u32, file: &str) -> Outcome<String> {

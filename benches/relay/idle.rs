@@ -1,0 +1,122 @@
+//! Clients that do little: some that have done a find and wait, some that read a large document slowly.
+//!
+//! Both print `ready` when all of them are connected, and act on a line on stdin.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
+
+use crate::Outcome;
+use crate::load::{self, Client};
+use crate::message::{HEADER, LARGE, client_hello, document_id, find_in, frame_length, i32_at};
+use crate::transport::connector;
+
+/// What a slow reader reads at a time, and what its socket holds: more would be read without it.
+const PART: usize = 64 << 10;
+/// No part of a document takes longer to come, whoever waits before it.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Connects clients one after the other and has all of them do a find at once, so that they need all connections to the node; keeps
+/// them until it is told something.
+pub(crate) fn run_idle(options: &load::Options) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let tls = options.tls.as_deref().map(connector).transpose()?;
+        let mut connected = Vec::with_capacity(options.clients);
+        for index in 0..options.clients {
+            connected.push(Client::connect(options, tls.as_ref(), index).await?);
+        }
+        let mut tasks = JoinSet::new();
+        for mut client in connected {
+            tasks.spawn_local(async move { client.once().await.map(|()| client) });
+        }
+        let mut clients = Vec::with_capacity(options.clients);
+        while let Some(client) = tasks.join_next().await {
+            clients.push(client??);
+        }
+        writeln!(std::io::stdout(), "ready")?;
+        std::io::stdin().read_line(&mut String::new())?;
+        Ok(())
+    })
+}
+
+/// Readers of the large document.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Slow {
+    /// Port on 127.0.0.1.
+    #[arg(long)]
+    port: u16,
+    /// Number of sockets.
+    #[arg(long)]
+    clients: usize,
+    /// Bytes that each takes per second.
+    #[arg(long)]
+    rate: usize,
+}
+
+/// Has each client read the document once; prints how many seconds that took, all together.
+pub(crate) fn run_slow(options: &Slow) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let seconds = tokio::task::LocalSet::new().block_on(&runtime, async {
+        let mut tasks = JoinSet::new();
+        writeln!(std::io::stdout(), "ready")?;
+        std::io::stdin().read_line(&mut String::new())?;
+        let start = Instant::now();
+        for index in 0..options.clients {
+            tasks.spawn_local(read_slowly(options.port, options.rate, index));
+        }
+        while let Some(done) = tasks.join_next().await {
+            done??;
+        }
+        Outcome::Ok(start.elapsed().as_secs_f64())
+    })?;
+    writeln!(std::io::stdout(), "{seconds}")?;
+    Ok(())
+}
+
+async fn read_slowly(port: u16, rate: usize, index: usize) -> Outcome<()> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(PART as u32)?;
+    let mut stream = socket.connect(([127, 0, 0, 1], port).into()).await?;
+    stream.write_all(&client_hello(None)?).await?;
+    let mut part = vec![0; PART];
+    let mut filled = 0;
+    while frame_length(&part[..filled])?.is_none() {
+        filled += some(stream.read(&mut part[filled..]).await?)?;
+    }
+    stream.write_all(&find_in(LARGE, document_id(0), index)?).await?;
+    let mut header = [0; HEADER];
+    tokio::time::timeout(LIMIT, stream.read_exact(&mut header)).await??;
+    let mut left = usize::try_from(i32_at(&header, 0).unwrap_or_default())? - HEADER;
+    if left < 10_000_000 {
+        let mut rest = vec![0; left.min(2_000)];
+        stream.read_exact(&mut rest).await?;
+        return Err(format!("not the document: {}", rest.escape_ascii()).into());
+    }
+    while left > 0 {
+        let next = Instant::now() + Duration::from_secs_f64(PART as f64 / rate as f64);
+        let mut taken = 0;
+        while taken < PART.min(left) {
+            let want = PART.min(left) - taken;
+            taken += some(tokio::time::timeout(LIMIT, stream.read(&mut part[..want])).await??)?;
+        }
+        left -= taken;
+        tokio::time::sleep_until(next.into()).await;
+    }
+    Ok(())
+}
+
+fn some(read: usize) -> Outcome<usize> {
+    if read == 0 {
+        return Err("the connection was closed in the middle of a reply".into());
+    }
+    Ok(read)
+}
