@@ -27,6 +27,7 @@ mod measure;
 mod memory;
 mod message;
 mod mongod;
+mod paths;
 mod peers;
 mod procfs;
 mod report;
@@ -107,6 +108,9 @@ struct Mode {
     /// What idle clients and slow readers cost in memory.
     #[arg(long)]
     memory: bool,
+    /// What logins, TLS, compression, legacy opcodes and the injected session cost.
+    #[arg(long)]
+    paths: bool,
 }
 
 /// The roles of the benchmark's own child processes.
@@ -184,6 +188,8 @@ fn bench(cli: &Cli) -> Outcome<ExitCode> {
         mongod::run(cli)
     } else if mode.memory {
         memory::run(cli)
+    } else if mode.paths {
+        paths::run(cli)
     } else {
         let judged = fixed::relay(cli)?;
         fixed::writes(cli)?;
