@@ -21,6 +21,9 @@ use crate::Outcome;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Core(pub(crate) usize);
 
+/// Wherever the scheduler puts it.
+pub(crate) const ANY_CORE: Core = Core(usize::MAX);
+
 /// Becomes `program`, pinned to `core`. Returns only the error that kept it from that.
 pub(crate) fn become_pinned(core: Core, parent: u32, program: &OsStr, arguments: &[OsString]) -> Outcome<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -37,6 +40,9 @@ pub(crate) fn become_pinned(core: Core, parent: u32, program: &OsStr, arguments:
 
 /// Pins this thread, and what it starts, to `core`.
 pub(crate) fn pin_self(core: Core) -> Outcome<()> {
+    if core == ANY_CORE {
+        return Ok(());
+    }
     let mut set = CpuSet::new();
     set.set(core.0);
     rustix::thread::sched_setaffinity(None, &set)

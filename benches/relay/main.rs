@@ -27,6 +27,7 @@ mod measure;
 mod memory;
 mod message;
 mod mongod;
+mod overload;
 mod paths;
 mod peers;
 mod procfs;
@@ -43,7 +44,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::children::Core;
 use crate::goals::Goal;
-use crate::measure::{Case, Plan};
+use crate::measure::{Case, PINNED, Plan};
 
 /// A result whose error is a sentence for the person who runs the benchmark.
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -111,6 +112,9 @@ struct Mode {
     /// What logins, TLS, compression, legacy opcodes and the injected session cost.
     #[arg(long)]
     paths: bool,
+    /// Ten times more clients than connections, and a greedy client beside a light one, on a real replica set.
+    #[arg(long)]
+    overload: bool,
 }
 
 /// The roles of the benchmark's own child processes.
@@ -190,6 +194,8 @@ fn bench(cli: &Cli) -> Outcome<ExitCode> {
         memory::run(cli)
     } else if mode.paths {
         paths::run(cli)
+    } else if mode.overload {
+        overload::run(cli)
     } else {
         let judged = fixed::relay(cli)?;
         fixed::writes(cli)?;
@@ -211,6 +217,7 @@ impl Cli {
             warm_up_ms: if self.quick { 300 } else { 1000 },
             window_ms: if self.quick { 1000 } else { self.seconds * 1000 },
             counts_calls: false,
+            cores: PINNED,
         }
     }
 

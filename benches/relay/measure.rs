@@ -6,7 +6,7 @@ use crate::Outcome;
 use crate::calls::{Calls, Tracer};
 use crate::children::{Core, Running};
 use crate::load::Measured;
-use crate::peers::Peer;
+use crate::peers::{Peer, Started};
 use crate::target::Target;
 use crate::transport::Compressor;
 
@@ -14,6 +14,21 @@ use crate::transport::Compressor;
 pub(crate) const PROXY_CORE: Core = Core(0);
 /// Load, backend or nodes, and tracer share this one.
 pub(crate) const OTHER_CORE: Core = Core(1);
+/// Where things run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cores {
+    /// The proxy.
+    pub(crate) proxy: Core,
+    /// Load and tracer.
+    pub(crate) other: Core,
+}
+
+/// The proxy alone on a core.
+pub(crate) const PINNED: Cores = Cores {
+    proxy: PROXY_CORE,
+    other: OTHER_CORE,
+};
+
 /// Operations of a counting pass: strace slows a proxy some thirty times, so this takes a second or two.
 const COUNTED_OPS: usize = 4_000;
 
@@ -25,6 +40,7 @@ pub(crate) struct Plan {
     pub(crate) window_ms: u64,
     /// Whether system calls are counted, too.
     pub(crate) counts_calls: bool,
+    pub(crate) cores: Cores,
 }
 
 /// What a client does again and again.
@@ -109,7 +125,14 @@ pub(crate) fn measure(plan: Plan, target: &Target, folder: &Path) -> Outcome<Vec
         for case in &mut cases {
             let name = case.peer.name().to_owned();
             let context = |e| format!("round {round}, {name}, {} clients: {e}", case.clients);
-            let run = timed(case, [plan.warm_up_ms, plan.window_ms], target, folder).map_err(context)?;
+            let run = timed(
+                case,
+                plan.cores,
+                [plan.warm_up_ms, plan.window_ms],
+                target,
+                folder,
+            )
+            .map_err(context)?;
             eprintln!(
                 "round {round}: {name:>24} {:>13} {:>5} clients: {}",
                 case.doing.work.argument(),
@@ -122,27 +145,33 @@ pub(crate) fn measure(plan: Plan, target: &Target, folder: &Path) -> Outcome<Vec
     for case in cases.iter_mut().filter(|_| plan.counts_calls) {
         let name = case.peer.name();
         let context = |e| format!("counting calls, {name}, {} clients: {e}", case.clients);
-        case.calls = counted(case, target, folder).map_err(context)?;
+        case.calls = counted(case, plan.cores, target, folder).map_err(context)?;
     }
     Ok(cases)
 }
 
-fn timed(case: &Case, [warm_up, window]: [u64; 2], target: &Target, folder: &Path) -> Outcome<Measured> {
-    let started = case.peer.start(PROXY_CORE, target, case.clients, folder)?;
+fn timed(
+    case: &Case,
+    cores: Cores,
+    [warm_up, window]: [u64; 2],
+    target: &Target,
+    folder: &Path,
+) -> Outcome<Measured> {
+    let started = case.peer.start(cores.proxy, target, case.clients, folder)?;
     let (warm_up, window) = (warm_up.to_string(), window.to_string());
     let more = ["--warm-up-ms", &warm_up, "--window-ms", &window];
-    let mut load = start_load(&case.doing, case.clients, started.port, started.pid(), &more)?;
+    let mut load = start_load(cores.other, &case.doing, case.clients, &started, &more)?;
     load.tell("go")?;
     Ok(serde_json::from_str(&load.line()?)?)
 }
 
-fn counted(case: &Case, target: &Target, folder: &Path) -> Outcome<Option<Calls>> {
-    let started = case.peer.start(PROXY_CORE, target, case.clients, folder)?;
+fn counted(case: &Case, cores: Cores, target: &Target, folder: &Path) -> Outcome<Option<Calls>> {
+    let started = case.peer.start(cores.proxy, target, case.clients, folder)?;
     let Some(pid) = started.pid() else { return Ok(None) };
     let ops = (COUNTED_OPS / case.clients).max(4).to_string();
     let more = ["--ops-per-client", &ops];
-    let mut load = start_load(&case.doing, case.clients, started.port, Some(pid), &more)?;
-    let tracer = Tracer::attach(pid, OTHER_CORE, folder)?;
+    let mut load = start_load(cores.other, &case.doing, case.clients, &started, &more)?;
+    let tracer = Tracer::attach(pid, cores.other, folder)?;
     load.tell("go")?;
     load.line()?;
     let ops = ops.parse::<u64>()? * case.clients as u64;
@@ -157,14 +186,14 @@ fn counted(case: &Case, target: &Target, folder: &Path) -> Outcome<Option<Calls>
 
 /// Starts the load and waits until it is warm.
 pub(crate) fn start_load(
+    core: Core,
     doing: &Doing,
     clients: usize,
-    port: u16,
-    watch: Option<u32>,
+    peer: &Started,
     more: &[&str],
 ) -> Outcome<Running> {
-    let (clients, port) = (clients.to_string(), port.to_string());
-    let watched = watch.map(|pid| pid.to_string());
+    let (clients, port) = (clients.to_string(), peer.port.to_string());
+    let watched = peer.pid().map(|pid| pid.to_string());
     let tls = doing.tls.as_ref().map(|path| path.display().to_string());
     let mut arguments = vec!["load", "--clients", &clients, "--port", &port];
     if let Some(pid) = &watched {
@@ -181,7 +210,7 @@ pub(crate) fn start_load(
     }
     arguments.extend(["--work", doing.work.argument()]);
     arguments.extend(more);
-    ready(Running::start_own(OTHER_CORE, &arguments)?)
+    ready(Running::start_own(core, &arguments)?)
 }
 
 /// Waits until a child says that it is ready.

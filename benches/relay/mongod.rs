@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use tidegate::sandbox::Options;
 
+use crate::children::Core;
 use crate::measure::{Case, OTHER_CORE, Work, measure};
 use crate::peers::{Peer, Tidegate};
 use crate::target::Target;
@@ -38,7 +39,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome<ExitCode> {
         plan.rounds,
         plan.window_ms / 1000
     );
-    let target = cli.nodes(Options::default())?;
+    let target = cli.nodes(OTHER_CORE)?;
     let folder = results::folder()?;
     let cases = measure(plan, &target, folder.path())?;
     let rows = report::rows(&cases);
@@ -73,11 +74,11 @@ fn page(rows: &[report::Row<'_>], goals: &[goals::Goal], about: &str) -> String 
 }
 
 impl Cli {
-    /// The nodes that were named, or a replica set of the sandbox.
-    pub(crate) fn nodes(&self, options: Options) -> Outcome<Target> {
+    /// The nodes that were named, or a replica set of the sandbox on `core`.
+    pub(crate) fn nodes(&self, core: Core) -> Outcome<Target> {
         match &self.set {
             Some(uri) => Target::running(uri),
-            None => Target::set(OTHER_CORE, options),
+            None => Target::set(core, Options::default()),
         }
     }
 }

@@ -212,8 +212,9 @@ fn page(table: &str, goals: &[Goal], about: &str) -> String {
          {CLIENTS} clients, each a socket with one operation outstanding, through Tidegate with one thread and a pool of {CLIENTS}, to a \
          real node that demands logins; where nothing else is said, clients need not log in and speak plain OP_MSG, and so does Tidegate \
          to the node. The node and the load share a core, which limits op/s; CPU is that of the proxy alone. Figures are medians over the \
-         rounds, and \"times\" is the median of each round's ratio. An OP_UPDATE is two messages, sent at once, and one reply. What is \
-         compressed on both sides by the same compressor is passed on as it came.\n",
+         rounds, and \"times\" is the median of each round's ratio. An OP_UPDATE is two messages, sent at once, and one reply. \
+         A message whose compressor both sides speak need not be compressed anew, so it must not cost more than one that comes compressed \
+         and goes out plain.\n",
         goals::table(goals)
     )
 }
