@@ -67,11 +67,6 @@ impl<W> Attempts<W> {
         self.leave(address, number, wake);
     }
 
-    /// A login has failed that was never begun here.
-    pub fn note_failure(&mut self, address: IpAddr, now: Instant) {
-        self.throttle.failed(address, now);
-    }
-
     fn leave(&mut self, address: IpAddr, number: u64, wake: impl FnMut(&W)) {
         let address = Network::counted_as(address);
         let Some(line) = self.lines.get_mut(&address) else {
@@ -101,9 +96,12 @@ mod tests {
     const LONGEST: Duration = Duration::from_secs(5);
     const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
-    fn attempts<W>(failed: usize, now: Instant) -> Attempts<W> {
+    fn attempts<W: Default>(failed: usize, now: Instant) -> Attempts<W> {
         let mut attempts = Attempts::new(Throttle::new(LONGEST, 1, now));
-        (0..failed).for_each(|_| attempts.note_failure(FROM, now));
+        for _ in 0..failed {
+            let number = attempts.begin(FROM, W::default()).unwrap();
+            attempts.fail(FROM, number, now);
+        }
         attempts
     }
 

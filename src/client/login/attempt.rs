@@ -35,6 +35,16 @@ impl UnderWay {
     fn lock(&self) -> MutexGuard<'_, Attempts<Arc<Notify>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Has so many logins from there fail.
+    #[cfg(test)]
+    pub(super) fn fail(&self, address: IpAddr, count: usize) {
+        for _ in 0..count {
+            let mut attempts = self.lock();
+            let number = attempts.begin(address, Arc::default()).unwrap();
+            attempts.fail(address, number, now());
+        }
+    }
 }
 
 fn now() -> std::time::Instant {

@@ -18,7 +18,10 @@ use tokio::{
 
 use super::*;
 use crate::{
-    auth::{scram::client::Conversation, users_file::Entry},
+    auth::{
+        scram::{Secret, client::Conversation},
+        users_file::Entry,
+    },
     client::testing::{self, PlayedNode},
     pool::{self, Pool},
     shutdown::Shutdown,
@@ -27,6 +30,8 @@ use crate::{
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// What a node that hangs costs at least who asks it.
+const HANG: Duration = Duration::from_millis(1900);
 /// A `scramSHA256IterationCount` that no server has by default.
 const ITERATIONS: i32 = 23_456;
 
@@ -103,7 +108,7 @@ async fn a_primary_that_hangs_does_not_hold_up_users_that_are_known_already() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     let asked = Instant::now();
     assert!(backend.find(&ann()).await.unwrap().is_some());
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < HANG, "{:?}", asked.elapsed());
     assert!(!other.is_finished(), "the node does not hang");
     other.abort();
     node.abort();
@@ -118,14 +123,19 @@ async fn a_primary_that_hangs_is_asked_last() {
     let stuck = PlayedNode::standalone(|_| None).in_set(0, &members);
     let other = PlayedNode::standalone(|command| Some(tell(command))).in_set(1, &members);
     let nodes = [(first, stuck), (second, other)].map(|(at, node)| tokio::spawn(testing::play(at, node)));
-    let (backend, _cluster) = backend(&members, &shutdown);
+    let (backend, cluster) = backend(&members, &shutdown);
+    while cluster.load().topology.data_bearing().count() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let asked = Instant::now();
     assert!(backend.find(&ann()).await.unwrap().is_some());
+    assert!(asked.elapsed() >= HANG, "the primary is not asked first");
     let asked = Instant::now();
     for name in ["ben", "cat", "nobody"] {
         let found = backend.find(&UserName::new("shop", name)).await.unwrap();
         assert_eq!(found.is_some(), name != "nobody");
     }
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < HANG, "{:?}", asked.elapsed());
     nodes.iter().for_each(|node| node.abort());
     shutdown.begin();
 }
@@ -195,51 +205,146 @@ async fn receive(client: &mut TcpStream) -> Document {
     Document::from_reader(&message[21..]).unwrap()
 }
 
-#[tokio::test]
-async fn a_login_that_begins_in_a_hello_which_must_wait_for_a_node_is_not_lost() {
-    let shutdown = Shutdown::new();
+/// What answers a command.
+async fn ask(client: &mut TcpStream, command: &Document) -> Document {
+    send(client, command).await;
+    timeout(LIMIT, receive(client)).await.unwrap()
+}
+
+/// One who logs in by a password.
+fn users() -> BTreeMap<UserName, Entry> {
     let verifier = Verifier::from_password(Hash::Sha256, &ann(), "pencil", b"salt", 4096).unwrap();
     let entry = Entry {
         scram_sha_256: Some(Arc::new(verifier)),
         ..Entry::default()
     };
-    let users = BTreeMap::from([(ann(), entry)]);
-    let (mut session, mut client, node) = testing::judging(users, &shutdown).await;
-    let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
-    let (conversation, payload) = Conversation::begin(Hash::Sha256, &ann(), "a client's nonce");
+    BTreeMap::from([(ann(), entry)])
+}
+
+fn binary(bytes: Vec<u8>) -> bson::Binary {
     let subtype = bson::spec::BinarySubtype::Generic;
-    let binary = |bytes| bson::Binary { subtype, bytes };
-    let begin = doc! {
-        "saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": binary(payload), "db": "shop",
+    bson::Binary { subtype, bytes }
+}
+
+/// A conversation, and the `saslStart` without its database.
+fn begin() -> (Conversation, Document) {
+    let (conversation, payload) = Conversation::begin(Hash::Sha256, &ann(), "a client's nonce");
+    let start = doc! {
+        "saslStart": 1, "mechanism": "SCRAM-SHA-256", "payload": binary(payload),
         "options": { "skipEmptyExchange": true },
     };
+    (conversation, start)
+}
+
+/// Begins a conversation by a command of its own; the answer to it.
+async fn challenge(client: &mut TcpStream) -> (Conversation, Document) {
+    let (conversation, mut start) = begin();
+    start.insert("$db", "shop");
+    let begun = ask(client, &start).await;
+    (conversation, begun)
+}
+
+/// Answers a challenge; the code of the error, if the login fails.
+async fn finish(
+    client: &mut TcpStream,
+    conversation: Conversation,
+    begun: &Document,
+    password: &str,
+) -> Option<i32> {
+    let secret = Secret::Password(password.to_owned().into());
+    let challenge = begun.get_binary_generic("payload").unwrap();
+    let (awaiting, proof) = conversation.respond(challenge, &secret).unwrap();
+    let id = begun.get_i32("conversationId").unwrap();
+    let go_on = doc! { "saslContinue": 1, "conversationId": id, "payload": binary(proof), "$db": "shop" };
+    let last = ask(client, &go_on).await;
+    if let Ok(payload) = last.get_binary_generic("payload") {
+        awaiting.verify(payload).unwrap();
+    }
+    last.get_i32("code").ok()
+}
+
+/// How a client deals with a challenge.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// It proves its password.
+    Right,
+    /// It fails to.
+    Wrong,
+    /// It begins anew.
+    Again,
+    /// It sends what belongs to no conversation.
+    Stray,
+}
+
+#[tokio::test]
+async fn logins_that_fail_and_those_that_are_given_up_slow_the_next_ones_and_right_ones_do_not() {
+    for (way, slowed) in [(Way::Right, 0), (Way::Wrong, 1), (Way::Again, 1), (Way::Stray, 1)] {
+        let shutdown = Shutdown::new();
+        let (mut session, mut client, _node) = testing::judging(users(), &shutdown).await;
+        let shared = Arc::clone(&session.shared);
+        let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+        for _ in 0..5 {
+            let (conversation, begun) = challenge(&mut client).await;
+            match way {
+                Way::Right => assert_eq!(finish(&mut client, conversation, &begun, "pencil").await, None),
+                Way::Wrong => assert_eq!(finish(&mut client, conversation, &begun, "pen").await, Some(18)),
+                Way::Again => {}
+                Way::Stray => {
+                    let stray = doc! { "saslContinue": 1, "conversationId": 77, "$db": "shop" };
+                    assert_eq!(ask(&mut client, &stray).await.get_i32("code").unwrap(), 17);
+                }
+            }
+        }
+        assert_eq!(shared.counters.core(0).logins_slowed.get(), slowed, "{way:?}");
+        drop(client);
+        served.await.unwrap();
+        shutdown.begin();
+    }
+}
+
+#[tokio::test]
+async fn a_proof_waits_for_what_has_failed_since_its_challenge() {
+    let shutdown = Shutdown::new();
+    let (mut session, mut client, _node) = testing::judging(users(), &shutdown).await;
+    let (shared, address) = (Arc::clone(&session.shared), session.peer.ip().unwrap());
+    let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+    let started = Instant::now();
+    let (conversation, begun) = challenge(&mut client).await;
+    shared.attempts.fail(address, 6);
+    assert_eq!(finish(&mut client, conversation, &begun, "pencil").await, None);
+    assert!(
+        started.elapsed() >= Duration::from_millis(400),
+        "{:?}",
+        started.elapsed()
+    );
+    drop(client);
+    served.await.unwrap();
+    shutdown.begin();
+}
+
+#[tokio::test]
+async fn a_login_that_begins_in_a_hello_which_must_wait_for_a_node_is_not_lost() {
+    let shutdown = Shutdown::new();
+    let (mut session, mut client, node) = testing::judging(users(), &shutdown).await;
+    let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+    let (conversation, mut begin) = begin();
+    begin.insert("db", "shop");
     let hello = doc! {
         "hello": 1, "saslSupportedMechs": "shop.ann", "speculativeAuthenticate": begin, "$db": "admin",
     };
     send(&mut client, &hello).await;
-    let early = timeout(Duration::from_millis(200), receive(&mut client)).await;
-    assert!(early.is_err(), "no node has answered: {early:?}");
+    let early = timeout(Duration::from_millis(200), client.readable()).await;
+    assert!(early.is_err(), "no node has answered");
     let answer = |_: &RawDocument| Some(rawdoc! { "ok": 1.0 });
     let back = tokio::spawn(testing::play(
         node.listen(16).unwrap(),
         PlayedNode::standalone(answer),
     ));
     let reply = timeout(LIMIT, receive(&mut client)).await.unwrap();
-    assert_eq!(
-        reply.get_array("saslSupportedMechs").unwrap(),
-        &["SCRAM-SHA-256".into()]
-    );
+    let mechanisms = reply.get_array("saslSupportedMechs").unwrap();
+    assert_eq!(mechanisms, &["SCRAM-SHA-256".into()]);
     let begun = reply.get_document("speculativeAuthenticate").unwrap();
-    let secret = crate::auth::scram::Secret::Password("pencil".to_owned().into());
-    let challenge = begun.get_binary_generic("payload").unwrap();
-    let (awaiting, proof) = conversation.respond(challenge, &secret).unwrap();
-    let id = begun.get_i32("conversationId").unwrap();
-    let go_on = doc! { "saslContinue": 1, "conversationId": id, "payload": binary(proof), "$db": "shop" };
-    send(&mut client, &go_on).await;
-    let last = timeout(LIMIT, receive(&mut client)).await.unwrap();
-    awaiting
-        .verify(last.get_binary_generic("payload").unwrap())
-        .unwrap();
+    assert_eq!(finish(&mut client, conversation, begun, "pencil").await, None);
     drop(client);
     served.await.unwrap();
     back.abort();
