@@ -40,13 +40,14 @@ pub(crate) fn become_pinned(core: Core, parent: u32, program: &OsStr, arguments:
 
 /// Pins this thread, and what it starts, to `core`.
 pub(crate) fn pin_self(core: Core) -> Outcome<()> {
-    if core == ANY_CORE {
-        return Ok(());
-    }
     let mut set = CpuSet::new();
-    set.set(core.0);
-    rustix::thread::sched_setaffinity(None, &set)
-        .map_err(|e| format!("cannot pin to core {}: {e}", core.0).into())
+    if core == ANY_CORE {
+        // Those that there are not do no harm.
+        (0..CpuSet::MAX_CPU).for_each(|core| set.set(core));
+    } else {
+        set.set(core.0);
+    }
+    rustix::thread::sched_setaffinity(None, &set).map_err(|e| format!("cannot pin to {core:?}: {e}").into())
 }
 
 /// Lets this process have as many sockets as the system gives it: 5,000 clients are 10,000 to a proxy without a pool.

@@ -43,7 +43,7 @@ pub(crate) fn relay(cli: &Cli) -> Outcome<ExitCode> {
 fn page(rows: &[report::Row<'_>], goals: &[goals::Goal], about: &str) -> String {
     format!(
         "# What relaying costs\n\n\
-         Written by `cargo bench --bench relay`; edits are lost. {about}\n\n\
+         Written by `cargo bench --bench relay -- --fixed`; edits are lost. {about}\n\n\
          {}\n![The same as a chart](relay.svg)\n\n{}\n\
          Each client is a socket with one find by `_id` outstanding; a fixed-answer backend replies with one document \
          of some 200 bytes. The proxy runs alone on core 0; load and backend share core 1, which is busy before the \

@@ -69,7 +69,7 @@ pub(crate) fn page(cases: &[Case], about: &str) -> String {
     let clients = cases.first().map_or(0, |case| case.clients);
     format!(
         "# What the injected session costs\n\n\
-         Written by `cargo bench --bench relay`; edits are lost. {about}\n\n\
+         Written by `cargo bench --bench relay -- --writes`; edits are lost. {about}\n\n\
          {}\n\n\
          {clients} clients, each a socket with one update by `_id` outstanding, sent as a driver without retryable writes sends it: with \
          a session, without a number. With `exactly_once = \"auto\"` it goes out under a session and number of the proxy's own. A \

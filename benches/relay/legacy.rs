@@ -131,7 +131,7 @@ pub(crate) fn page(cases: &[Case], about: &str) -> String {
     let clients = cases.first().map_or(0, |case| case.clients);
     format!(
         "# What translating legacy opcodes costs\n\n\
-         Written by `cargo bench --bench relay`; edits are lost. {about}\n\n\
+         Written by `cargo bench --bench relay -- --legacy`; edits are lost. {about}\n\n\
          {}\n\n\
          {clients} clients, each a socket with one operation outstanding: a find or an update by `_id`. A legacy update is two \
          messages, sent at once, and one reply. A fixed-answer backend replies. Figures are medians over the rounds, the ratios the \

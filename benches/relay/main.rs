@@ -16,6 +16,7 @@ mod calls;
 mod certificates;
 mod chart;
 mod children;
+mod driver;
 mod fixed;
 mod goals;
 mod histogram;
@@ -51,8 +52,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Measures what relaying an operation costs and compares it with HAProxy.
 ///
-/// Exits with 1 when a goal does not hold. Without a mode: finds with a fixed-answer backend, then writes with the injected session
-/// and legacy opcodes.
+/// Exits with 1 when a goal does not hold. Without a mode: all of them, one after the other.
 #[derive(Parser)]
 #[command(name = "relay", args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -60,6 +60,9 @@ struct Cli {
     part: Option<Part>,
     #[command(flatten)]
     mode: Mode,
+    /// With --mongod: load by the official Rust driver instead of plain sockets.
+    #[arg(long, requires = "mongod")]
+    driver: bool,
     /// Numbers of clients, instead of the mode's own.
     #[arg(long, value_delimiter = ',', value_parser = clients)]
     clients: Option<Vec<usize>>,
@@ -97,6 +100,9 @@ struct Cli {
 #[derive(Args)]
 #[group(multiple = false)]
 struct Mode {
+    /// Finds side by side with a fixed-answer backend.
+    #[arg(long)]
+    fixed: bool,
     /// Only what the session costs that is added to writes.
     #[arg(long)]
     writes: bool,
@@ -184,24 +190,26 @@ fn bench(cli: &Cli) -> Outcome<ExitCode> {
         results::require(program, option)?;
     }
     let mode = &cli.mode;
-    if mode.writes {
-        fixed::writes(cli).map(|()| ExitCode::SUCCESS)
-    } else if mode.legacy {
-        fixed::translation(cli).map(|()| ExitCode::SUCCESS)
-    } else if mode.mongod {
-        mongod::run(cli)
-    } else if mode.memory {
-        memory::run(cli)
-    } else if mode.paths {
-        paths::run(cli)
-    } else if mode.overload {
-        overload::run(cli)
-    } else {
-        let judged = fixed::relay(cli)?;
-        fixed::writes(cli)?;
-        fixed::translation(cli)?;
-        Ok(judged)
+    let unjudged = |()| ExitCode::SUCCESS;
+    let runs: [(bool, &dyn Fn() -> Outcome<ExitCode>); 8] = [
+        (mode.fixed, &|| fixed::relay(cli)),
+        (mode.writes, &|| fixed::writes(cli).map(unjudged)),
+        (mode.legacy, &|| fixed::translation(cli).map(unjudged)),
+        (mode.mongod && !cli.driver, &|| mongod::run(cli, false)),
+        (mode.mongod && cli.driver, &|| mongod::run(cli, true)),
+        (mode.memory, &|| memory::run(cli)),
+        (mode.paths, &|| paths::run(cli)),
+        (mode.overload, &|| overload::run(cli)),
+    ];
+    let all = runs.iter().all(|(is_wanted, _)| !is_wanted);
+    let mut judged = ExitCode::SUCCESS;
+    for (_, run) in runs.iter().filter(|(is_wanted, _)| all || *is_wanted) {
+        let code = run()?;
+        if code != ExitCode::SUCCESS {
+            judged = code;
+        }
     }
+    Ok(judged)
 }
 
 impl Cli {
@@ -218,6 +226,7 @@ impl Cli {
             window_ms: if self.quick { 1000 } else { self.seconds * 1000 },
             counts_calls: false,
             cores: PINNED,
+            driver: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::Outcome;
 use crate::calls::{Calls, Tracer};
 use crate::children::{Core, Running};
+use crate::driver;
 use crate::load::Measured;
 use crate::peers::{Peer, Started};
 use crate::target::Target;
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     /// Whether system calls are counted, too.
     pub(crate) counts_calls: bool,
     pub(crate) cores: Cores,
+    /// The program that drives the load in place of this one's sockets.
+    pub(crate) driver: Option<PathBuf>,
 }
 
 /// What a client does again and again.
@@ -119,20 +122,13 @@ impl Case {
 }
 
 /// Carries out the plan; temporary files go to `folder`.
-pub(crate) fn measure(plan: Plan, target: &Target, folder: &Path) -> Outcome<Vec<Case>> {
-    let mut cases = plan.cases;
+pub(crate) fn measure(mut plan: Plan, target: &Target, folder: &Path) -> Outcome<Vec<Case>> {
+    let mut cases = std::mem::take(&mut plan.cases);
     for round in 1..=plan.rounds {
         for case in &mut cases {
             let name = case.peer.name().to_owned();
             let context = |e| format!("round {round}, {name}, {} clients: {e}", case.clients);
-            let run = timed(
-                case,
-                plan.cores,
-                [plan.warm_up_ms, plan.window_ms],
-                target,
-                folder,
-            )
-            .map_err(context)?;
+            let run = timed(case, &plan, target, folder).map_err(context)?;
             eprintln!(
                 "round {round}: {name:>24} {:>13} {:>5} clients: {}",
                 case.doing.work.argument(),
@@ -150,17 +146,18 @@ pub(crate) fn measure(plan: Plan, target: &Target, folder: &Path) -> Outcome<Vec
     Ok(cases)
 }
 
-fn timed(
-    case: &Case,
-    cores: Cores,
-    [warm_up, window]: [u64; 2],
-    target: &Target,
-    folder: &Path,
-) -> Outcome<Measured> {
+fn timed(case: &Case, plan: &Plan, target: &Target, folder: &Path) -> Outcome<Measured> {
+    let cores = plan.cores;
     let started = case.peer.start(cores.proxy, target, case.clients, folder)?;
-    let (warm_up, window) = (warm_up.to_string(), window.to_string());
+    let (warm_up, window) = (plan.warm_up_ms.to_string(), plan.window_ms.to_string());
     let more = ["--warm-up-ms", &warm_up, "--window-ms", &window];
-    let mut load = start_load(cores.other, &case.doing, case.clients, &started, &more)?;
+    let mut load = match &plan.driver {
+        Some(program) => {
+            let peer = (&case.peer, &started);
+            driver::start(program, cores.other, peer, case.clients, [&warm_up, &window])?
+        }
+        None => start_load(cores.other, &case.doing, case.clients, &started, &more)?,
+    };
     load.tell("go")?;
     Ok(serde_json::from_str(&load.line()?)?)
 }

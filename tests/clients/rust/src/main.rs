@@ -1,8 +1,9 @@
-//! The official Rust driver, directly or through Tidegate. Usage: URI SINGLE_URI DATABASE, or login URI...
+//! The official Rust driver, directly or through Tidegate. Usage: URI SINGLE_URI DATABASE, or login URI..., or load URI...
 
 mod cursors;
 mod documents;
 mod harness;
+mod load;
 mod login;
 mod options;
 mod sessions;
@@ -54,6 +55,10 @@ async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "login") {
         login::run(&arguments[1..]).await.unwrap();
+        return ExitCode::SUCCESS;
+    }
+    if arguments.first().is_some_and(|first| first == "load") {
+        load::run(&arguments[1..]).await.unwrap();
         return ExitCode::SUCCESS;
     }
     if harness::run(SCENARIOS).await {
