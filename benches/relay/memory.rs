@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::certificates::Authority;
 use crate::children::{Running, wait_until};
 use crate::goals::{self, Goal};
+use crate::idle::Read;
 use crate::measure::{Doing, OTHER_CORE, PROXY_CORE, Work, ready};
 use crate::peers::{Peer, Started, Tidegate};
 use crate::target::Target;
@@ -35,6 +36,9 @@ const SETTLE: Duration = Duration::from_secs(2);
 const READERS: usize = 300;
 const RATE: usize = 4 << 20;
 const READERS_POOL: usize = 40;
+/// Readers beside them that stop reading, and for how long: longer than one may who keeps others waiting.
+const STALLED: usize = 10;
+const STALL_MS: u64 = 25_000;
 /// `[limits] buffer_bytes`, in MiB: the least that is allowed.
 const BUFFER_MIB: usize = 128;
 
@@ -70,7 +74,8 @@ struct Readers {
     before_kib: u64,
     peak_kib: u64,
     after_kib: u64,
-    seconds: f64,
+    read: Read,
+    stalled: Read,
 }
 
 /// Measures both.
@@ -167,17 +172,27 @@ fn slow_readers(cli: &Cli, small: &Tidegate, target: &Target, folder: &Path) -> 
     let started = peer.start(PROXY_CORE, target, count, folder)?;
     let pid = started.pid().ok_or("a peer without a process")?;
     let before_kib = procfs::resident_kib(pid)?;
-    let (clients, port, rate) = (count.to_string(), started.port.to_string(), RATE.to_string());
-    let arguments = ["slow", "--clients", &clients, "--port", &port, "--rate", &rate];
-    let mut load = ready(Running::start_own(OTHER_CORE, &arguments)?)?;
-    load.tell("go")?;
-    let seconds = load.line()?.parse()?;
+    let port = started.port.to_string();
+    let start = |clients: usize, rate: usize, stall: &[&str]| {
+        let (clients, rate) = (clients.to_string(), rate.to_string());
+        let mut arguments = vec!["slow", "--clients", &clients, "--port", &port, "--rate", &rate];
+        arguments.extend(stall);
+        let mut load = ready(Running::start_own(OTHER_CORE, &arguments)?)?;
+        load.tell("go")?;
+        Outcome::Ok(load)
+    };
+    let stall = STALL_MS.to_string();
+    let mut stalled = start(STALLED, 16 * RATE, &["--stall-ms", &stall])?;
+    // The others come when these have what they hold.
+    std::thread::sleep(SETTLE);
+    let mut readers = start(count, RATE, &[])?;
     Ok(Readers {
         clients: count,
         before_kib,
+        read: serde_json::from_str(&readers.line()?)?,
+        stalled: serde_json::from_str(&stalled.line()?)?,
         peak_kib: procfs::peak_kib(pid)?,
         after_kib: procfs::resident_kib(pid)?,
-        seconds,
     })
 }
 
@@ -210,6 +225,16 @@ fn goals_of(measured: &[Idle], readers: &Readers) -> Vec<Goal> {
         ),
         Some(grown),
         BUFFER_MIB as f64,
+    ));
+    goals.push(Goal::least(
+        "slow readers who had all of their document, of all",
+        Some(readers.read.whole as f64 / readers.clients as f64),
+        1.0,
+    ));
+    goals.push(Goal::least(
+        "readers who stopped while others waited and were disconnected, of all",
+        Some(readers.stalled.closed as f64 / STALLED as f64),
+        1.0,
     ));
     goals
 }
@@ -245,13 +270,16 @@ fn table(measured: &[Idle]) -> String {
 fn sentence(readers: &Readers) -> String {
     format!(
         "{} clients read a document of 16 MB each, at {} MiB/s, over {READERS_POOL} connections with `buffer_bytes = \"{BUFFER_MIB}MiB\"`: \
-         the proxy took {:.1} MiB before, {:.1} MiB at the peak, {:.1} MiB afterwards; the last had its document after {:.0} s.\n",
+         the proxy took {:.1} MiB before, {:.1} MiB at the peak, {:.1} MiB afterwards; the last had its document after {:.0} s. {STALLED} more \
+         took a part first and then nothing for {} s: {} of them were disconnected.\n",
         readers.clients,
         RATE >> 20,
         readers.before_kib as f64 / 1024.0,
         readers.peak_kib as f64 / 1024.0,
         readers.after_kib as f64 / 1024.0,
-        readers.seconds
+        readers.read.seconds,
+        STALL_MS / 1_000,
+        readers.stalled.closed
     )
 }
 
