@@ -257,25 +257,21 @@ fn deal(
     let stream = stream.attach()?;
     cores[index].sessions.fetch_add(1, Relaxed);
     shared.counters.core(index).clients_accepted.one();
-    shutdown.spawn_to_end(async move {
-        if options.tls.is_none() {
+    let left = move || cores[index].sessions.fetch_sub(1, Relaxed);
+    // Two futures: one for both would be as large as both where the session of a client with TLS is boxed, and holds it all the time.
+    if options.tls.is_none() {
+        shutdown.spawn_to_end(async move {
             // Made here, not passed on by value: the future would have room for it twice.
             let mut session = Session::new(Socket::new(stream), peer, admitted, index, options, shared);
             session.serve(&session_shutdown).await;
-        } else {
-            Box::pin(serve_with_tls(
-                stream,
-                peer,
-                admitted,
-                index,
-                options,
-                shared,
-                &session_shutdown,
-            ))
-            .await;
-        }
-        cores[index].sessions.fetch_sub(1, Relaxed);
-    });
+            left();
+        });
+    } else {
+        shutdown.spawn_to_end(async move {
+            serve_with_tls(stream, peer, admitted, index, options, shared, &session_shutdown).await;
+            left();
+        });
+    }
     Ok(())
 }
 
