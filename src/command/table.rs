@@ -341,10 +341,28 @@ static TABLE: &[Row] = &[
 /// The row of the command called `name`.
 #[must_use]
 pub fn find(name: &[u8]) -> Option<&'static Row> {
-    TABLE
-        .binary_search_by(|row| row.name.as_bytes().cmp(name))
-        .ok()
-        .map(|at| &TABLE[at])
+    let rows = beginning_with(*name.first()?);
+    let at = rows.binary_search_by(|row| row.name.as_bytes().cmp(name)).ok()?;
+    Some(&rows[at])
+}
+
+/// The rows whose name begins so. Most names are found among a handful then, at a third of the comparisons.
+fn beginning_with(first: u8) -> &'static [Row] {
+    static BEGINNINGS: [u16; 257] = {
+        let mut beginnings = [TABLE.len() as u16; 257];
+        let mut at = TABLE.len();
+        let mut first = 256;
+        while first > 0 {
+            first -= 1;
+            while at > 0 && TABLE[at - 1].name.as_bytes()[0] as usize >= first {
+                at -= 1;
+            }
+            beginnings[first] = at as u16;
+        }
+        beginnings
+    };
+    let first = usize::from(first);
+    &TABLE[usize::from(BEGINNINGS[first])..usize::from(BEGINNINGS[first + 1])]
 }
 
 /// The names of all commands of the table.

@@ -180,10 +180,7 @@ impl<'a> Elements<'a> {
             return Err(WireError::Bson("a document ends before its length says"));
         }
         let body = &self.doc[start + 1..last];
-        let key_len = body
-            .iter()
-            .position(|b| *b == 0)
-            .ok_or(WireError::Bson("a field's name has no end"))?;
+        let key_len = c_string_len(body).ok_or(WireError::Bson("a field's name has no end"))?;
         let value_start = start + 1 + key_len + 1;
         let rest = &self.doc[value_start..last];
         let value = rest.get(..value_len(kind, rest)?).ok_or(TRUNCATED)?;
@@ -196,6 +193,26 @@ impl<'a> Elements<'a> {
             value_start,
         })
     }
+}
+
+/// Bytes before the first 0. Names are short: eight bytes at a time in a register take fewer instructions than a loop over each, or
+/// than a search that is made for long texts.
+#[inline]
+fn c_string_len(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const TOPS: u64 = u64::from_le_bytes([0x80; 8]);
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*eight);
+        // The lowest of these bits stands for the first byte that is 0.
+        let zeros = word.wrapping_sub(ONES) & !word & TOPS;
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    let tail = bytes.get(at..)?.iter().position(|byte| *byte == 0)?;
+    Some(at + tail)
 }
 
 fn read_len(bytes: &[u8]) -> Option<usize> {
@@ -218,8 +235,8 @@ fn value_len(kind: u8, rest: &[u8]) -> Result<usize, WireError> {
         0x07 => 12,
         0x08 => 1,
         0x0B => {
-            let pattern = rest.iter().position(|b| *b == 0).ok_or(TRUNCATED)? + 1;
-            pattern + rest[pattern..].iter().position(|b| *b == 0).ok_or(TRUNCATED)? + 1
+            let pattern = c_string_len(rest).ok_or(TRUNCATED)? + 1;
+            pattern + c_string_len(&rest[pattern..]).ok_or(TRUNCATED)? + 1
         }
         0x0C => string_len(rest, prefixed()?)? + 12,
         0x0F => match prefixed()? {
@@ -301,6 +318,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_end_of_a_name_is_its_first_zero(
+            bytes in prop::collection::vec(prop_oneof![4 => any::<u8>(), 1 => Just(0), 1 => Just(1), 1 => Just(0x80)], 0..40),
+        ) {
+            prop_assert_eq!(c_string_len(&bytes), bytes.iter().position(|byte| *byte == 0));
+        }
+
         #[test]
         fn a_damaged_document_never_panics_and_never_yields_bytes_outside_it(
             at in 0usize..400, with in any::<u8>(), cut in 0usize..400,
