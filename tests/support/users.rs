@@ -8,7 +8,7 @@ use tidegate::sandbox::{Options, ReplicaSet};
 use super::set::start_set;
 
 /// What all tests that do no harm share: three nodes that demand logins, with the user `root`@`admin` who may do everything, and
-/// `tidegate`@`admin` who may read the users and nothing else. Tests make users of their own with [`create_user`].
+/// `tidegate`@`admin` who may read the users and their roles, and nothing else. Tests make users of their own with [`create_user`].
 pub(crate) fn shared_auth_set() -> &'static ReplicaSet {
     static SET: OnceLock<ReplicaSet> = OnceLock::new();
     SET.get_or_init(|| {
@@ -27,7 +27,10 @@ pub(crate) async fn prepare(set: &ReplicaSet) {
     create_user(set, "admin", "root", "root's password", &["root"], &[]).await;
     let role = doc! {
         "createRole": "tidegate",
-        "privileges": [{ "resource": { "db": "admin", "collection": "system.users" }, "actions": ["find"] }],
+        "privileges": [
+            { "resource": { "db": "admin", "collection": "system.users" }, "actions": ["find"] },
+            { "resource": { "db": "admin", "collection": "system.roles" }, "actions": ["find"] },
+        ],
         "roles": [],
     };
     on_primary(set, role).await;

@@ -25,6 +25,8 @@ async fn start(authority: &Authority) -> ReplicaSet {
         "--tlsCAFile",
         &ca,
         "--tlsAllowConnectionsWithoutCertificates",
+        "--setParameter",
+        "authenticationMechanisms=SCRAM-SHA-1,SCRAM-SHA-256,MONGODB-X509,PLAIN",
     ];
     let set = start_set(Options {
         nodes: 1,
@@ -66,7 +68,8 @@ async fn passwords_and_certificates_over_tls_on_both_sides() {
         "[listener.tls]\ncertificate = '{}'\nclient_ca = '{ca}'",
         authority.server().display()
     );
-    let settings = format!("[auth]\nusers_file = {users:?}\n[limits]\nlogin_delay_max = 'off'\n");
+    let mechanisms = r#"["SCRAM-SHA-256", "SCRAM-SHA-1", "MONGODB-X509", "PLAIN"]"#;
+    let settings = format!("[auth]\nmechanisms = {mechanisms}\nusers_file = {users:?}\n[limits]\nlogin_delay_max = 'off'\n");
     let proxy = Proxy::start_with(&uri, "", &listener, &settings);
     let client = |options: &Value| {
         let uri = format!("mongodb://localhost:{}/?{}", proxy.address.port(), &tls[1..]);
@@ -79,6 +82,13 @@ async fn passwords_and_certificates_over_tls_on_both_sides() {
     let right = by_password(PASSWORD);
     assert_eq!(right, json!({ "users": crane, "write": 1, "credentials": 13 }));
     assert_eq!(by_password("another-password"), json!({ "code": 18 }));
+
+    // The nodes judge it; without a directory they take it for their own users.
+    let plainly = |password: &str| {
+        client(&json!({ "username": "crane", "password": password, "authSource": "dock", "authMechanism": "PLAIN" }))
+    };
+    assert_eq!(plainly(PASSWORD), right);
+    assert_eq!(plainly("another-password"), json!({ "code": 18 }));
 
     let by_certificate = |name: &str, time| {
         let file = authority.client(name, time).display().to_string();

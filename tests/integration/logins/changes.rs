@@ -75,6 +75,31 @@ async fn a_password_changed_past_the_proxy_counts_within_the_ttl_and_open_sessio
 }
 
 #[tokio::test]
+async fn roles_tell_whence_their_users_may_come() {
+    for (role, source, refused) in [("afar", "10.0.0.0/8", true), ("nearby", "127.0.0.1", false)] {
+        let create = doc! {
+            "createRole": role, "privileges": [], "roles": ["read"],
+            "authenticationRestrictions": [{ "clientSource": [source] }], "$db": "cove",
+        };
+        on_primary(shared_auth_set(), create).await;
+        // By way of another role, too.
+        let outer = format!("outer_{role}");
+        let create = doc! { "createRole": &outer, "privileges": [], "roles": [role], "$db": "cove" };
+        on_primary(shared_auth_set(), create).await;
+        for role in [role, &outer] {
+            let user = user("cove", &format!("user_of_{role}"), &[role]).await;
+            let last = try_log_in(&user, PASSWORD).await;
+            if refused {
+                assert_eq!(code(&last), 18, "{role}: {last}");
+            } else {
+                assert!(is_ok(&last), "{role}: {last}");
+                client_of(proxy(), &user).await.succeed("cove", find()).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn users_come_only_from_where_they_may() {
     for (name, source, refused) in [("far", "10.0.0.0/8", true), ("near", "127.0.0.1", false)] {
         let user = user("cove", name, &["read"]).await;
