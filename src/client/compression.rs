@@ -163,7 +163,7 @@ pub(super) async fn inflate(
     held: Option<Permit>,
 ) -> Result<(Frame, Option<Permit>, Option<Compressor>), End> {
     let compressed = frame.header().length;
-    let room = request_room(session, frame.header(), frame.bytes())?;
+    let room = request_room(session, &frame.header(), frame.bytes())?;
     let held = match held {
         None => session.shared.requests.acquire(room).await,
         held => held,
@@ -186,7 +186,7 @@ pub(super) fn reply_room(lease: &Lease, header: &Header, compressor: Option<Comp
     }
 }
 
-/// Sends a whole reply, compressed if `compressor` says so.
+/// Sends a whole reply, compressed if `compressor` says so and it is not so already, as the node sent it.
 ///
 /// # Errors
 /// As [`Session::answer`].
@@ -197,6 +197,7 @@ pub(super) async fn answer(
 ) -> Result<(), End> {
     match compressor {
         None => session.answer(reply).await,
+        Some(_) if op_compressed::inflated_len(&reply).is_some() => session.answer(reply).await,
         Some(compressor) => Box::pin(answer_compressed(session, reply, compressor)).await,
     }
 }

@@ -379,7 +379,9 @@ pub(super) fn form(
             }
             frame.set_response_to(reply_to.request_id);
             op_msg::refresh_checksum(&mut frame);
-            Ok(Outgoing::Bytes(frame.into_bytes(), room))
+            let as_it_came = reply_to.compressor.and_then(|by| frame.take_packed(by));
+            let bytes = as_it_came.unwrap_or_else(|| frame.into_bytes());
+            Ok(Outgoing::Bytes(bytes, room))
         }
         ReplyForm::Kept | ReplyForm::KeptUnawaited => Ok(Outgoing::Bytes(frame.into_bytes(), room)),
     }

@@ -17,18 +17,21 @@ const ON_CORE: usize = 64 << 10;
 static WORKERS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(thread::available_parallelism().map_or(1, usize::from)));
 
-/// Inflates an OP_COMPRESSED. A cancelled call drops the message.
+/// Inflates an OP_COMPRESSED, which is kept along ([`Frame::with_packed`]). A cancelled call drops the message.
 ///
 /// # Errors
 /// As [`op_compressed::inflate`]; `Io` where the process is stopping.
 pub async fn inflate(frame: Frame) -> Result<(Frame, Compressor), WireError> {
-    let envelope = op_compressed::Envelope::peek(frame.bytes(), frame.header())?;
+    let envelope = op_compressed::Envelope::peek(frame.bytes(), &frame.header())?;
     if envelope.inside.length.max(frame.bytes().len()) <= ON_CORE {
-        let inflated = op_compressed::inflate(&frame)?;
-        buffers::give(frame.into_bytes());
-        return Ok(inflated);
+        return unpack(frame);
     }
-    off_core(move || op_compressed::inflate(&frame)).await?
+    off_core(move || unpack(frame)).await?
+}
+
+fn unpack(frame: Frame) -> Result<(Frame, Compressor), WireError> {
+    let (inflated, compressor) = op_compressed::inflate(&frame)?;
+    Ok((inflated.with_packed(compressor, frame.into_bytes()), compressor))
 }
 
 /// Compresses `message`, as [`op_compressed::deflate`]; gives it back together with the compressed form. A cancelled call drops it.

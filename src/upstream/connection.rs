@@ -141,6 +141,9 @@ impl Connection {
         if !command_name(request).is_some_and(may_be_compressed) {
             return self.socket.write_all(request.bytes()).await;
         }
+        if let Some(packed) = request.packed(compressor) {
+            return self.socket.write_all(packed).await;
+        }
         let (message, deflated) = compression::deflate(request.take(), compressor, zlib_level).await?;
         // It is the message that was taken, so it is a frame still.
         *request = Frame::new(message).map_err(io::Error::other)?;

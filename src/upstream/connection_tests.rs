@@ -60,6 +60,59 @@ fn deflated(body: &Document, id: i32, compressor: Compressor) -> BytesMut {
 }
 
 #[tokio::test]
+async fn what_both_sides_can_read_is_passed_on_as_it_came_and_not_compressed_anew() {
+    // By another level than the connection's, so that its own work would look different.
+    let came = op_compressed::deflate(&message(&large("count"), 0), Compressor::Zlib, 0).unwrap();
+    let inflate = async || {
+        compression::inflate(Frame::new(came.clone()).unwrap())
+            .await
+            .unwrap()
+            .0
+    };
+    for (by, change, is_passed_on) in [
+        (Compressor::Zlib, false, true),
+        (Compressor::Zlib, true, false),
+        (Compressor::Zstd, false, false),
+    ] {
+        let (mut connection, mut node) = pair().await;
+        connection.compress(by, 9);
+        let mut request = inflate().await;
+        if change {
+            let last = request.bytes().len() - 2;
+            request.patch(last, b"!");
+        }
+        let sent = connection.send(&mut request);
+        let (sent, got) = tokio::join!(sent, received(&mut node));
+        sent.unwrap();
+        assert_eq!(
+            got.bytes()[HEADER_LEN..] == came[HEADER_LEN..],
+            is_passed_on,
+            "{by:?} {change}"
+        );
+        assert_eq!(got.header().request_id, 1, "under the connection's own number");
+        let (inflated, _) = op_compressed::inflate(&got).unwrap();
+        assert_eq!(inflated.bytes(), request.bytes());
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_reply_is_there_as_it_came() {
+    let mut came = BytesMut::new();
+    let (_connection, reply, _node) = answered(|id| {
+        came = deflated(&doc! { "ok": 1, "tide": "~".repeat(500) }, id, Compressor::Snappy);
+        came.clone()
+    })
+    .await;
+    let Incoming::Whole(mut reply) = reply.unwrap() else {
+        panic!("it is small");
+    };
+    assert_eq!(reply.packed(Compressor::Snappy), Some(&came[..]));
+    reply.set_response_to(77);
+    let packed = reply.take_packed(Compressor::Snappy).unwrap();
+    assert_eq!((&packed[8..12], &packed[12..]), (&[77, 0, 0, 0][..], &came[12..]));
+}
+
+#[tokio::test]
 async fn requests_are_compressed_but_those_that_must_not_be_and_stay_to_be_sent_again() {
     for compressor in Compressor::NEGOTIABLE {
         let (mut connection, mut node) = pair().await;

@@ -6,13 +6,24 @@
 use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::Decoder;
 
-use super::{HEADER_LEN, Header, MAX_MESSAGE_LEN, WireError};
+use super::{Compressor, HEADER_LEN, Header, MAX_MESSAGE_LEN, OpCode, WireError};
 
 /// One whole message with its checked header. Invariant: `bytes.len() == header.length`, and the first
-/// 16 bytes are that header.
+/// 16 bytes are that header, but that a message whose buffer was surrendered has none.
 #[derive(Debug)]
 pub struct Frame {
-    header: Header,
+    bytes: BytesMut,
+    request_id: i32,
+    response_to: i32,
+    op_code: OpCode,
+    /// The message as it came, if that was compressed: it says the same but for the numbers in its header, or is not there any more.
+    packed: Option<Box<Packed>>,
+}
+
+/// A whole OP_COMPRESSED.
+#[derive(Debug)]
+struct Packed {
+    by: Compressor,
     bytes: BytesMut,
 }
 
@@ -26,13 +37,52 @@ impl Frame {
         if header.length != bytes.len() {
             return Err(WireError::Truncated("frame"));
         }
-        Ok(Self { header, bytes })
+        Ok(Self::of(&header, bytes))
+    }
+
+    fn of(header: &Header, bytes: BytesMut) -> Self {
+        Self {
+            bytes,
+            request_id: header.request_id,
+            response_to: header.response_to,
+            op_code: header.op_code,
+            packed: None,
+        }
+    }
+
+    /// Keeps the OP_COMPRESSED along that this message came in, so that it can go on as it is. It is dropped with the first change to more
+    /// than the message's numbers.
+    #[must_use]
+    pub fn with_packed(mut self, by: Compressor, bytes: BytesMut) -> Self {
+        debug_assert!(bytes.len() >= HEADER_LEN);
+        self.packed = Some(Box::new(Packed { by, bytes }));
+        self
+    }
+
+    /// The message as it came by this compressor, under the numbers that it has now.
+    pub fn packed(&mut self, by: Compressor) -> Option<&[u8]> {
+        let numbers = (self.request_id, self.response_to);
+        let packed = self.packed.as_mut().filter(|packed| packed.by == by)?;
+        packed.number(numbers);
+        Some(&packed.bytes)
+    }
+
+    /// Takes what [`Frame::packed`] shows out of a message that is done with.
+    pub fn take_packed(&mut self, by: Compressor) -> Option<BytesMut> {
+        let mut packed = self.packed.take_if(|packed| packed.by == by)?;
+        packed.number((self.request_id, self.response_to));
+        Some(packed.bytes)
     }
 
     /// The message's header.
     #[must_use]
-    pub fn header(&self) -> &Header {
-        &self.header
+    pub fn header(&self) -> Header {
+        Header {
+            length: self.bytes.len(),
+            request_id: self.request_id,
+            response_to: self.response_to,
+            op_code: self.op_code,
+        }
     }
 
     /// The whole message, header included.
@@ -56,26 +106,31 @@ impl Frame {
     /// Takes the buffer out, and leaves an empty message of the same opcode and numbers behind.
     #[must_use]
     pub fn take(&mut self) -> BytesMut {
-        self.header.length = HEADER_LEN;
-        let empty = BytesMut::from(&self.header.to_bytes()[..]);
+        self.packed = None;
+        let header = Header {
+            length: HEADER_LEN,
+            ..self.header()
+        };
+        let empty = BytesMut::from(&header.to_bytes()[..]);
         std::mem::replace(&mut self.bytes, empty)
     }
 
     /// Takes the buffer out, for a message that is done with: nothing is left of it but its header.
     #[must_use]
     pub fn surrender(&mut self) -> BytesMut {
+        self.packed = None;
         std::mem::take(&mut self.bytes)
     }
 
     /// Renumbers the message.
     pub fn set_request_id(&mut self, id: i32) {
-        self.header.request_id = id;
+        self.request_id = id;
         self.bytes[4..8].copy_from_slice(&id.to_le_bytes());
     }
 
     /// Says which request this message answers.
     pub fn set_response_to(&mut self, id: i32) {
-        self.header.response_to = id;
+        self.response_to = id;
         self.bytes[8..12].copy_from_slice(&id.to_le_bytes());
     }
 
@@ -85,6 +140,7 @@ impl Frame {
     /// Never for offsets that were found in this very message: `at + patch.len()` must be within it.
     pub fn patch(&mut self, at: usize, patch: &[u8]) {
         debug_assert!(at >= HEADER_LEN);
+        self.packed = None;
         self.bytes[at..at + patch.len()].copy_from_slice(patch);
     }
 
@@ -111,8 +167,16 @@ impl Frame {
     }
 
     fn correct_length(&mut self) {
-        self.header.length = self.bytes.len();
-        self.bytes[0..4].copy_from_slice(&(self.header.length as i32).to_le_bytes());
+        self.packed = None;
+        let length = self.bytes.len() as i32;
+        self.bytes[0..4].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+impl Packed {
+    fn number(&mut self, (request_id, response_to): (i32, i32)) {
+        self.bytes[4..8].copy_from_slice(&request_id.to_le_bytes());
+        self.bytes[8..12].copy_from_slice(&response_to.to_le_bytes());
     }
 }
 
@@ -145,7 +209,7 @@ impl Decoder for FrameDecoder {
         } else {
             src.split_to(header.length)
         };
-        Ok(Some(Frame { header, bytes }))
+        Ok(Some(Frame::of(&header, bytes)))
     }
 }
 
@@ -193,6 +257,38 @@ mod tests {
             if let Ok(Some(frame)) = FrameDecoder.decode(&mut buffer) {
                 prop_assert_eq!(frame.bytes().len() + buffer.len(), bytes.len());
             }
+        }
+    }
+
+    #[test]
+    fn what_came_compressed_goes_on_so_under_its_new_numbers_until_it_is_changed() {
+        let frame = || {
+            let frame = Frame::new(BytesMut::from(&message(b"tide", 1)[..])).unwrap();
+            frame.with_packed(Compressor::Zlib, BytesMut::from(&message(b"packed", 1)[..]))
+        };
+        let mut renumbered = frame();
+        renumbered.set_request_id(7);
+        renumbered.set_response_to(8);
+        assert_eq!(renumbered.packed(Compressor::Snappy), None);
+        let shown = renumbered.packed(Compressor::Zlib).unwrap().to_vec();
+        assert_eq!(
+            (&shown[4..12], &shown[16..]),
+            (&[7, 0, 0, 0, 8, 0, 0, 0][..], &b"packed"[..])
+        );
+        assert_eq!(renumbered.take_packed(Compressor::Zstd), None);
+        assert_eq!(renumbered.take_packed(Compressor::Zlib).unwrap(), shown);
+        assert_eq!(renumbered.packed(Compressor::Zlib), None, "it was taken");
+        let changes: [fn(&mut Frame); 5] = [
+            |frame| frame.patch(16, b"T"),
+            |frame| frame.splice(16, b"the "),
+            |frame| frame.cut(16, 1),
+            |frame| drop(frame.take()),
+            |frame| drop(frame.surrender()),
+        ];
+        for change in changes {
+            let mut changed = frame();
+            change(&mut changed);
+            assert_eq!(changed.packed(Compressor::Zlib), None);
         }
     }
 

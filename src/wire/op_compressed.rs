@@ -63,7 +63,7 @@ impl Envelope {
 /// # Errors
 /// As [`Envelope::peek`], and when the payload does not inflate to exactly the announced size.
 pub fn inflate(frame: &Frame) -> Result<(Frame, Compressor), WireError> {
-    let Envelope { inside, compressor } = Envelope::peek(frame.bytes(), frame.header())?;
+    let Envelope { inside, compressor } = Envelope::peek(frame.bytes(), &frame.header())?;
     let mut message = BytesMut::zeroed(inside.length);
     message[..HEADER_LEN].copy_from_slice(&inside.to_bytes());
     compressor.inflate(&frame.bytes()[ENVELOPE_LEN..], &mut message[HEADER_LEN..])?;

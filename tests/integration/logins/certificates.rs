@@ -69,7 +69,9 @@ async fn passwords_and_certificates_over_tls_on_both_sides() {
         authority.server().display()
     );
     let mechanisms = r#"["SCRAM-SHA-256", "SCRAM-SHA-1", "MONGODB-X509", "PLAIN"]"#;
-    let settings = format!("[auth]\nmechanisms = {mechanisms}\nusers_file = {users:?}\n[limits]\nlogin_delay_max = 'off'\n");
+    let settings = format!(
+        "[auth]\nmechanisms = {mechanisms}\nusers_file = {users:?}\n[limits]\nlogin_delay_max = 'off'\n"
+    );
     let proxy = Proxy::start_with(&uri, "", &listener, &settings);
     let client = |options: &Value| {
         let uri = format!("mongodb://localhost:{}/?{}", proxy.address.port(), &tls[1..]);
@@ -85,7 +87,9 @@ async fn passwords_and_certificates_over_tls_on_both_sides() {
 
     // The nodes judge it; without a directory they take it for their own users.
     let plainly = |password: &str| {
-        client(&json!({ "username": "crane", "password": password, "authSource": "dock", "authMechanism": "PLAIN" }))
+        client(
+            &json!({ "username": "crane", "password": password, "authSource": "dock", "authMechanism": "PLAIN" }),
+        )
     };
     assert_eq!(plainly(PASSWORD), right);
     assert_eq!(plainly("another-password"), json!({ "code": 18 }));
