@@ -39,11 +39,7 @@ pub(crate) fn page(
         outcome.faults.len(),
         plan.seed,
         if plan.secure { SECURE_CLIENTS } else { CLIENTS },
-        if plan.secure {
-            " -- --secure --faults 2"
-        } else {
-            ""
-        },
+        if plan.secure { " -- --secure" } else { "" },
         if cfg!(debug_assertions) { DEBUG } else { "" }
     );
     promises(&mut page, outcome, control, complaints);

@@ -133,16 +133,29 @@ pub(super) fn request_room(session: &Session, header: &Header, beginning: &[u8])
     };
     let message = inflated.unwrap_or(header.length);
     let longest = header.length.max(message);
+    judge_longest(session, longest)?;
+    if longest <= SMALL {
+        return Ok(0);
+    }
+    Ok(header.length + inflated.unwrap_or(0) + for_node(&session.shared, message))
+}
+
+/// Judges a request by its header alone.
+///
+/// # Errors
+/// When it is larger than what strangers may send.
+pub(super) fn judge_length(session: &Session, header: &Header) -> Result<(), WireError> {
+    judge_longest(session, header.length)
+}
+
+fn judge_longest(session: &Session, longest: usize) -> Result<(), WireError> {
     if session.identity.is_nobody() && longest > MOST_OF_STRANGERS {
         return Err(WireError::Length {
             length: i32::try_from(longest).unwrap_or(i32::MAX),
             max: MOST_OF_STRANGERS,
         });
     }
-    if longest <= SMALL {
-        return Ok(0);
-    }
-    Ok(header.length + inflated.unwrap_or(0) + for_node(&session.shared, message))
+    Ok(())
 }
 
 fn for_node(shared: &Shared, length: usize) -> usize {

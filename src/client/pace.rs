@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::session::{End, Session};
-use crate::pool::Pool;
 
 /// A client that takes nothing for this long has stopped reading for now.
 pub(super) const STALL: Duration = Duration::from_secs(1);
@@ -73,16 +72,11 @@ impl Session {
         Pace::new(self.shared.limits.min_read_rate, Instant::now())
     }
 
-    /// Whether others wait for what a reply holds that is not taken: room in the byte budget, or a connection of this pool.
-    pub(super) fn others_wait(&self, pool: Option<&Pool>) -> bool {
-        self.shared.replies.is_waited_for() || pool.is_some_and(Pool::is_waited_for)
-    }
-
-    /// Gives the client the rest of a reply, which holds no connection any more.
+    /// Gives the client the rest of a reply, which holds no connection any more, but room in the byte budget if `holds_room` says so.
     ///
     /// # Errors
     /// When the client is too slow, or fails.
-    pub(super) async fn write_at_pace(&mut self, bytes: &[u8]) -> Result<(), End> {
+    pub(super) async fn write_at_pace(&mut self, bytes: &[u8], holds_room: bool) -> Result<(), End> {
         let (mut pace, mut written) = (self.pace(), 0);
         while written < bytes.len() {
             if let Ok(count) = timeout(STALL, self.client.write_some(&bytes[written..])).await {
@@ -90,7 +84,8 @@ impl Session {
                 written += count;
                 pace.took(count, Instant::now());
             }
-            if written < bytes.len() && pace.is_too_slow(self.others_wait(None), Instant::now()) {
+            let others_wait = holds_room && self.shared.replies.is_waited_for();
+            if written < bytes.len() && pace.is_too_slow(others_wait, Instant::now()) {
                 return Err(End::TooSlow(bytes.len()));
             }
         }
@@ -154,10 +149,10 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(400)).await;
             client.read_exact(&mut vec![0; LARGE]).await.unwrap();
         };
-        let (written, ()) = tokio::join!(session.write_at_pace(&reply), reading);
+        let (written, ()) = tokio::join!(session.write_at_pace(&reply, true), reading);
         written.unwrap();
         let started = Instant::now();
-        let given_up = session.write_at_pace(&reply).await;
+        let given_up = session.write_at_pace(&reply, true).await;
         assert!(matches!(given_up, Err(End::TooSlow(LARGE))), "{given_up:?}");
         assert!(started.elapsed() >= MOST_STALLED);
         shutdown.begin();
@@ -171,13 +166,16 @@ mod tests {
         let _all = replies.acquire(replies.total()).await;
         let waiting = tokio::spawn(async move { replies.acquire(LARGE).await });
         let started = Instant::now();
-        let given_up = session.write_at_pace(&vec![7; LARGE]).await;
+        let given_up = session.write_at_pace(&vec![7; LARGE], true).await;
         assert!(matches!(given_up, Err(End::TooSlow(LARGE))), "{given_up:?}");
         // In the first ten seconds it took what fits into the buffers of both sides.
         assert!(started.elapsed() <= WINDOW * 2 + STALL * 2);
         waiting.abort();
         assert!(waiting.await.unwrap_err().is_cancelled());
-        assert!(!session.others_wait(None), "a cancelled wait is forgotten");
+        assert!(
+            !session.shared.replies.is_waited_for(),
+            "a cancelled wait is forgotten"
+        );
         shutdown.begin();
     }
 }

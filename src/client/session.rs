@@ -310,6 +310,7 @@ impl Session {
         let started = Instant::now();
         self.fill_in_time(HEADER_LEN, started).await?;
         let header = self.client.peek_header()?.ok_or(WireError::Truncated("header"))?;
+        compression::judge_length(self, &header)?;
         // An announcement alone takes no room from others.
         self.fill_in_time(header.length.min(budget::SMALL), started)
             .await?;
@@ -376,7 +377,8 @@ impl Session {
 
     /// Sends the rest of a reply to a client that does not take all of it at once.
     async fn answer_slowly(&mut self, reply: bytes::BytesMut, written: usize) -> Result<(), End> {
-        self.write_at_pace(&reply[written..]).await
+        self.write_at_pace(&reply[written..], reply.len() > budget::SMALL)
+            .await
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
         Permit,
         budget::{SMALL, transfer_time},
     },
-    pool::{Lease, Pool},
+    pool::Lease,
     upstream::{Failure, Reason},
     wire::{Header, OpCode, RawDoc, op_msg},
 };
@@ -132,15 +132,14 @@ pub(super) async fn pass_through(
             part[8..12].copy_from_slice(&reply_to.request_id.to_le_bytes());
         }
         at += part.len();
-        if let Written::Stalled(room) =
-            write(session, &mut part, head.length - at, &mut pace, lease.pool()).await?
+        if let Written::Stalled(room) = write(session, &mut part, head.length - at, &mut pace, &lease).await?
         {
             let rest = read_rest(&mut lease, head.length - at).await?;
             let tail_at = rest.len() - (head.length - head.tail_at);
             finish(session, &mut lease, &rest[tail_at..], head, request);
             drop(lease);
-            session.write_at_pace(&part).await?;
-            session.write_at_pace(&rest).await?;
+            session.write_at_pace(&part, room.is_some()).await?;
+            session.write_at_pace(&rest, room.is_some()).await?;
             drop(room);
             return Ok(());
         }
@@ -148,7 +147,7 @@ pub(super) async fn pass_through(
     let tail = read_rest(&mut lease, head.length - head.tail_at).await?;
     finish(session, &mut lease, &tail, head, request);
     drop(lease);
-    session.write_at_pace(&tail).await
+    session.write_at_pace(&tail, false).await
 }
 
 /// Passes one reply of a chain through as number `id`. What the client does not take stays with the node, for as long as it
@@ -198,7 +197,7 @@ async fn write(
     part: &mut BytesMut,
     left: usize,
     pace: &mut Pace,
-    pool: &Pool,
+    lease: &Lease,
 ) -> Result<Written, End> {
     while !part.is_empty() {
         match tokio::time::timeout(STALL, session.client.write_some(part)).await {
@@ -213,7 +212,7 @@ async fn write(
                 }
             }
         }
-        if !part.is_empty() && pace.is_too_slow(session.others_wait(Some(pool)), Instant::now()) {
+        if !part.is_empty() && pace.is_too_slow(lease.is_waited_for(), Instant::now()) {
             return Err(End::TooSlow(left));
         }
     }

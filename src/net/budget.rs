@@ -2,7 +2,8 @@
 //!
 //! Requests and replies have half each. A request holds its share while it waits for a connection; were replies to
 //! draw on the same half, requests could hold all of it while those with a connection wait for room for their reply,
-//! and nobody would move. A reply waits for nothing but its node and its client, and both have a minimum speed.
+//! and nobody would move. A reply waits for nothing but its node and its client, and both must keep
+//! a minimum speed while others wait.
 //!
 //! Messages up to [`SMALL`] are not counted: they are bounded by the number of clients.
 

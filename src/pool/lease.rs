@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Pool, state::Pooled};
+use super::{Pool, share::Share, state::Pooled};
 use crate::upstream::Connection;
 
 /// A connection that is lent for one exchange. On drop it goes back if it is clean, else it is closed.
@@ -31,13 +31,23 @@ impl Lease {
         self.pooled.as_ref().map_or(0, |pooled| pooled.generation)
     }
 
+    /// Whether somebody waits for a connection who could have this one.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        let share = self.pooled.as_ref().map(|pooled| pooled.share);
+        share.is_some_and(|share| self.pool.is_waited_for(share))
+    }
+
     /// Whether the reply may go to its client as it comes, which can hold the connection for as long as a slow client likes: at most half of
-    /// the pool may be held so at a time. It counts until the lease is dropped.
+    /// `max_size` may be held so at a time; what is lent for awaiting is bounded by its own share. It counts until the lease is dropped.
     #[must_use]
     pub fn begin_stream(&mut self) -> bool {
         let Some(pooled) = &mut self.pooled else {
             return false;
         };
+        if pooled.share != Share::Ordinary {
+            return true;
+        }
         pooled.streams = pooled.streams || self.pool.begin_stream();
         pooled.streams
     }

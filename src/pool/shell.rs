@@ -188,10 +188,9 @@ impl Pool {
         CheckOutError::timed_out(&self.address, (waited, stalled), share, &counts, &options)
     }
 
-    /// Whether somebody waits for a connection.
-    #[must_use]
-    pub fn is_waited_for(&self) -> bool {
-        self.lock().is_waited_for()
+    /// Whether somebody waits for a connection on this share.
+    pub(super) fn is_waited_for(&self, share: Share) -> bool {
+        self.lock().is_share_waited_for(share)
     }
 
     /// Takes one of the places for connections that go at their client's speed: half of the pool, so that slow clients cannot hold all of it.

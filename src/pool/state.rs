@@ -286,6 +286,12 @@ impl<C, W> State<C, W> {
         !self.ordinary.waiting.is_empty() || !self.awaiting.waiting.is_empty()
     }
 
+    /// Whether somebody waits on this share who may have any connection that comes back: strangers have a few of their own.
+    pub fn is_share_waited_for(&self, share: Share) -> bool {
+        let mut waiting = self.share(self.in_force(share)).waiting.values();
+        waiting.any(|(identity, _)| !identity.is_nobody())
+    }
+
     /// A lent connection was closed. Those who waited for room in its share are served by [`State::serve_idle`].
     pub fn discard(&mut self, identity: &Identity, share: Share) {
         self.part(share).lent -= 1;

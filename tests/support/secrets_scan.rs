@@ -18,7 +18,7 @@ const CHUNK: usize = 1 << 20;
 const SHORTEST: usize = 8;
 
 /// What must not be found, by name.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct SecretsScan {
     needles: Vec<(String, Vec<u8>)>,
     longest: usize,

@@ -1,7 +1,8 @@
 //! A client's login, as far as it slows down other logins from its address: from its first message until it has been judged.
 //!
 //! Invariant: every attempt ends once, when it is dropped at the latest. One whose challenge was never answered counts as failed then: else
-//! who tests passwords by what he was told (salt and iterations) would be told as often as he likes. Not so when the proxy stops.
+//! salts and iterations could be collected as often as somebody likes. Not so when the proxy stops, nor when the challenge came late: a driver
+//! with the right password may have given up by then, and would slow itself down with each further attempt, for ever.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -114,7 +115,7 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let abandoned = self.is_challenged && !self.shared.stopping.load(Relaxed);
+        let abandoned = self.is_challenged && !self.is_slowed && !self.shared.stopping.load(Relaxed);
         let ending = self.ending.unwrap_or(if abandoned {
             Ending::Failed
         } else {
@@ -237,6 +238,24 @@ mod tests {
         assert_eq!(shared.counters.core(0).logins_slowed.get(), 1);
         before.pop();
         assert!(waiting.await.unwrap().is_zero());
+        shutdown.begin();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_because_it_was_slowed_is_slowed_less_and_less() {
+        let shutdown = Shutdown::new();
+        let (mut session, _client) = client(&shutdown).await;
+        let address = session.peer.ip().unwrap();
+        session.shared.attempts.fail(address, 10);
+        // Longer than it takes to forget ten failures, each attempt given up for the next.
+        for _ in 0..80 {
+            session.wait_before_login().await;
+            session.login_state().note_challenged();
+            session.login = None;
+            tokio::time::advance(Duration::from_secs(3)).await;
+        }
+        // It was five seconds. What is given up without having been slowed still counts.
+        assert!(wait_of(&session).await <= Duration::from_millis(200));
         shutdown.begin();
     }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, io};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use bson::doc;
 use serde_json::Value;
 use tidegate::auth::{UserName, scram::Hash};
 
@@ -28,6 +30,33 @@ fn in_memory(scan: &SecretsScan, proxy: &Proxy) -> Option<BTreeSet<String>> {
             None
         }
     }
+}
+
+/// What the nodes keep of a user's credentials but the salt, which every challenge tells: each key as text and as its bytes.
+async fn keys_of(user: &UserName) -> Vec<Vec<u8>> {
+    let find = doc! { "find": "system.users", "filter": { "user": &*user.name }, "$db": "admin" };
+    let set = shared_auth_set();
+    let reply = set.command(set.primary().await.unwrap(), find).await.unwrap();
+    let batch = reply
+        .get_document("cursor")
+        .unwrap()
+        .get_array("firstBatch")
+        .unwrap();
+    let credentials = batch[0]
+        .as_document()
+        .unwrap()
+        .get_document("credentials")
+        .unwrap();
+    let mut keys = Vec::new();
+    for (_, of_one) in credentials {
+        for name in ["storedKey", "serverKey"] {
+            let text = of_one.as_document().unwrap().get_str(name).unwrap();
+            keys.push(text.as_bytes().to_vec());
+            keys.push(BASE64_STANDARD.decode(text).unwrap());
+        }
+    }
+    assert_eq!(keys.len(), 8);
+    keys
 }
 
 #[tokio::test]
@@ -95,8 +124,12 @@ async fn the_audit_log_tells_of_logins_and_no_password_is_anywhere() {
         .forbid("a driver's password", PASSWORD)
         .forbid("a driver's password in UTF-16", utf_16(PASSWORD))
         .forbid("a wrong password", "Not-the-right-one-23");
-    let mut found = scan.in_output(&proxy);
-    found.extend(scan.in_text("the audit log", text));
+    let mut scan_of_output = scan.clone();
+    for (index, key) in keys_of(&audited).await.into_iter().enumerate() {
+        scan_of_output = scan_of_output.forbid(if index % 2 == 0 { "a key" } else { "a key's bytes" }, key);
+    }
+    let mut found = scan_of_output.in_output(&proxy);
+    found.extend(scan_of_output.in_text("the audit log", text));
     found.extend(in_memory(&scan, &proxy).unwrap_or_default());
     assert!(found.is_empty(), "{found:?}");
     // The scan sees the memory that counts: the service user's password is kept there.
