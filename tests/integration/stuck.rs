@@ -38,8 +38,8 @@ async fn clients_that_stop_reading_large_replies_do_not_keep_a_pools_connections
         .await;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert!(
-        proxy.metric("tidegate_streams_total") >= 2.0,
-        "the replies are large enough to be streamed"
+        proxy.metric("tidegate_streams_total") >= 1.0,
+        "the replies are large enough to be streamed, one by half of the pool and the others as soon as that is free"
     );
     // Those who read late get everything all the same.
     for mut client in silent {
