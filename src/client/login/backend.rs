@@ -2,7 +2,8 @@
 //!
 //! What was read is believed for `credential_ttl`, whether there is such a user or not. It is read again at once when somebody
 //! changes users through this proxy, and when a proof does not fit. One task reads, over a connection of its own: however many log in at a
-//! time, and however busy the pools are.
+//! time, and however busy the pools are. Users that were seen lately come first: names that strangers invent can fill the queue of those
+//! that nobody knows, not theirs.
 
 use std::{
     collections::HashMap,
@@ -31,8 +32,10 @@ const MOST_USERS: usize = 10_000;
 const MOST_UNKNOWN: usize = 1000;
 /// For how long a node that did not answer is asked last.
 const ASKED_LAST: Duration = Duration::from_secs(5);
-/// Logins that may wait to be looked up.
+/// Logins that may wait to be looked up, of users that were seen lately, and as many of all others.
 const QUEUE: usize = 1024;
+/// For how long a user counts as seen lately after what was read is not believed any more.
+const REMEMBERED: Duration = Duration::from_secs(3600);
 /// How long a login waits for what it needs to be judged.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one node may take to tell.
@@ -73,6 +76,8 @@ type Answer = Result<Found, BackendError>;
 pub struct Backend {
     cache: Arc<Cache>,
     asks: mpsc::Sender<Ask>,
+    /// The same of users that were seen lately.
+    first: mpsc::Sender<Ask>,
 }
 
 #[derive(Debug)]
@@ -87,11 +92,21 @@ struct Cache {
     known: Mutex<Known>,
 }
 
+/// What was read of a user.
+#[derive(Debug)]
+struct Read {
+    at: Instant,
+    found: Found,
+    /// That of the cache when it was read; `None` if it is doubted.
+    generation: Option<u64>,
+}
+
 #[derive(Debug, Default)]
 struct Known {
-    users: HashMap<UserName, (Instant, Found)>,
+    /// Users; they stay for a while after what was read of them is believed no more.
+    users: HashMap<UserName, Read>,
     /// Names that no user has, which strangers invent: they push no user out.
-    unknown: HashMap<UserName, (Instant, Found)>,
+    unknown: HashMap<UserName, Read>,
     /// When what had expired was dropped last.
     swept: Option<Instant>,
     /// Raised when all is forgotten: what was asked before is not to be remembered.
@@ -107,8 +122,10 @@ impl Cache {
 
     fn get(&self, user: &UserName, now: Instant) -> Option<Found> {
         let known = self.lock();
-        let (since, found) = known.users.get(user).or_else(|| known.unknown.get(user))?;
-        (now.saturating_duration_since(*since) < self.ttl).then(|| found.clone())
+        let read = known.users.get(user).or_else(|| known.unknown.get(user))?;
+        let is_believed =
+            read.generation == Some(known.generation) && now.saturating_duration_since(read.at) < self.ttl;
+        is_believed.then(|| read.found.clone())
     }
 
     fn put(&self, user: UserName, found: Found, asked: Instant, generation: u64) {
@@ -118,14 +135,24 @@ impl Cache {
         }
         known.sweep(asked, self.ttl);
         let Known { users, unknown, .. } = &mut *known;
-        let (alike, most) = match &found {
-            Some(_) => (users, MOST_USERS),
-            None => (unknown, MOST_UNKNOWN),
+        let (alike, others, most) = match &found {
+            Some(_) => (users, unknown, MOST_USERS),
+            None => (unknown, users, MOST_UNKNOWN),
         };
+        others.remove(&user);
         if alike.len() >= most {
             alike.clear();
         }
-        alike.insert(user, (asked, found));
+        let read = Read {
+            at: asked,
+            found,
+            generation: Some(generation),
+        };
+        alike.insert(user, read);
+    }
+
+    fn is_remembered(&self, user: &UserName) -> bool {
+        self.lock().users.contains_key(user)
     }
 }
 
@@ -136,9 +163,9 @@ impl Known {
             .swept
             .is_none_or(|swept| now.saturating_duration_since(swept) >= ttl)
         {
-            let is_valid = |since: &Instant| now.saturating_duration_since(*since) < ttl;
-            self.users.retain(|_, (since, _)| is_valid(since));
-            self.unknown.retain(|_, (since, _)| is_valid(since));
+            let is_within = |read: &Read, limit| now.saturating_duration_since(read.at) < limit;
+            self.users.retain(|_, read| is_within(read, ttl + REMEMBERED));
+            self.unknown.retain(|_, read| is_within(read, ttl));
             self.swept = Some(now);
         }
     }
@@ -154,6 +181,7 @@ impl Backend {
         shutdown: &Shutdown,
     ) -> Self {
         let (asks, queue) = mpsc::channel(QUEUE);
+        let (first, first_queue) = mpsc::channel(QUEUE);
         let cache = Arc::new(Cache {
             ttl,
             known: Mutex::default(),
@@ -167,8 +195,8 @@ impl Backend {
             silent: None,
             sampled: None,
         };
-        shutdown.spawn("credentials", reader.run(queue));
-        Self { cache, asks }
+        shutdown.spawn("credentials", reader.run(first_queue, queue));
+        Self { cache, asks, first }
     }
 
     /// What is known of a user, from memory or from a node; `None` if there is none of this name.
@@ -181,7 +209,12 @@ impl Backend {
             user: user.clone(),
             answer,
         };
-        self.asks.try_send(ask).map_err(|_| BackendError::Busy)?;
+        let queue = if self.cache.is_remembered(user) {
+            &self.first
+        } else {
+            &self.asks
+        };
+        queue.try_send(ask).map_err(|_| BackendError::Busy)?;
         match tokio::time::timeout(PATIENCE, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(BackendError::Busy),
@@ -195,12 +228,9 @@ impl Backend {
     /// A proof did not fit what is known of this user.
     pub(super) fn doubt(&self, user: &UserName) {
         let mut known = self.cache.lock();
-        if known
-            .users
-            .get(user)
-            .is_some_and(|(since, _)| since.elapsed() >= FRESH)
-        {
-            known.users.remove(user);
+        let read = known.users.get_mut(user);
+        if let Some(read) = read.filter(|read| read.at.elapsed() >= FRESH) {
+            read.generation = None;
         }
     }
 
@@ -213,7 +243,6 @@ impl Backend {
     pub(super) fn forget_all(&self) {
         let mut known = self.cache.lock();
         known.generation += 1;
-        known.users.clear();
         known.unknown.clear();
     }
 }
@@ -233,8 +262,15 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(mut self, mut queue: mpsc::Receiver<Ask>) {
-        while let Some(Ask { user, answer }) = queue.recv().await {
+    async fn run(mut self, mut first: mpsc::Receiver<Ask>, mut queue: mpsc::Receiver<Ask>) {
+        loop {
+            let next = tokio::select! {
+                // Who is known does not wait behind names that nobody may have.
+                biased;
+                next = first.recv() => next,
+                next = queue.recv() => next,
+            };
+            let Some(Ask { user, answer }) = next else { return };
             // Many clients of one application come at once.
             if answer.is_closed() {
                 continue;

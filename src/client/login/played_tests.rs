@@ -116,6 +116,41 @@ async fn a_primary_that_hangs_does_not_hold_up_users_that_are_known_already() {
 }
 
 #[tokio::test]
+async fn names_that_strangers_invent_keep_no_known_user_from_being_read_again() {
+    let shutdown = Shutdown::new();
+    let (socket, address) = listener().await;
+    let hangs = Arc::new(AtomicBool::new(false));
+    let stuck = Arc::clone(&hangs);
+    let node = PlayedNode::standalone(move |command| (!stuck.load(Relaxed)).then(|| tell(command)));
+    let node = tokio::spawn(testing::play(socket, node));
+    let (backend, _cluster) = backend(&[address], &shutdown);
+    let backend = Arc::new(backend);
+    assert!(backend.find(&ann()).await.unwrap().is_some());
+    hangs.store(true, Relaxed);
+    let invented = |number: usize| {
+        let asking = Arc::clone(&backend);
+        tokio::spawn(async move {
+            asking
+                .find(&UserName::new("shop", &format!("nobody-{number}")))
+                .await
+        })
+    };
+    let asking: Vec<_> = (0..1100).map(invented).collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let refused = asking.iter().filter(|task| task.is_finished()).count();
+    assert!(refused > 50, "the queue is not full: {refused}");
+    // What is known of ann is believed no more, whoever has a hand in that.
+    backend.forget_all();
+    backend.doubt(&ann());
+    hangs.store(false, Relaxed);
+    let found = timeout(LIMIT, backend.find(&ann())).await.unwrap();
+    assert!(found.unwrap().is_some());
+    asking.iter().for_each(|task| task.abort());
+    node.abort();
+    shutdown.begin();
+}
+
+#[tokio::test]
 async fn a_primary_that_hangs_is_asked_last() {
     let shutdown = Shutdown::new();
     let [(first, primary), (second, secondary)] = [listener().await, listener().await];
