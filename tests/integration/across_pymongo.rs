@@ -28,9 +28,8 @@ const SLICE: &[(Mode, &[&str], usize)] = &[
             "test/test_cursor.py",
             "test/test_read_preferences.py",
             "test/test_session.py",
-            "test/test_versioned_api_integration.py",
         ],
-        312,
+        271,
     ),
     (
         Mode::ReplicaSet,
