@@ -12,7 +12,8 @@ const DB: &str = "stuck";
 
 #[tokio::test]
 async fn clients_that_stop_reading_large_replies_do_not_keep_a_pools_connections() {
-    let proxy = Proxy::start(&shared_set().uri(), "[pool]\nmax_size = 2");
+    // Half of the pool may stream at a time: two of the four clients.
+    let proxy = Proxy::start(&shared_set().uri(), "[pool]\nmax_size = 4");
     let mut other = Client::connect(proxy.address).await;
     let pad = "x".repeat(1_000_000);
     for id in 0..15 {
@@ -38,8 +39,8 @@ async fn clients_that_stop_reading_large_replies_do_not_keep_a_pools_connections
         .await;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert!(
-        proxy.metric("tidegate_streams_total") >= 1.0,
-        "the replies are large enough to be streamed, one by half of the pool and the others as soon as that is free"
+        proxy.metric("tidegate_streams_total") >= 2.0,
+        "the replies are large enough to be streamed"
     );
     // Those who read late get everything all the same.
     for mut client in silent {
