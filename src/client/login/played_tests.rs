@@ -13,6 +13,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::Handle,
+    task::JoinHandle,
     time::{Instant, timeout},
 };
 
@@ -91,18 +92,26 @@ async fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-#[tokio::test]
-async fn a_primary_that_hangs_does_not_hold_up_users_that_are_known_already() {
-    let shutdown = Shutdown::new();
+/// A backend that has read of ann, and whose node answers nothing from then on, as long as the flag says so.
+async fn knows_ann_and_hangs(
+    shutdown: &Shutdown,
+) -> (Arc<Backend>, Arc<Cluster<Pool>>, Arc<AtomicBool>, JoinHandle<()>) {
     let (socket, address) = listener().await;
     let hangs = Arc::new(AtomicBool::new(false));
     let stuck = Arc::clone(&hangs);
     let node = PlayedNode::standalone(move |command| (!stuck.load(Relaxed)).then(|| tell(command)));
     let node = tokio::spawn(testing::play(socket, node));
-    let (backend, _cluster) = backend(&[address], &shutdown);
+    let (backend, cluster) = backend(&[address], shutdown);
     let backend = Arc::new(backend);
     assert!(backend.find(&ann()).await.unwrap().is_some());
     hangs.store(true, Relaxed);
+    (backend, cluster, hangs, node)
+}
+
+#[tokio::test]
+async fn a_primary_that_hangs_does_not_hold_up_users_that_are_known_already() {
+    let shutdown = Shutdown::new();
+    let (backend, _cluster, _hangs, node) = knows_ann_and_hangs(&shutdown).await;
     let asking = Arc::clone(&backend);
     let other = tokio::spawn(async move { asking.find(&UserName::new("shop", "ben")).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -118,15 +127,7 @@ async fn a_primary_that_hangs_does_not_hold_up_users_that_are_known_already() {
 #[tokio::test]
 async fn names_that_strangers_invent_keep_no_known_user_from_being_read_again() {
     let shutdown = Shutdown::new();
-    let (socket, address) = listener().await;
-    let hangs = Arc::new(AtomicBool::new(false));
-    let stuck = Arc::clone(&hangs);
-    let node = PlayedNode::standalone(move |command| (!stuck.load(Relaxed)).then(|| tell(command)));
-    let node = tokio::spawn(testing::play(socket, node));
-    let (backend, _cluster) = backend(&[address], &shutdown);
-    let backend = Arc::new(backend);
-    assert!(backend.find(&ann()).await.unwrap().is_some());
-    hangs.store(true, Relaxed);
+    let (backend, _cluster, hangs, node) = knows_ann_and_hangs(&shutdown).await;
     let invented = |number: usize| {
         let asking = Arc::clone(&backend);
         tokio::spawn(async move {
