@@ -348,7 +348,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        client::{exchange::exchange, testing},
+        client::{exchange::execute, testing},
         routing::Pinned,
         shutdown::Shutdown,
         wire::{Frame, RawDoc, op_msg},
@@ -382,7 +382,9 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 testing::serve(node.listen(16).unwrap(), answer).await;
             });
-            exchange(&mut session, get_more(), None).await.unwrap();
+            execute(&mut session, &mut Inbound::new(get_more(), None), &mut None)
+                .await
+                .unwrap();
             let mut reply = vec![0; 21 + batch.as_bytes().len()];
             client.read_exact(&mut reply).await.unwrap();
             assert_eq!(&reply[21..], batch.as_bytes(), "{is_pinned}");

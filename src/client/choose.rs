@@ -250,7 +250,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        client::{exchange::exchange, testing},
+        client::{exchange::execute, inbound::Inbound, testing},
         pool::{self, Identity, Share},
         shutdown::Shutdown,
         upstream::{
@@ -292,7 +292,11 @@ mod tests {
         let mut message = BytesMut::new();
         op_msg::encode(RawDoc::prefix(insert.as_bytes()).unwrap(), 1, 0, 0, &mut message);
         let frame = Frame::new(message).unwrap();
-        let served = tokio::spawn(async move { exchange(&mut session, frame, None).await.is_ok() });
+        let served = tokio::spawn(async move {
+            execute(&mut session, &mut Inbound::new(frame, None), &mut None)
+                .await
+                .is_ok()
+        });
         while pool.counts().waiting == 0 {
             tokio::task::yield_now().await;
         }

@@ -166,27 +166,26 @@ fn for_node(shared: &Shared, length: usize) -> usize {
     }
 }
 
-/// Inflates a request. One that came with a permit has room for this already.
+/// Inflates a request that came compressed, and tells by what. One that came with a permit has room for this already.
 ///
 /// # Errors
 /// When it cannot be taken, or does not inflate to what it announces.
 pub(super) async fn inflate(
     session: &mut Session,
     frame: Frame,
-    held: Option<Permit>,
-) -> Result<(Frame, Option<Permit>, Option<Compressor>), End> {
+    held: &mut Option<Permit>,
+) -> Result<(Frame, Option<Compressor>), End> {
     let compressed = frame.header().length;
     let room = request_room(session, &frame.header(), frame.bytes())?;
-    let held = match held {
-        None => session.shared.requests.acquire(room).await,
-        held => held,
-    };
+    if held.is_none() {
+        *held = session.shared.requests.acquire(room).await;
+    }
     let (frame, compressor) = net::compression::inflate(frame).await?;
     let counters = session.counters();
     counters.compressed_requests.one();
     counters.compressed_request_bytes.add(compressed as u64);
     counters.inflated_request_bytes.add(frame.header().length as u64);
-    Ok((frame, held, Some(compressor)))
+    Ok((frame, Some(compressor)))
 }
 
 /// The room that a reply takes in all its forms: as it comes, inflated, and compressed for the client.

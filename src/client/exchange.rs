@@ -7,7 +7,7 @@ use super::{
     abandon, again, alias, awaits,
     choose::{Chosen, NoNode, Patience},
     compression, fail_point, fan_out,
-    inbound::{self, Inbound, Received},
+    inbound::{self, Inbound, NoRequest, ReplyTo},
     legacy, local, login, numbered, old,
     relay::{self, Taken},
     session::{End, Session},
@@ -21,7 +21,7 @@ use crate::{
     routing::{Route, decide, needs_read_preference, tells_read_preference},
     topology::{ReadPreference, ServerKind},
     upstream::{Failure, Incoming},
-    wire::{Frame, MAX_MESSAGE_LEN, OpCode},
+    wire::{Header, MAX_MESSAGE_LEN, OpCode, WireError},
 };
 
 /// What one attempt at a command came to.
@@ -55,33 +55,71 @@ impl From<Result<Taken, Failure>> for Attempt {
     }
 }
 
-/// Serves one message. `held` is its room in the byte budget, kept until the command is done.
-pub(super) async fn exchange(session: &mut Session, frame: Frame, held: Option<Permit>) -> Result<(), End> {
-    let (frame, mut held, compressor) = match frame.header().op_code {
-        OpCode::Compressed => Box::pin(compression::inflate(session, frame, held)).await?,
-        _ => (frame, held, None),
+/// Serves the message of this header, which has arrived whole. `held` is its room in the byte budget, kept until the command is done.
+pub(super) async fn exchange(
+    session: &mut Session,
+    header: &Header,
+    held: &mut Option<Permit>,
+) -> Result<(), End> {
+    if header.op_code == OpCode::Msg
+        && let Some(frame) = session.client.take_whole(header)
+    {
+        let mut inbound = Inbound::new(frame, None);
+        return execute(session, &mut inbound, held).await;
+    }
+    Box::pin(exchange_other(session, header, held)).await
+}
+
+/// Serves a message that is compressed, or of a legacy opcode.
+async fn exchange_other(
+    session: &mut Session,
+    header: &Header,
+    held: &mut Option<Permit>,
+) -> Result<(), End> {
+    let Some(mut frame) = session.client.take_whole(header) else {
+        return Ok(());
     };
-    let mut received = inbound::receive(frame, compressor)?;
-    match received {
-        Received::Command(ref mut inbound) => {
-            legacy::note_message(session, inbound);
-            execute(session, inbound, &mut held).await
-        }
-        Received::Answer(reply) => Box::pin(session.answer(reply)).await,
-        Received::Nothing => Ok(()),
-        Received::Legacy(frame, compressor) => {
-            Box::pin(legacy::serve(session, frame, held, compressor)).await
+    let mut compressor = None;
+    if frame.op_code() == OpCode::Compressed {
+        (frame, compressor) = compression::inflate(session, frame, held).await?;
+    }
+    match frame.op_code() {
+        OpCode::Msg => execute(session, &mut Inbound::new(frame, compressor), held).await,
+        OpCode::Query
+        | OpCode::GetMore
+        | OpCode::KillCursors
+        | OpCode::Insert
+        | OpCode::Update
+        | OpCode::Delete => legacy::serve(session, frame, held.take(), compressor).await,
+        other @ (OpCode::Reply | OpCode::Compressed) => Err(End::Protocol(WireError::Unsupported(other))),
+    }
+}
+
+/// Says why a message is no request.
+async fn decline(session: &mut Session, reason: NoRequest, reply_to: ReplyTo) -> Result<(), End> {
+    match reason {
+        NoRequest::Breach(error) => Err(End::Protocol(error)),
+        NoRequest::Answer(error) => {
+            tracing::debug!(error = error.message(), "invalid request answered");
+            match inbound::encode(&error.to_document(), reply_to)? {
+                Some(reply) => session.answer(reply).await,
+                None => Ok(()),
+            }
         }
     }
 }
 
-/// Serves one command, which stays where it is: by value it would stand twice in the session's future. `held` is its room in the byte
+/// Serves one command, to be read, which stays where it is: by value it would stand twice in the session's future. `held` is its room in the byte
 /// budget.
 pub(super) async fn execute(
     session: &mut Session,
     inbound: &mut Inbound,
     held: &mut Option<Permit>,
 ) -> Result<(), End> {
+    if let Err(reason) = inbound.read() {
+        return Box::pin(decline(session, reason, inbound.reply_to)).await;
+    }
+    legacy::note_message(session, inbound);
     note(session, inbound);
     if session.identity.is_nobody() && !login::is_open(inbound) {
         return Box::pin(login::turn_away(session, inbound)).await;
@@ -254,7 +292,9 @@ pub(super) async fn converse(
         // What was opened for a client that is gone is closed again; of a write it counts how it ended.
         Ok(Ok(incoming)) if is_late && inbound.request.may_have_cursor() => Attempt::Late(lease, incoming),
         Ok(Ok(Incoming::Whole(frame))) => {
-            session.counters().drained.add(is_late.into());
+            if is_late {
+                session.counters().drained.one();
+            }
             relay::take_whole(lease, frame).into()
         }
         Ok(Ok(Incoming::Large(header))) => Box::pin(relay::take_large(session, lease, header, inbound))

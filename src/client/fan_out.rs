@@ -317,17 +317,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        client::inbound::{Received, receive},
+        client::inbound::Inbound,
         wire::{Frame, op_msg},
     };
 
     fn inbound(body: &RawDocument) -> Inbound {
         let mut message = BytesMut::new();
         op_msg::encode(RawDoc::prefix(body.as_bytes()).unwrap(), 1, 0, 0, &mut message);
-        match receive(Frame::new(message).unwrap(), None).unwrap() {
-            Received::Command(inbound) => inbound,
-            other => panic!("{other:?}"),
-        }
+        let mut inbound = Inbound::new(Frame::new(message).unwrap(), None);
+        inbound.read().unwrap();
+        inbound
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     failover::{Lent, Repeat},
     net::buffers,
     pool::Identity,
-    wire::{Compressor, Frame, OpCode, RawDoc, WireError, op_msg},
+    wire::{Compressor, Frame, RawDoc, WireError, op_msg},
 };
 
 /// How the client wants its reply.
@@ -64,6 +64,65 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
+    /// An OP_MSG of a client's, which may have come by a compressor; to be read.
+    pub(super) fn new(frame: Frame, compressor: Option<Compressor>) -> Self {
+        let flags = op_msg::peek_flags(frame.bytes()).unwrap_or_default();
+        let form = if flags & op_msg::MORE_TO_COME == 0 {
+            ReplyForm::Msg
+        } else {
+            ReplyForm::None
+        };
+        let reply_to = ReplyTo {
+            request_id: frame.request_id(),
+            form,
+            checksum: flags & op_msg::CHECKSUM_PRESENT != 0,
+            compressor,
+        };
+        Self::unread(frame, reply_to)
+    }
+
+    /// A command of Tidegate's own making; to be read.
+    pub(super) fn own(frame: Frame, form: ReplyForm) -> Self {
+        let reply_to = ReplyTo {
+            request_id: 0,
+            form,
+            checksum: false,
+            compressor: None,
+        };
+        Self::unread(frame, reply_to)
+    }
+
+    fn unread(frame: Frame, reply_to: ReplyTo) -> Self {
+        Self {
+            frame,
+            request: Request::default(),
+            reply_to,
+            lent: Lent::NONE,
+            has_broken: false,
+        }
+    }
+
+    /// Checks the message and peeks what it asks for. This happens in place: a request is some two hundred bytes, which no command
+    /// need move.
+    ///
+    /// # Errors
+    /// When it is none; nothing is known of it then.
+    pub(super) fn read(&mut self) -> Result<(), NoRequest> {
+        let message = self.frame.bytes();
+        let layout = op_msg::Layout::parse(message).map_err(|error| {
+            if error.is_answerable() {
+                NoRequest::Answer(ErrorReply::invalid_message(&error))
+            } else {
+                NoRequest::Breach(error)
+            }
+        })?;
+        self.request.read(message, layout).map_err(NoRequest::Answer)?;
+        if self.reply_to.compressor.is_some() && !may_be_compressed(self.request.name(message)) {
+            self.reply_to.compressor = None;
+        }
+        Ok(())
+    }
+
     /// What it means to send the command a second time.
     pub(super) fn repeat(&self) -> Repeat {
         let (request, message) = (&self.request, self.frame.bytes());
@@ -83,94 +142,13 @@ impl Inbound {
     }
 }
 
-/// What became of a message.
+/// Why a message is no request that can be routed.
 #[derive(Debug)]
-pub(super) enum Received {
-    /// A request to route.
-    Command(Inbound),
-    /// The answer is known already.
-    Answer(BytesMut),
-    /// There is nothing to answer.
-    Nothing,
-    /// A message by a legacy opcode, and the compressor by which it came.
-    Legacy(Frame, Option<Compressor>),
-}
-
-/// Takes a whole message in, which may have come by a compressor.
-///
-/// # Errors
-/// When it breaks the protocol in a way that has no answer, or its opcode is not served.
-pub(super) fn receive(frame: Frame, compressor: Option<Compressor>) -> Result<Received, End> {
-    let request_id = frame.header().request_id;
-    match frame.header().op_code {
-        OpCode::Msg => {
-            let flags = op_msg::peek_flags(frame.bytes()).unwrap_or_default();
-            let form = if flags & op_msg::MORE_TO_COME == 0 {
-                ReplyForm::Msg
-            } else {
-                ReplyForm::None
-            };
-            let checksum = flags & op_msg::CHECKSUM_PRESENT != 0;
-            let reply_to = ReplyTo {
-                request_id,
-                form,
-                checksum,
-                compressor,
-            };
-            peek(frame, reply_to)
-        }
-        OpCode::Query
-        | OpCode::GetMore
-        | OpCode::KillCursors
-        | OpCode::Insert
-        | OpCode::Update
-        | OpCode::Delete => Ok(Received::Legacy(frame, compressor)),
-        other @ (OpCode::Reply | OpCode::Compressed) => Err(End::Protocol(WireError::Unsupported(other))),
-    }
-}
-
-/// Takes in a command of Tidegate's own making.
-///
-/// # Errors
-/// When it is not valid.
-pub(super) fn receive_own(frame: Frame, form: ReplyForm) -> Result<Received, End> {
-    let reply_to = ReplyTo {
-        request_id: 0,
-        form,
-        checksum: false,
-        compressor: None,
-    };
-    peek(frame, reply_to)
-}
-
-fn peek(frame: Frame, mut reply_to: ReplyTo) -> Result<Received, End> {
-    let layout = match op_msg::Layout::parse(frame.bytes()) {
-        Ok(layout) => layout,
-        Err(error) if error.is_answerable() => {
-            return answer_error(&ErrorReply::invalid_message(&error), reply_to);
-        }
-        Err(error) => return Err(End::Protocol(error)),
-    };
-    match Request::peek(frame.bytes(), layout) {
-        Ok(request) => {
-            reply_to.compressor = reply_to
-                .compressor
-                .filter(|_| may_be_compressed(request.name(frame.bytes())));
-            Ok(Received::Command(Inbound {
-                frame,
-                request,
-                reply_to,
-                lent: Lent::NONE,
-                has_broken: false,
-            }))
-        }
-        Err(error) => answer_error(&error, reply_to),
-    }
-}
-
-fn answer_error(error: &ErrorReply, reply_to: ReplyTo) -> Result<Received, End> {
-    tracing::debug!(error = error.message(), "invalid request answered");
-    Ok(encode(&error.to_document(), reply_to)?.map_or(Received::Nothing, Received::Answer))
+pub(super) enum NoRequest {
+    /// The client is told what is wrong with it.
+    Answer(ErrorReply),
+    /// It breaks the protocol in a way that has no answer.
+    Breach(WireError),
 }
 
 /// A reply of Tidegate's own, in the form that the client wants; `None` if it wants none.

@@ -11,10 +11,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    client::{
-        inbound::{Received, receive},
-        testing,
-    },
+    client::{inbound::Inbound, testing},
     pool::{self, Pool},
     shutdown::Shutdown,
 };
@@ -50,10 +47,9 @@ fn large_insert() -> Inbound {
     let body = rawdoc! { "insert": "tides", "documents": [{ "data": data }], "$db": "test" };
     let mut message = BytesMut::new();
     op_msg::encode(RawDoc::prefix(body.as_bytes()).unwrap(), 1, 0, 0, &mut message);
-    match receive(Frame::new(message).unwrap(), None).unwrap() {
-        Received::Command(inbound) => inbound,
-        other => panic!("{other:?}"),
-    }
+    let mut inbound = Inbound::new(Frame::new(message).unwrap(), None);
+    inbound.read().unwrap();
+    inbound
 }
 
 #[tokio::test]

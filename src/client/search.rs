@@ -278,10 +278,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        client::{
-            inbound::{Received, receive},
-            testing,
-        },
+        client::{inbound::Inbound, testing},
         shutdown::Shutdown,
         upstream::Reason,
         wire::{RawDoc, op_msg},
@@ -291,10 +288,9 @@ mod tests {
         let body = rawdoc! { "getMore": 5_i64, "collection": "tides", "$db": "test" };
         let mut message = BytesMut::new();
         op_msg::encode(RawDoc::prefix(body.as_bytes()).unwrap(), 1, 0, 0, &mut message);
-        match receive(Frame::new(message).unwrap(), None).unwrap() {
-            Received::Command(inbound) => inbound,
-            other => panic!("{other:?}"),
-        }
+        let mut inbound = Inbound::new(Frame::new(message).unwrap(), None);
+        inbound.read().unwrap();
+        inbound
     }
 
     #[tokio::test]

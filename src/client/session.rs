@@ -27,7 +27,7 @@ use crate::{
     shutdown::Shutdown,
     telemetry::Counters,
     tls::{self, FirstBytes},
-    wire::{Frame, HEADER_LEN, WireError, op_compressed},
+    wire::{HEADER_LEN, Header, WireError, op_compressed},
 };
 
 /// Why a session ended.
@@ -242,13 +242,14 @@ impl Session {
 
     async fn run(&mut self, busy: &AtomicBool) -> End {
         loop {
-            let (frame, held) = match self.next_message().await {
-                Ok(next) => next,
+            let mut held = None;
+            let header = match self.next_message(&mut held).await {
+                Ok(header) => header,
                 Err(end) => return end,
             };
-            self.counters().received_bytes.add(frame.header().length as u64);
+            self.counters().received_bytes.add(header.length as u64);
             busy.store(true, Relaxed);
-            let outcome = exchange(self, frame, held).await;
+            let outcome = exchange(self, &header, &mut held).await;
             busy.store(false, Relaxed);
             self.greet_by = None;
             match outcome.and_then(|()| self.still_in_time()) {
@@ -265,8 +266,8 @@ impl Session {
         self.greet_by.is_some() && tls::first_bytes(self.client.buffered()) == FirstBytes::Tls
     }
 
-    /// Waits for the next whole message. The usual one is whole after one read; the rest has a path of its own.
-    async fn next_message(&mut self) -> Result<(Frame, Option<Permit>), End> {
+    /// Waits for the next whole message, and for room for it. The usual one is whole after one read; the rest has a path of its own.
+    async fn next_message(&mut self, held: &mut Option<Permit>) -> Result<Header, End> {
         if self.client.buffered().is_empty() {
             if self.client.has_ended() {
                 return Err(End::Client);
@@ -276,12 +277,11 @@ impl Session {
             }
         }
         if let Some(header) = self.client.peek_header()?
-            && header.length <= budget::SMALL
-            && let Some(frame) = self.client.take_frame()?
+            && header.length <= budget::SMALL.min(self.client.buffered().len())
         {
-            return Ok((frame, None));
+            return Ok(header);
         }
-        Box::pin(self.rest_of_message()).await
+        Box::pin(self.rest_of_message(held)).await
     }
 
     /// Waits for the first bytes of a message, within the handshake or idle timeout.
@@ -306,7 +306,7 @@ impl Session {
     }
 
     /// Waits for the rest of a message that has begun: in its time, and with room for it.
-    async fn rest_of_message(&mut self) -> Result<(Frame, Option<Permit>), End> {
+    async fn rest_of_message(&mut self, held: &mut Option<Permit>) -> Result<Header, End> {
         let started = Instant::now();
         self.fill_in_time(HEADER_LEN, started).await?;
         let header = self.client.peek_header()?.ok_or(WireError::Truncated("header"))?;
@@ -316,12 +316,11 @@ impl Session {
             .await?;
         let queued = Instant::now();
         let room = compression::request_room(self, &header, self.client.buffered())?;
-        let permit = self.shared.requests.acquire(room).await;
+        *held = self.shared.requests.acquire(room).await;
         // What the client had to wait for room is not its fault.
         self.greet_by = self.greet_by.map(|deadline| deadline + queued.elapsed());
         self.fill_in_time(header.length, Instant::now()).await?;
-        let frame = self.client.take_frame()?.ok_or(WireError::Truncated("frame"))?;
-        Ok((frame, permit))
+        Ok(header)
     }
 
     /// Reads until `length` bytes of a message have arrived: before the first message is due, later at the slowest rate

@@ -46,7 +46,10 @@ impl Reply {
 
     /// Walks to the id, before which a server puts the resume token.
     fn note_cursor(&mut self, cursor: &Element<'_>) -> Result<(), WireError> {
-        for field in cursor.as_doc().into_iter().flatten() {
+        let Some(cursor) = cursor.as_doc() else {
+            return Ok(());
+        };
+        for field in cursor {
             let field = field?;
             match field.key {
                 b"id" => {

@@ -10,7 +10,7 @@ use crate::wire::{
 };
 
 /// A place in the message, by offset and length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     at: u32,
     len: u32,
@@ -50,8 +50,9 @@ pub struct MaxTime {
     pub millis: u64,
 }
 
-/// A peeked request. Offsets are into the message that it was peeked from, and stay right until something is spliced in.
-#[derive(Debug, Clone)]
+/// A peeked request. Offsets are into the message that it was peeked from, and stay right until something is spliced in. Of a default
+/// one nothing is known: it goes nowhere before it was read.
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// Flag bits and body of the message.
     pub layout: Layout,
@@ -94,6 +95,16 @@ impl Request {
     /// # Errors
     /// What a `mongod` would answer to a body that cannot be walked, or that has no valid `$db`.
     pub fn peek(message: &[u8], layout: Layout) -> Result<Self, ErrorReply> {
+        let mut request = Self::default();
+        request.read(message, layout)?;
+        Ok(request)
+    }
+
+    /// As [`Request::peek`], into a request that was not read yet.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(&mut self, message: &[u8], layout: Layout) -> Result<(), ErrorReply> {
         let body = layout
             .body(message)
             .map_err(|error| ErrorReply::invalid_message(&error))?;
@@ -103,41 +114,22 @@ impl Request {
             return Err(ErrorReply::missing_db());
         };
         let first = first.map_err(|error| ErrorReply::invalid_message(&error))?;
-        let row = table::find(first.key);
-        let mut request = Self {
-            layout,
-            row,
-            name: Span {
-                at: (at + first.start + 1) as u32,
-                len: first.key.len() as u32,
-            },
-            db: Span { at: 0, len: 0 },
-            read_preference: None,
-            read_preference_added: false,
-            lsid: None,
-            has_txn_number: false,
-            in_transaction: false,
-            starts_transaction: false,
-            cursor_id: match row {
-                Some(Row {
-                    class: Class::GetMore,
-                    ..
-                }) => first.as_i64(),
-                _ => None,
-            },
-            max_time: None,
-            writes: false,
-            has_api_version: false,
-            linearizable: false,
-            awaits: false,
+        self.layout = layout;
+        self.row = table::find(first.key);
+        self.name = Span {
+            at: (at + first.start + 1) as u32,
+            len: first.key.len() as u32,
         };
+        if self.class() == Class::GetMore {
+            self.cursor_id = first.as_i64();
+        }
         let mut has_db = false;
         for element in elements {
             let element = element.map_err(|error| ErrorReply::invalid_message(&error))?;
-            has_db |= request.note(at, &element)?;
+            has_db |= self.note(at, &element)?;
         }
         if has_db {
-            Ok(request)
+            Ok(())
         } else {
             Err(ErrorReply::missing_db())
         }

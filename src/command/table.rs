@@ -341,12 +341,13 @@ static TABLE: &[Row] = &[
 /// The row of the command called `name`.
 #[must_use]
 pub fn find(name: &[u8]) -> Option<&'static Row> {
-    let rows = beginning_with(*name.first()?);
-    let at = rows.binary_search_by(|row| row.name.as_bytes().cmp(name)).ok()?;
-    Some(&rows[at])
+    // Slices of unlike length are told apart without a look at them, so that hardly more than the right one is compared.
+    beginning_with(*name.first()?)
+        .iter()
+        .find(|row| row.name.as_bytes() == name)
 }
 
-/// The rows whose name begins so. Most names are found among a handful then, at a third of the comparisons.
+/// The rows whose name begins so.
 fn beginning_with(first: u8) -> &'static [Row] {
     static BEGINNINGS: [u16; 257] = {
         let mut beginnings = [TABLE.len() as u16; 257];

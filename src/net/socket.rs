@@ -4,12 +4,11 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::codec::Decoder;
 
 use super::{
@@ -56,6 +55,11 @@ impl Socket {
         FrameDecoder.decode(&mut self.buffer)
     }
 
+    /// Takes the next frame, whose header is known, if it has arrived whole.
+    pub fn take_whole(&mut self, header: &Header) -> Option<Frame> {
+        FrameDecoder::take(header, &mut self.buffer)
+    }
+
     /// What has been read and not yet taken.
     #[must_use]
     pub fn buffered(&self) -> &[u8] {
@@ -94,15 +98,12 @@ impl Socket {
     /// # Errors
     /// Those of the socket.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let (stream, buffer) = (Pin::new(&mut self.stream), &mut self.buffer);
-        let count = ready!(buffers::scratch(|scratch| {
-            let mut read = ReadBuf::new(scratch);
-            ready!(stream.poll_read(cx, &mut read))?;
-            if buffer.capacity() == 0 && !read.filled().is_empty() {
+        let buffer = &mut self.buffer;
+        let count = ready!(self.stream.poll_take(cx, |bytes| {
+            if buffer.capacity() == 0 && !bytes.is_empty() {
                 *buffer = buffers::take();
             }
-            buffer.extend_from_slice(read.filled());
-            Poll::Ready(io::Result::Ok(read.filled().len()))
+            buffer.extend_from_slice(bytes);
         }))?;
         self.ended |= count == 0;
         Poll::Ready(Ok(count))
@@ -150,7 +151,10 @@ impl Socket {
     /// # Errors
     /// Those of the socket; the peer cannot have received all of `bytes` then.
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        match self.write_now(bytes)? {
+            written if written == bytes.len() => Ok(()),
+            written => self.stream.write_all(&bytes[written..]).await,
+        }
     }
 
     /// Writes as much of `bytes` as goes at once, and returns how much that is.

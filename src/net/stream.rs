@@ -5,14 +5,16 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
+use super::buffers;
 use crate::tls;
 
 /// A connected stream.
@@ -49,9 +51,24 @@ impl Stream {
     /// socket has them.
     pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, || {
+                Ok(rustix::net::send(&*stream, bytes, SendFlags::NOSIGNAL)?)
+            }),
             Self::Tls(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Reads once, shows `take` what has come, and returns how many bytes; 0 at the peer's end.
+    pub(super) fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnMut(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => poll_receive(stream, cx, take),
+            Self::Tls(stream) => poll_scratch(Pin::new(&mut **stream), cx, take),
+            Self::Unix(stream) => poll_scratch(Pin::new(stream), cx, take),
         }
     }
 
@@ -64,6 +81,52 @@ impl Stream {
         };
         !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+}
+
+/// The path of nearly all that is relayed: it costs a third less than the runtime's own read, whose system calls can be cancelled and
+/// which asks for the scratch buffer before it knows that something has come.
+fn poll_receive(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    mut take: impl FnMut(&[u8]),
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        let mut received = None;
+        let tried = stream.try_io(Interest::READABLE, || {
+            buffers::scratch(|scratch| {
+                let (_, count) = rustix::net::recv(stream, &mut *scratch, RecvFlags::empty())?;
+                take(&scratch[..count]);
+                received = Some(count);
+                // What did not fill the buffer was all there is. So the runtime is told that the next read would block, and need not
+                // find out by trying; it does the same in its own reads.
+                if (1..scratch.len()).contains(&count) {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            })
+        });
+        match (received, tried) {
+            (Some(count), _) => return Poll::Ready(Ok(count)),
+            (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                return Poll::Ready(Err(error));
+            }
+            (None, _) => {}
+        }
+    }
+}
+
+fn poll_scratch(
+    stream: Pin<&mut impl AsyncRead>,
+    cx: &mut Context<'_>,
+    mut take: impl FnMut(&[u8]),
+) -> Poll<io::Result<usize>> {
+    buffers::scratch(|scratch| {
+        let mut read = ReadBuf::new(scratch);
+        ready!(stream.poll_read(cx, &mut read))?;
+        take(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    })
 }
 
 impl AsFd for Stream {

@@ -265,6 +265,9 @@ impl<C, W> State<C, W> {
         if let Some(lane) = self.lanes.get_mut(&pooled.identity) {
             lane.put_idle(pooled, now);
         }
+        if !self.is_waited_for() {
+            return Placed::Idle;
+        }
         match self.serve(now) {
             Some((waiter, pooled)) => Placed::Waiter(waiter, pooled),
             None => Placed::Idle,

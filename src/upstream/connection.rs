@@ -171,6 +171,12 @@ impl Connection {
         self.check(&header)?;
         let room = match header.op_code {
             OpCode::Compressed => Box::pin(self.envelope(&header)).await?,
+            _ if header.length <= hold
+                && let Some(frame) = self.socket.take_whole(&header) =>
+            {
+                self.taken(&frame);
+                return Ok(Incoming::Whole(frame));
+            }
             _ => header.length,
         };
         if room > hold {
@@ -186,17 +192,14 @@ impl Connection {
     /// When the connection breaks within it.
     pub async fn rest(&mut self, header: &Header) -> Result<Frame, Failure> {
         self.fill_to(header.length).await?;
-        match self.socket.take_frame() {
-            Ok(Some(mut frame)) => {
-                if header.op_code == OpCode::Compressed {
-                    frame = Box::pin(inflate(frame)).await?;
-                }
-                self.taken(&frame);
-                Ok(frame)
-            }
-            Ok(None) => Err(Failure::replied(Reason::Closed)),
-            Err(error) => Err(Failure::replied(Reason::Wire(error))),
+        let Some(mut frame) = self.socket.take_whole(header) else {
+            return Err(Failure::replied(Reason::Closed));
+        };
+        if header.op_code == OpCode::Compressed {
+            frame = Box::pin(inflate(frame)).await?;
         }
+        self.taken(&frame);
+        Ok(frame)
     }
 
     /// The bytes that a reply takes whose header is known, in all its forms.

@@ -85,6 +85,18 @@ impl Frame {
         }
     }
 
+    /// What follows the header.
+    #[must_use]
+    pub fn op_code(&self) -> OpCode {
+        self.op_code
+    }
+
+    /// The sender's number for the message.
+    #[must_use]
+    pub fn request_id(&self) -> i32 {
+        self.request_id
+    }
+
     /// The whole message, header included.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -197,11 +209,17 @@ impl Decoder for FrameDecoder {
         let Some(header) = Header::peek(src, MAX_MESSAGE_LEN)? else {
             return Ok(None);
         };
-        if src.len() < header.length {
-            return Ok(None);
-        }
+        Ok(Self::take(&header, src))
+    }
+}
+
+impl FrameDecoder {
+    /// Takes the frame of this header, with which `src` begins, off it once it is whole.
+    pub fn take(header: &Header, src: &mut BytesMut) -> Option<Frame> {
         let bytes = if src.len() == header.length {
             std::mem::take(src)
+        } else if src.len() < header.length {
+            return None;
         } else if header.length <= COPY_UP_TO {
             let bytes = BytesMut::from(&src[..header.length]);
             src.advance(header.length);
@@ -209,7 +227,7 @@ impl Decoder for FrameDecoder {
         } else {
             src.split_to(header.length)
         };
-        Ok(Some(Frame::of(&header, bytes)))
+        Some(Frame::of(header, bytes))
     }
 }
 

@@ -21,7 +21,7 @@ const KNOWN_REQUIRED: u32 = CHECKSUM_PRESENT | MORE_TO_COME;
 const MAX_SEQUENCES: usize = 2;
 
 /// The places in a checked OP_MSG.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Layout {
     /// The flag bits.
     pub flags: u32,
@@ -39,6 +39,21 @@ impl Layout {
     /// sections that do not fill the message exactly, a wrong checksum.
     pub fn parse(frame: &[u8]) -> Result<Self, WireError> {
         let flags = peek_flags(frame)?;
+        // Nearly every message is one body and nothing else.
+        if flags & 0xffff & !MORE_TO_COME == 0
+            && let Some((0, body)) = frame[SECTIONS_AT..].split_first()
+            && RawDoc::prefix(body).is_ok_and(|doc| doc.bytes().len() == body.len())
+        {
+            return Ok(Self {
+                flags,
+                body_at: SECTIONS_AT + 1,
+                body_len: body.len(),
+            });
+        }
+        Self::parse_sections(frame, flags)
+    }
+
+    fn parse_sections(frame: &[u8], flags: u32) -> Result<Self, WireError> {
         if flags & 0xffff & !KNOWN_REQUIRED != 0 {
             return Err(WireError::Flags(flags & 0xffff & !KNOWN_REQUIRED));
         }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     client::{
-        inbound::Inbound,
+        inbound::{Inbound, ReplyForm},
         local,
         session::{End, Session},
     },
@@ -177,10 +177,11 @@ pub(super) fn note_read(session: &mut Session) {
     }
 }
 
-/// Takes up that the client goes on by OP_MSG, whose replies tell it all that it wants to know.
+/// Takes up that the client itself goes on by OP_MSG, whose replies tell it all that it wants to know.
 pub(in crate::client) fn note_message(session: &mut Session, inbound: &Inbound) {
     let asks = matches!(inbound.request.class(), Class::Local(Local::LastError(_)));
-    if session.legacy.is_some() && !asks {
+    let by_client = matches!(inbound.reply_to.form, ReplyForm::Msg | ReplyForm::None);
+    if session.legacy.is_some() && by_client && !asks {
         note_read(session);
     }
 }

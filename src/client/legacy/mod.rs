@@ -17,7 +17,7 @@ use bytes::BytesMut;
 use super::{
     compression,
     exchange::execute,
-    inbound::{Received, ReplyForm, receive_own},
+    inbound::{Inbound, ReplyForm},
     session::{End, Session},
 };
 use crate::{
@@ -104,12 +104,8 @@ pub(super) fn ask(
         };
         let place = &mut session.legacy.get_or_insert_default().kept;
         let outer = place.replace(Kept::default());
-        let served = match receive_own(command, form) {
-            Ok(Received::Command(mut inbound)) => execute(session, &mut inbound, &mut None).await,
-            Ok(Received::Answer(reply)) => session.answer(reply).await,
-            Ok(Received::Nothing | Received::Legacy(..)) => Ok(()),
-            Err(end) => Err(end),
-        };
+        let mut inbound = Inbound::own(command, form);
+        let served = execute(session, &mut inbound, &mut None).await;
         let place = &mut session.legacy.get_or_insert_default().kept;
         let kept = std::mem::replace(place, outer);
         served?;
