@@ -1,4 +1,4 @@
-//! `tidegate status`: asks a running proxy's admin endpoint and prints what it tells.
+//! `tidegate status`, and the commands that have a running proxy do something: asks its admin endpoint and prints what it tells.
 
 use std::{
     io::{self, Write},
@@ -8,11 +8,12 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
-    Request, StatusCode, Uri,
+    Method, Request, StatusCode, Uri,
     client::conn::http1,
     header::{AUTHORIZATION, HOST},
 };
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::{net::TcpStream, runtime::Builder, time::timeout};
 
 use super::{Status, Token, table};
@@ -66,7 +67,7 @@ pub enum Error {
     },
     /// It demands a token, or another one.
     #[error(
-        "{authority} does not let you look: {problem}; name the file that holds it with --token-file, or set TIDEGATE_TOKEN"
+        "{authority} does not let you do that: {problem}; name the file that holds it with --token-file, or set TIDEGATE_TOKEN"
     )]
     Refused {
         /// Host and port that were asked.
@@ -74,6 +75,9 @@ pub enum Error {
         /// What it demands.
         problem: &'static str,
     },
+    /// It cannot do that.
+    #[error("{0}")]
+    Conflict(String),
     /// No runtime can be made.
     #[error("cannot start a runtime: {0}")]
     Runtime(io::Error),
@@ -88,20 +92,74 @@ pub enum Error {
 /// When no proxy answers there, or its answer makes no sense. In at most ten seconds.
 pub fn status_command(url: &str, token: Option<&Token>, json: bool) -> Result<(), Error> {
     let target = Target::parse(url)?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Runtime)?;
-    let body = runtime.block_on(async {
-        let asked = timeout(LIMIT, target.fetch("/status", token)).await;
-        asked.unwrap_or_else(|_| Err(Error::Timeout(target.authority())))
-    })?;
-    let text = if json {
-        String::from_utf8_lossy(&body).into_owned()
-    } else {
-        let status: Status = serde_json::from_slice(&body).map_err(|error| target.answer(error))?;
-        table::render(&status)
-    };
+    let body = target.ask(Method::GET, "/status", token)?;
+    if json {
+        return print(&String::from_utf8_lossy(&body));
+    }
+    let status: Status = serde_json::from_slice(&body).map_err(|error| target.answer(error))?;
+    print(&table::render(&status))
+}
+
+/// What a running proxy can be told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// To end without errors for its clients.
+    Drain,
+    /// To have commands wait.
+    Pause,
+    /// To have them go on.
+    Resume,
+}
+
+impl Action {
+    /// The path to which it is posted.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Drain => "/drain",
+            Self::Pause => "/pause",
+            Self::Resume => "/resume",
+        }
+    }
+}
+
+/// What an action is answered with.
+#[derive(Debug, Deserialize)]
+struct Done {
+    changed: bool,
+    /// Told for a drain.
+    clients: Option<usize>,
+}
+
+/// Has the proxy whose admin endpoint is at `url` do something, and prints its answer, as JSON or for people.
+///
+/// # Errors
+/// When no proxy answers there, or it refuses. In at most ten seconds.
+pub fn act_command(url: &str, token: Option<&Token>, action: Action, json: bool) -> Result<(), Error> {
+    let target = Target::parse(url)?;
+    let body = target.ask(Method::POST, action.path(), token)?;
+    if json {
+        return print(&String::from_utf8_lossy(&body));
+    }
+    let done: Done = serde_json::from_slice(&body).map_err(|error| target.answer(error))?;
+    print(&(told(action, &done) + "\n"))
+}
+
+fn told(action: Action, done: &Done) -> String {
+    let clients = done.clients.unwrap_or_default();
+    match (action, done.changed) {
+        (Action::Drain, true) => {
+            format!("the proxy drains; {clients} clients are connected (tidegate status tells how far it is)")
+        }
+        (Action::Drain, false) => format!("the proxy drains already; {clients} clients are left"),
+        (Action::Pause, true) => "commands wait now, until tidegate resume".to_owned(),
+        (Action::Pause, false) => "commands wait already".to_owned(),
+        (Action::Resume, true) => "commands go on".to_owned(),
+        (Action::Resume, false) => "nothing to resume: commands were not made to wait".to_owned(),
+    }
+}
+
+fn print(text: &str) -> Result<(), Error> {
     match io::stdout().write_all(text.as_bytes()) {
         // A reader that has seen enough (`| head`) is none of our concern.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
@@ -155,8 +213,19 @@ impl Target {
         }
     }
 
-    /// GET on a connection of its own; the body of an answer of 200.
-    async fn fetch(&self, path: &str, token: Option<&Token>) -> Result<Bytes, Error> {
+    /// Asks on a runtime and a connection of its own; the body of an answer of 200.
+    fn ask(&self, method: Method, path: &str, token: Option<&Token>) -> Result<Bytes, Error> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::Runtime)?;
+        runtime.block_on(async {
+            let asked = timeout(LIMIT, self.fetch(method, path, token)).await;
+            asked.unwrap_or_else(|_| Err(Error::Timeout(self.authority())))
+        })
+    }
+
+    async fn fetch(&self, method: Method, path: &str, token: Option<&Token>) -> Result<Bytes, Error> {
         let dial = TcpStream::connect((self.host.as_str(), self.port));
         let dialled = timeout(CONNECT_LIMIT, dial)
             .await
@@ -169,7 +238,10 @@ impl Target {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         // It ends with the exchange; what breaks it, the sender tells.
         let driver = tokio::spawn(connection);
-        let mut request = Request::get(path).header(HOST, self.authority());
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.authority());
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.header());
         }
@@ -189,14 +261,27 @@ impl Target {
                 },
             });
         }
-        if code != StatusCode::OK {
-            return Err(self.answer(format_args!("{path} answers {code}")));
-        }
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
         let body = body.map_err(|error| self.answer(error))?.to_bytes();
         driver.abort();
-        Ok(body)
+        match code {
+            StatusCode::OK => Ok(body),
+            StatusCode::CONFLICT => Err(Error::Conflict(reason(&body))),
+            _ => Err(self.answer(format_args!("{path} answers {code}"))),
+        }
     }
+}
+
+/// Why something was not done, as the endpoint says.
+fn reason(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    serde_json::from_slice::<Refusal>(body).map_or_else(
+        |_| "the proxy cannot do that now".to_owned(),
+        |refusal| refusal.error,
+    )
 }
 
 #[cfg(test)]
@@ -235,6 +320,23 @@ mod tests {
             message.contains(&address.to_string()) && message.contains("--admin"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn actions_tell_whether_they_changed_anything() {
+        let done = |changed| Done {
+            changed,
+            clients: Some(7),
+        };
+        let all = [Action::Drain, Action::Pause, Action::Resume];
+        let texts: std::collections::BTreeSet<_> = all
+            .iter()
+            .flat_map(|action| [true, false].map(|changed| told(*action, &done(changed))))
+            .collect();
+        assert_eq!(texts.len(), 6);
+        assert!(told(Action::Drain, &done(true)).contains("7 clients"));
+        assert_eq!(reason(br#"{"error": "not now"}"#), "not now");
+        assert!(!reason(b"no JSON").is_empty());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
 use super::{
     Access, View,
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
+    draining,
     readiness::{Doing, Readiness, Verdict},
     status::{
         Awaits, Buffer, Buffers, Certificate, Clients, Connections, Driver, Gate, LegacyClient, Listener,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     audit::{AdminRefusal, Audit},
     auth::Throttle,
-    client::{Drivers, LegacyClients, ListenerOptions, Reach},
+    client::{Drivers, LegacyClients, ListenerOptions, Reach, Shared},
     failover,
     net::Budget,
     pool,
@@ -116,7 +117,7 @@ impl Observer {
         let shared = &self.view.shared;
         let doing = Doing {
             listening: !self.view.listeners.is_empty(),
-            stopping: shared.stopping.load(Relaxed),
+            stage: shared.drain.stage(),
         };
         self.readiness()
             .judge(doing, shared.failover.hold, Instant::now())
@@ -150,7 +151,8 @@ impl Observer {
             started: humantime::format_rfc3339_millis(self.started).to_string(),
             uptime_seconds: shared.started.elapsed().as_secs_f64(),
             ready: self.verdict().ready,
-            stopping: shared.stopping.load(Relaxed),
+            stopping: shared.drain.is_stopping(),
+            drain: draining::observe(shared),
             listeners: self
                 .view
                 .listeners
@@ -195,6 +197,11 @@ impl Observer {
             (false, _) => {}
         }
         changed
+    }
+
+    /// What all sessions share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.view.shared
     }
 
     /// Name, help and value of each counter.

@@ -137,6 +137,11 @@ impl Scrape {
             ..
         } = &self.status;
         page.gauge("ready", "1 when clients can be served", self.status.ready.into())?;
+        let drain = self.status.drain.as_ref();
+        page.gauge("draining", "1 while the proxy drains", drain.is_some().into())?;
+        let tied = drain.map_or(0, |drain| drain.clients_tied);
+        let help = "While the proxy drains: clients that stay for a transaction or an open cursor";
+        page.gauge("clients_tied", help, tied)?;
         page.gauge("clients", "Client connections now", clients.connected)?;
         page.gauge(
             "clients_max",

@@ -1,4 +1,4 @@
-//! The HTTP admin endpoint: health, status and metrics; and `tidegate status`, which reads it.
+//! The HTTP admin endpoint: health, status, metrics and actions; and the commands that ask it, as `tidegate status` does.
 //!
 //! One observation of the proxy ([`Status`]) is gathered when somebody asks, from snapshots and counters that exist anyway, and
 //! rendered as JSON, as Prometheus text or as a table. Gathering costs a pass over the nodes and cores, never one over the clients.
@@ -8,6 +8,7 @@
 mod access;
 pub mod capacity;
 mod command;
+mod draining;
 mod gather;
 mod metrics;
 mod places;
@@ -20,7 +21,7 @@ mod table;
 mod testing;
 
 pub use access::{Access, SHORTEST_TOKEN, Token, TokenError};
-pub use command::{Error, status_command};
+pub use command::{Action, Error, act_command, status_command};
 pub use server::serve;
 pub use status::Status;
 

@@ -1,12 +1,14 @@
 //! Whether clients can be served.
 //!
 //! Pure. Readiness is for load balancers and start-up scripts, so an election does not end it: clients are served through one,
-//! and to take every proxy out at once would make an outage of it. It ends when the proxy stops, and when no node at all has
+//! and to take every proxy out at once would make an outage of it. It ends when the proxy is to go, before anything else changes, and when no node at all has
 //! answered for longer than a command would wait for one.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+
+use crate::client::Stage;
 
 /// What was seen of the nodes over time.
 #[derive(Debug, Default)]
@@ -22,8 +24,8 @@ pub(super) struct Readiness {
 pub(super) struct Doing {
     /// Whether anything is listened on for clients.
     pub(super) listening: bool,
-    /// Whether it was told to stop.
-    pub(super) stopping: bool,
+    /// How far it is on its way down.
+    pub(super) stage: Stage,
 }
 
 /// The answer of `/readyz`.
@@ -49,8 +51,15 @@ impl Readiness {
     /// Judges; `patience` is how long commands are held.
     pub(super) fn judge(&self, doing: Doing, patience: Duration, now: Instant) -> Verdict {
         let mut reasons = Vec::new();
-        if doing.stopping {
-            reasons.push("the proxy is stopping".to_owned());
+        match doing.stage {
+            Stage::Serving => {}
+            Stage::Announced => {
+                reasons.push("the proxy is draining, and will refuse new clients soon".to_owned())
+            }
+            Stage::Closing | Stage::Hurrying => {
+                reasons.push("the proxy is draining, and refuses new clients".to_owned());
+            }
+            Stage::Stopping => reasons.push("the proxy is stopping".to_owned()),
         }
         if !doing.listening {
             reasons.push("no listener is up".to_owned());
@@ -77,7 +86,7 @@ mod tests {
 
     const UP: Doing = Doing {
         listening: true,
-        stopping: false,
+        stage: Stage::Serving,
     };
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -125,10 +134,17 @@ mod tests {
     fn it_ends_with_the_proxy() {
         let (mut readiness, now) = (Readiness::default(), Instant::now());
         readiness.observe(true, true, now);
-        assert_eq!(
-            reasons(&readiness, Doing { stopping: true, ..UP }, now),
-            ["the proxy is stopping"]
-        );
+        for (stage, said) in [
+            (
+                Stage::Announced,
+                "the proxy is draining, and will refuse new clients soon",
+            ),
+            (Stage::Closing, "the proxy is draining, and refuses new clients"),
+            (Stage::Hurrying, "the proxy is draining, and refuses new clients"),
+            (Stage::Stopping, "the proxy is stopping"),
+        ] {
+            assert_eq!(reasons(&readiness, Doing { stage, ..UP }, now), [said]);
+        }
         assert_eq!(
             reasons(
                 &readiness,

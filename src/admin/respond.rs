@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::{
     access::{Asker, Need},
+    draining,
     gather::Observer,
     metrics,
 };
@@ -22,7 +23,7 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Every path, and what it tells.
-pub(super) const PATHS: [(&str, &str); 7] = [
+pub(super) const PATHS: [(&str, &str); 8] = [
     ("/", "this list"),
     ("/livez", "200 while the process serves"),
     ("/readyz", "200 when clients can be served, else 503; says why"),
@@ -33,9 +34,14 @@ pub(super) const PATHS: [(&str, &str); 7] = [
         "POST: commands wait at the gate from now on, for as long as [failover] hold says",
     ),
     (RESUME, "POST: they go on"),
+    (
+        DRAIN,
+        "POST: the proxy takes no new clients soon, lets those that it has end what they are at, and ends ([drain])",
+    ),
 ];
 const PAUSE: &str = "/pause";
 const RESUME: &str = "/resume";
+const DRAIN: &str = "/drain";
 
 /// Who sends requests.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +53,7 @@ pub(super) struct Caller {
 
 /// The right that a request needs. Whatever is no question asks for the right to act, be there such a path or not.
 fn need(method: &Method, path: &str) -> Need {
-    if matches!(path, PAUSE | RESUME) || !matches!(*method, Method::GET | Method::HEAD) {
+    if matches!(path, PAUSE | RESUME | DRAIN) || !matches!(*method, Method::GET | Method::HEAD) {
         Need::Act
     } else if matches!(path, "/livez" | "/readyz") {
         Need::Nothing
@@ -83,10 +89,13 @@ pub(super) async fn respond<B>(
     if !PATHS.iter().any(|(known, _)| *known == path) {
         return refusal(StatusCode::NOT_FOUND, &format!("there is no {path:?} here"));
     }
+    if matches!(path, PAUSE | RESUME | DRAIN) && *method != Method::POST {
+        return wrong_method("POST");
+    }
+    if path == DRAIN {
+        return drain(caller, observer);
+    }
     if matches!(path, PAUSE | RESUME) {
-        if *method != Method::POST {
-            return wrong_method("POST");
-        }
         let changed = observer.pause(path == PAUSE);
         observer.audit().report(&Event::AdminAction {
             address: Some(caller.address),
@@ -134,6 +143,25 @@ pub(super) async fn respond<B>(
             )
         }
     }
+}
+
+/// Has the proxy drained.
+fn drain(caller: Caller, observer: &Observer) -> Response<Full<Bytes>> {
+    let Some((changed, clients)) = draining::ask(observer.shared()) else {
+        return json(
+            StatusCode::CONFLICT,
+            &json!({ "error": "this proxy cannot be drained: it ends with the sandbox that it belongs to" }),
+        );
+    };
+    observer.audit().report(&Event::AdminAction {
+        address: Some(caller.address),
+        action: DRAIN,
+        changed,
+    });
+    json(
+        StatusCode::OK,
+        &json!({ "draining": true, "changed": changed, "clients": clients }),
+    )
 }
 
 /// Tells why somebody may not do what was asked for, and how they may.

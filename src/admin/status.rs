@@ -21,6 +21,9 @@ pub struct Status {
     pub ready: bool,
     /// Whether it was told to stop and finishes what is in flight.
     pub stopping: bool,
+    /// How far the drain is; `null` if none is under way.
+    #[serde(default)]
+    pub drain: Option<Drain>,
     /// Where clients are served.
     pub listeners: Vec<Listener>,
     /// The certificates that are presented to clients and nodes.
@@ -61,6 +64,22 @@ pub struct Gate {
     pub oldest_seconds: Option<f64>,
     /// For how long it has been closed by hand; `null` if it is not.
     pub paused_seconds: Option<f64>,
+}
+
+/// A drain that is under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drain {
+    /// `announced` while new clients are still taken; `closing` while those are closed that pause; `hurrying` while those are closed, too,
+    /// that do not; `stopping` once the deadline is over.
+    pub stage: String,
+    /// How long ago it began.
+    pub elapsed_seconds: f64,
+    /// How long it may take (`[drain] deadline`).
+    pub deadline_seconds: f64,
+    /// Clients that are still connected.
+    pub clients_left: usize,
+    /// Those of them that stay because of a transaction or an open cursor, as far as they were looked at.
+    pub clients_tied: usize,
 }
 
 /// What became of the proxy's own server sessions.

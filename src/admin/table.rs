@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use super::status::{Awaits, Gate, Listener, Node, Status};
+use super::status::{Awaits, Drain, Gate, Listener, Node, Status};
 
 /// The counters that tell whether something is wrong, in the order of a command's life. Those that are zero are left out.
 const COUNTERS: [&str; 23] = [
@@ -42,10 +42,11 @@ pub(super) fn render(status: &Status) -> String {
 
 fn head(status: &Status, text: &mut String) -> std::fmt::Result {
     let uptime = humantime::format_duration(Duration::from_secs(status.uptime_seconds.max(0.0) as u64));
-    let health = match (status.stopping, status.ready) {
-        (true, _) => "stopping",
-        (false, true) => "ready",
-        (false, false) => "NOT READY",
+    let health = match (status.stopping, &status.drain, status.ready) {
+        (true, ..) => "stopping",
+        (_, Some(_), _) => "draining",
+        (.., true) => "ready",
+        (.., false) => "NOT READY",
     };
     writeln!(
         text,
@@ -54,6 +55,9 @@ fn head(status: &Status, text: &mut String) -> std::fmt::Result {
     )?;
     let listeners: Vec<_> = status.listeners.iter().map(listener).collect();
     writeln!(text, "serving   {}", listeners.join(", "))?;
+    if let Some(drain) = &status.drain {
+        writeln!(text, "drain     {}", drained(drain))?;
+    }
     let topology = &status.topology;
     let set = topology.set_name.as_deref().unwrap_or("not known yet");
     let primary = topology.primary.as_deref().unwrap_or("none known");
@@ -79,6 +83,13 @@ fn head(status: &Status, text: &mut String) -> std::fmt::Result {
     writeln!(text, "buffers   requests {requests}, replies {replies}")?;
     writeln!(text, "cursors   {} pinned", status.cursors_pinned)?;
     writeln!(text, "gate      {}", gate(&status.gate))
+}
+
+fn drained(drain: &Drain) -> String {
+    format!(
+        "{}, {:.0} of {} s, {} clients left, {} of them in a transaction or with open cursors",
+        drain.stage, drain.elapsed_seconds, drain.deadline_seconds, drain.clients_left, drain.clients_tied
+    )
 }
 
 fn gate(gate: &Gate) -> String {
@@ -273,6 +284,26 @@ commands                      1234
 commands_failed               2
 ";
         assert_eq!(render(&testing::status()), expected);
+    }
+
+    #[test]
+    fn a_drain_shows_how_far_it_is() {
+        let mut status = testing::status();
+        status.ready = false;
+        status.drain = Some(Drain {
+            stage: "closing".to_owned(),
+            elapsed_seconds: 6.2,
+            deadline_seconds: 25.0,
+            clients_left: 3,
+            clients_tied: 1,
+        });
+        let text = render(&status);
+        let line =
+            "drain     closing, 6 of 25 s, 3 clients left, 1 of them in a transaction or with open cursors\n";
+        assert!(
+            text.contains("  draining, pid 77") && text.contains(line),
+            "{text}"
+        );
     }
 
     #[test]

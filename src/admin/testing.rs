@@ -89,6 +89,7 @@ pub(super) fn status() -> Status {
         uptime_seconds: 3_723.4,
         ready: true,
         stopping: false,
+        drain: None,
         listeners: vec![Listener {
             address: "127.0.0.1:27018".to_owned(),
             presents_as: "mongos".to_owned(),

@@ -5,18 +5,21 @@
 
 mod certificates;
 mod check;
+mod drain;
 mod import;
+mod run;
 mod seeds;
 
 pub use check::{Checked, check_connect};
 pub use import::{ImportError, Imported, import_users};
+pub use run::run;
 pub use seeds::find_nodes;
 
 use std::{
     error::Error as StdError,
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -24,7 +27,6 @@ use std::{
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Handle, Runtime},
-    signal::unix::{SignalKind, signal},
 };
 
 use crate::{
@@ -32,7 +34,7 @@ use crate::{
     audit::{self, Audit},
     auth::{self, UsersFile},
     client::{
-        Backend, Core, ListenAddress, ListenerOptions, Logins, Reach, Shared, Source, listener,
+        Backend, Core, ListenAddress, ListenerOptions, Logins, Reach, Shared, Source, Stage, listener,
         listener::Acceptor, upkeep,
     },
     config::{Config, Loader, read_users},
@@ -47,8 +49,8 @@ use crate::{
     upstream::{self, Cluster, SrvError},
 };
 
-/// How long commands in flight may take when Tidegate stops.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long commands in flight may take when Tidegate stops without a drain.
+const IN_FLIGHT: Duration = Duration::from_secs(10);
 /// How long background tasks may take after that.
 const WIND_DOWN: Duration = Duration::from_secs(2);
 /// How long the sandbox's primary may take to be seen.
@@ -110,8 +112,10 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Proxy {
     shared: Arc<Shared>,
-    /// Acceptors, sessions, the admin endpoint.
+    /// Sessions, which it wakes, and acceptors.
     front: Shutdown,
+    /// Has acceptors end.
+    doors: Shutdown,
     /// Monitors and pools.
     back: Shutdown,
     cores: Vec<(Shutdown, JoinHandle<()>)>,
@@ -152,6 +156,7 @@ impl Proxy {
         let mut proxy = Self {
             shared: Arc::clone(&shared),
             front,
+            doors: Shutdown::new(),
             back,
             cores,
             listeners: Vec::new(),
@@ -183,8 +188,9 @@ impl Proxy {
                 reached,
                 Arc::clone(&client_cores),
                 proxy.front.clone(),
+                proxy.doors.clone(),
             );
-            proxy.front.spawn("accept", accept);
+            proxy.front.spawn_to_end(accept);
         }
         if let Some((socket, address)) = bound.admin {
             let address = local_address(&socket, address);
@@ -249,10 +255,16 @@ impl Proxy {
 
     /// Stops: no new clients, those between two commands are closed, commands in flight finish within ten seconds.
     pub async fn stop(self) {
-        self.shared.stopping.store(true, Relaxed);
+        self.stop_within(IN_FLIGHT).await;
+    }
+
+    /// Stops, with so long for the commands in flight.
+    async fn stop_within(self, in_flight: Duration) {
+        self.shared.drain.advance(Stage::Stopping);
+        self.doors.begin();
         self.shared.gate.stop();
         self.front.begin();
-        if !self.front.finished(DRAIN).await {
+        if !self.front.finished(in_flight).await {
             tracing::warn!(
                 clients = self.shared.admission.count(),
                 "clients were cut off in mid-command"
@@ -418,41 +430,6 @@ fn runtime() -> Result<Runtime, Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::Start("runtime", error))
-}
-
-/// Runs the proxy until SIGINT or SIGTERM.
-///
-/// # Errors
-/// When it cannot start.
-pub fn run(config: &Config) -> Result<(), Error> {
-    runtime()?.block_on(async {
-        let failed = |error| Error::Start("signal handler", error);
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        // A name server that does not answer must not keep the process from ending.
-        let config = tokio::select! {
-            found = find_nodes(config) => found?,
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-        };
-        let proxy = Proxy::start(&config)?;
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
-                _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
-                Some(()) = hangup.recv() => {
-                    proxy.reopen_audit();
-                    proxy.reload_certificates();
-                    continue;
-                }
-            }
-            break;
-        }
-        proxy.stop().await;
-        tracing::info!("stopped");
-        Ok(())
-    })
 }
 
 /// Runs a replica set of this machine's own with a proxy in front of it, until SIGINT or SIGTERM.

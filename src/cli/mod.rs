@@ -1,10 +1,12 @@
-//! The command line: `run`, `check`, `sandbox`, `status`, `user`.
+//! The command line: `run`, `check`, `sandbox`, `status`, `drain`, `pause`, `resume`, `user`.
 //!
 //! Each command has a file; it reads its arguments, sets up what a process needs (configuration, log, file limit)
 //! and hands over to the module that does the work. Exit codes: 0 for success, 1 for a failure or a wrong
 //! configuration, 2 for wrong arguments.
 
+mod act;
 mod check;
+mod endpoint;
 mod file_limit;
 mod hardening;
 mod locate;
@@ -36,6 +38,9 @@ enum Command {
     Check(check::Arguments),
     Sandbox(sandbox::Arguments),
     Status(status::Arguments),
+    Drain(act::Drain),
+    Pause(act::Pause),
+    Resume(act::Resume),
     User(user::Arguments),
 }
 
@@ -45,6 +50,7 @@ Examples:
   tidegate check --config proxy.toml      look for mistakes before a start
   tidegate run --config proxy.toml        run the proxy
   tidegate status                         see how it is doing
+  tidegate drain                          have it end without errors for its clients
   tidegate user import                    copy users from the cluster into the users file
 
 Environment variables:
@@ -52,7 +58,7 @@ Environment variables:
   TIDEGATE_SECTION__KEY         a setting, over the file: TIDEGATE_UPSTREAM__URI, TIDEGATE_POOL__MAX_SIZE,
                                 TIDEGATE_LISTENER__0__ADDRESS (listeners count from 0)
   TIDEGATE_LOG                  the log's level, over all else: debug, or info,tidegate::pool=trace
-  TIDEGATE_TOKEN                the token that the admin endpoint demands, for `tidegate status`
+  TIDEGATE_TOKEN                the token that the admin endpoint demands, for `tidegate status` and the like
   TIDEGATE_MONGOD               the mongod binary of the sandbox
 
 Exit codes: 0 success; 1 failure, or mistakes in the configuration; 2 wrong arguments.";
@@ -114,6 +120,9 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Sandbox(arguments) => sandbox::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Drain(arguments) => act::drain(&arguments),
+        Command::Pause(arguments) => act::pause(&arguments),
+        Command::Resume(arguments) => act::resume(&arguments),
         Command::User(arguments) => user::run(arguments),
     };
     match outcome {
@@ -169,6 +178,9 @@ mod tests {
             "tidegate user import --config a.toml",
             "tidegate user import ann@shop --file users.toml",
             "tidegate status --admin http://127.0.0.1:9218 --token-file t --json",
+            "tidegate drain --admin http://127.0.0.1:9218 --token-file t --json",
+            "tidegate pause",
+            "tidegate resume --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

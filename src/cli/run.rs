@@ -7,7 +7,8 @@ use crate::{config::Config, telemetry::log};
 
 /// Runs the proxy.
 ///
-/// It stops on SIGINT or SIGTERM. Without --config, the file is the one in TIDEGATE_CONFIG, else ./proxy.toml; with
+/// It stops on SIGINT, and drains on SIGTERM: it takes no new clients after [drain] grace, lets the others end their transactions
+/// and cursors, and ends. A second signal ends it at once. Without --config, the file is the one in TIDEGATE_CONFIG, else ./proxy.toml; with
 /// TIDEGATE_UPSTREAM__URI set, no file is needed. If the configuration has mistakes, all are reported and nothing is
 /// started.
 #[derive(Debug, clap::Args)]

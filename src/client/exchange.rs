@@ -6,7 +6,7 @@
 use super::{
     abandon, again, alias, awaits,
     choose::{Chosen, NoNode, Patience},
-    compression, fail_point, fan_out,
+    compression, drain, fail_point, fan_out,
     inbound::{self, Inbound, NoRequest, ReplyTo},
     legacy, local, login, numbered, old,
     relay::{self, Taken},
@@ -166,6 +166,9 @@ pub(super) async fn execute(
         Route::AllSecondaries => return Box::pin(fan_out::all_secondaries(session, inbound, patience)).await,
         Route::Cursor(_) | Route::Primary | Route::Read(_) | Route::AnyNode => {}
     }
+    if inbound.request.in_transaction {
+        drain::note_statement(session, inbound);
+    }
     let node = match choose(session, inbound, &route) {
         Ok(node) => node,
         Err(error) => return Box::pin(tell(session, Attempt::Answer(error), inbound, patience)).await,
@@ -178,6 +181,9 @@ pub(super) async fn execute(
         && again::may_be_due(&outcome)
     {
         outcome = Box::pin(again::repeat(session, inbound, &route, patience, node, outcome)).await;
+    }
+    if inbound.request.in_transaction {
+        drain::note_outcome(session, inbound, &outcome);
     }
     numbered::settle(session, inbound, &outcome);
     login::note_change(session, inbound);

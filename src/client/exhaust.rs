@@ -8,7 +8,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     task::Poll,
 };
 
@@ -139,7 +139,7 @@ pub(super) async fn give(session: &mut Session, bytes: BytesMut) -> Result<(), E
                 written += count;
                 pace.took(count, Instant::now());
             }
-            Err(_) if session.shared.stopping.load(Relaxed) => return Err(End::Stopping),
+            Err(_) if session.shared.drain.is_stopping() => return Err(End::Stopping),
             // Whoever waits: a chain was asked for so that each reply may be worked through before the next is taken.
             Err(_) if pace.is_too_slow(false, Instant::now()) => return Err(End::TooSlow(bytes.len())),
             Err(_) => {}
@@ -172,7 +172,7 @@ async fn next(
     let mut attended = pin!(attend(&mut session.client, IfGone::Stop, arriving));
     poll_fn(|cx| {
         // The session is woken when Tidegate stops; a chain that never waits sees it here too.
-        if shared.stopping.load(Relaxed) {
+        if shared.drain.is_stopping() {
             return Poll::Ready(Err(Cut::Stopping));
         }
         attended.as_mut().poll(cx).map(|outcome| match outcome {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime::Handle,
@@ -40,6 +40,18 @@ const BACKLOG: i32 = 4096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// When a silent client is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(120);
+
+/// How long a handshake may take that had begun when a listener was closed.
+const LAST_CALL: Duration = Duration::from_millis(200);
+/// A filter that drops the first segment of a TCP handshake and nothing else. It is sent again after a second, when nobody listens any
+/// more, and refused. (BPF, of which a listening socket sees segments from the TCP header on: load byte 13, the flags; go on if
+/// SYN is among them; drop, or keep all.) Accepted sockets inherit it, and get no such segment.
+const NO_SYN: [SockFilter; 4] = [
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x45, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 
 /// A thread that serves clients on a runtime of its own.
 #[derive(Debug)]
@@ -122,11 +134,8 @@ pub struct Acceptor(AcceptorKind);
 #[derive(Debug)]
 enum AcceptorKind {
     Tcp(TcpListener),
-    /// The file goes with it.
-    Unix(
-        UnixListener,
-        #[expect(dead_code, reason = "it is removed on drop")] SocketFile,
-    ),
+    /// The file is removed on drop.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 impl Acceptor {
@@ -137,8 +146,24 @@ impl Acceptor {
     pub fn new(bound: Bound) -> io::Result<Self> {
         Ok(Self(match bound.0 {
             BoundKind::Tcp(socket) => AcceptorKind::Tcp(TcpListener::from_std(socket)?),
-            BoundKind::Unix(socket, file, _) => AcceptorKind::Unix(UnixListener::from_std(socket)?, file),
+            BoundKind::Unix(socket, file, _) => {
+                AcceptorKind::Unix(UnixListener::from_std(socket)?, Some(file))
+            }
         }))
+    }
+
+    /// Lets nobody begin to connect any more. Who has begun, or waits in the queue, can still be accepted: what is not, is reset. The
+    /// filter belongs to the socket, not to the process: a socket that another process goes on with must be spared this.
+    fn turn_away(&mut self) {
+        match &mut self.0 {
+            AcceptorKind::Tcp(socket) => {
+                // Without it clients of that moment are reset rather than refused, which drivers take for the same.
+                if let Err(error) = SockRef::from(&*socket).attach_filter(&NO_SYN) {
+                    tracing::debug!(%error, "the listener takes connections to its very end");
+                }
+            }
+            AcceptorKind::Unix(_, file) => drop(file.take()),
+        }
     }
 
     async fn next(&self) -> io::Result<(Accepted, Peer)> {
@@ -187,22 +212,65 @@ impl Detached {
     }
 }
 
-/// Accepts clients until it is cancelled; each goes to the core that has fewest.
+/// Accepts clients until `doors` are told to close; each goes to the core that has fewest. Then whoever was on his way in is still served.
 pub async fn accept(
-    acceptor: Acceptor,
+    mut acceptor: Acceptor,
     options: Arc<ListenerOptions>,
     shared: Arc<Shared>,
     cores: Arc<[Core]>,
     shutdown: Shutdown,
+    doors: Shutdown,
 ) {
-    let (refusals, outsiders) = (AtomicU64::new(0), AtomicU64::new(0));
+    let door = Door {
+        options,
+        shared,
+        cores,
+        shutdown,
+        refusals: AtomicU64::new(0),
+        outsiders: AtomicU64::new(0),
+    };
     loop {
-        let (stream, peer) = match acceptor.next().await {
+        tokio::select! {
+            accepted = acceptor.next() => {
+                if !door.take(accepted) {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            () = doors.requested() => break,
+        }
+    }
+    if door.shared.drain.is_stopping() {
+        return;
+    }
+    acceptor.turn_away();
+    let last = Instant::now() + LAST_CALL;
+    // The queue is looked at before the clock is.
+    while let Ok(accepted) = tokio::time::timeout_at(last, acceptor.next()).await {
+        if !door.take(accepted) {
+            break;
+        }
+    }
+}
+
+/// Where clients come in.
+struct Door {
+    options: Arc<ListenerOptions>,
+    shared: Arc<Shared>,
+    cores: Arc<[Core]>,
+    shutdown: Shutdown,
+    refusals: AtomicU64,
+    outsiders: AtomicU64,
+}
+
+impl Door {
+    /// Lets a client in, or not; `false` if there was none to be had, most likely for want of file descriptors.
+    fn take(&self, accepted: io::Result<(Accepted, Peer)>) -> bool {
+        let (options, shared) = (&self.options, &self.shared);
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(listener = %options.address, %error, "cannot accept a client");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+                return false;
             }
         };
         if !options.admits(peer) {
@@ -211,27 +279,36 @@ pub async fn accept(
                 origin: stranger::origin(peer, &options.address),
             });
             // One line for the first and then for each thousandth: such come in storms.
-            let count = outsiders.fetch_add(1, Relaxed);
+            let count = self.outsiders.fetch_add(1, Relaxed);
             if count.is_multiple_of(1000) {
                 tracing::warn!(%peer, listener = %options.address, refused = count + 1, "client refused: its address is in no allowed network ([listener] allow_networks)");
             }
-            continue;
+            return true;
         }
         let admitted = match shared.admission.admit(peer.ip(), options.demands_login) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 shared.counters.core(0).clients_refused.one();
                 // One line for the first and then for each thousandth: refusals come in storms.
-                let count = refusals.fetch_add(1, Relaxed);
+                let count = self.refusals.fetch_add(1, Relaxed);
                 if count.is_multiple_of(1000) {
                     tracing::warn!(%peer, refused = count + 1, "client refused: {refusal}");
                 }
-                continue;
+                return true;
             }
         };
-        if let Err(error) = deal(stream, peer, admitted, &options, &shared, &cores, &shutdown) {
+        if let Err(error) = deal(
+            stream,
+            peer,
+            admitted,
+            options,
+            shared,
+            &self.cores,
+            &self.shutdown,
+        ) {
             tracing::debug!(%peer, %error, "client lost while it was accepted");
         }
+        true
     }
 }
 
@@ -291,7 +368,7 @@ async fn serve_with_tls(
         None => Ok(stream),
         Some(tls) => tokio::select! {
             begun = Box::pin(secure::begin(stream, tls, limit, deadline)) => begun,
-            () = shutdown.requested() => Err(End::Stopping),
+            () = shared.drain.stopped() => Err(End::Stopping),
         },
     };
     let counters = shared.counters.core(core);
@@ -307,3 +384,7 @@ async fn serve_with_tls(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;

@@ -8,6 +8,7 @@ mod attend;
 mod awaits;
 mod choose;
 mod compression;
+pub mod drain;
 mod drivers;
 mod exchange;
 mod exhaust;
@@ -40,6 +41,7 @@ mod transaction;
 mod unix;
 pub mod upkeep;
 
+pub use drain::{Drain, Stage};
 pub use drivers::Drivers;
 pub use legacy::{LegacyClient, LegacyClients, LegacyUse};
 pub use listener::Core;

@@ -18,8 +18,8 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    ListenerOptions, admission::Admitted, compression, drivers::Described, exchange::exchange, legacy, login,
-    options::Peer, shared::Shared, stranger::Stranger,
+    ListenerOptions, admission::Admitted, compression, drain, drivers::Described, exchange::exchange, legacy,
+    login, options::Peer, shared::Shared, stranger::Stranger,
 };
 use crate::{
     net::{Permit, Socket, budget, buffers},
@@ -75,6 +75,9 @@ pub(super) enum End {
     /// Tidegate is stopping.
     #[error("the proxy is stopping")]
     Stopping,
+    /// Tidegate is draining, and the client paused.
+    #[error("the proxy is draining")]
+    Drained,
 }
 
 impl End {
@@ -84,6 +87,10 @@ impl End {
         match self {
             Self::Client | Self::Stopping | Self::FailPoint | Self::Io(_) => {
                 tracing::debug!(%peer, "client left: {self}")
+            }
+            Self::Drained => {
+                counters.clients_drained.one();
+                tracing::debug!(%peer, "client let go: {self}");
             }
             Self::Protocol(_) => {
                 counters.protocol_errors.one();
@@ -114,6 +121,8 @@ pub(super) struct Place {
     pub(super) stranger: Option<Stranger>,
     /// The application's name, kept only where fail points ask for it.
     pub(super) app_name: Option<Box<str>>,
+    /// What would be lost if it were closed between two commands.
+    pub(super) ties: Arc<drain::Ties>,
 }
 
 /// A client and what its commands need.
@@ -173,6 +182,7 @@ impl Session {
                 admitted,
                 stranger,
                 app_name: None,
+                ties: Arc::default(),
             }),
             id,
             core,
@@ -210,16 +220,19 @@ impl Session {
         if matches!(end, End::Protocol(_)) && self.begins_tls() {
             end = End::UnexpectedTls;
         }
+        if matches!(end, End::Stopping) && self.shared.drain.term().is_some() {
+            self.counters().clients_drained_late.one();
+        }
         end.tell(self.counters(), self.peer);
     }
 
-    /// Runs the commands; a session that is between two of them ends when Tidegate stops.
+    /// Runs the commands; a session that is between two of them ends when Tidegate stops, or drains and has no more use for it.
     async fn run_until_stopped(&mut self, shutdown: &Shutdown) -> End {
-        let shared = Arc::clone(&self.shared);
-        let busy = AtomicBool::new(false);
-        let mut run = pin!(self.run(&busy));
+        let (shared, ties) = (Arc::clone(&self.shared), Arc::clone(&self.place.ties));
+        let mut watch = None;
+        let mut run = pin!(self.run(&ties.busy));
         let mut woken = pin!(shutdown.requested());
-        // Polled once, to be woken by it; from then on a plain flag says whether it was that which woke us.
+        // Polled once, to be woken by it; a plain number says whether it was that which woke us.
         let mut listens = false;
         poll_fn(|cx| {
             if let Poll::Ready(end) = run.as_mut().poll(cx) {
@@ -227,15 +240,12 @@ impl Session {
             }
             if !listens {
                 listens = true;
-                if woken.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(End::Stopping);
-                }
+                let _ = woken.as_mut().poll(cx);
             }
-            if shared.stopping.load(Relaxed) && !busy.load(Relaxed) {
-                Poll::Ready(End::Stopping)
-            } else {
-                Poll::Pending
+            if !shared.drain.is_closing() {
+                return Poll::Pending;
             }
+            drain::look(&mut watch, &shared, &ties, cx).map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
@@ -255,7 +265,7 @@ impl Session {
             match outcome.and_then(|()| self.still_in_time()) {
                 Err(end) => return end,
                 Ok(()) if self.closes => return End::LoggedOut,
-                Ok(()) if self.shared.stopping.load(Relaxed) => return End::Stopping,
+                Ok(()) if self.shared.drain.is_stopping() => return End::Stopping,
                 Ok(()) => {}
             }
         }
@@ -281,7 +291,10 @@ impl Session {
         {
             return Ok(header);
         }
-        Box::pin(self.rest_of_message(held)).await
+        self.place.ties.note_arrival(true);
+        let arrived = Box::pin(self.rest_of_message(held)).await;
+        self.place.ties.note_arrival(false);
+        arrived
     }
 
     /// Waits for the first bytes of a message, within the handshake or idle timeout.

@@ -14,6 +14,7 @@ use bson::oid::ObjectId;
 use super::{
     Limits,
     admission::Admission,
+    drain::Drain,
     drivers::Drivers,
     fail_point::FailPoints,
     legacy::LegacyClients,
@@ -24,7 +25,7 @@ use crate::{
     failover::{self, Gate, ServerSessions},
     net::Budget,
     pool::{Identity, Pool},
-    routing::{Pins, TransactionPins},
+    routing::{OpenTransactions, Pins, TransactionPins},
     telemetry::PerCore,
     topology::Address,
     upstream::{Cluster, Failure},
@@ -82,8 +83,10 @@ pub struct Process {
     pub audit: Audit,
     /// When this process started.
     pub started: Instant,
-    /// Set when sessions should end at their next command boundary. Set it before waking them.
-    pub stopping: AtomicBool,
+    /// How far the way down is.
+    pub drain: Drain,
+    /// Those that are under way, as far as this process has heard.
+    pub open_transactions: OpenTransactions,
     /// The fail points that clients have set.
     pub(super) fail_points: FailPoints,
     /// Names this process in `topologyVersion`.
@@ -123,7 +126,8 @@ impl Shared {
             counters: PerCore::new(cores),
             audit,
             started: Instant::now(),
-            stopping: AtomicBool::new(false),
+            drain: Drain::default(),
+            open_transactions: OpenTransactions::new(MAX_PINS),
             fail_points: FailPoints::default(),
             process_id: ObjectId::new(),
             service_id: ObjectId::new(),

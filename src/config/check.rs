@@ -11,7 +11,7 @@ use super::{
     values,
 };
 use crate::{
-    client::{Limits, ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE},
+    client::{Limits, ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE, drain},
     failover, pool,
     topology::Address,
 };
@@ -104,6 +104,22 @@ pub(super) fn failover(section: &mut Section<'_>, options: &failover::Options, l
             values::display_size(requests)
         );
         section.warning("hold_bytes", problem);
+    }
+}
+
+/// Checks that a drain has time for its clients once new ones are refused.
+pub(super) fn drain(section: &mut Section<'_>, options: &drain::Options) {
+    if section.are_sound(&["grace", "deadline"]) && options.deadline <= options.grace {
+        let key = if section.is_given("deadline") {
+            "deadline"
+        } else {
+            "grace"
+        };
+        let problem = format!(
+            "deadline ({:?}) must be longer than grace ({:?}), which is a part of it: no time would be left for transactions and cursors to end",
+            options.deadline, options.grace
+        );
+        section.mistake(key, problem);
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Config {
     pub pool: pool::Options,
     /// What becomes of commands while no node can take them.
     pub failover: failover::Options,
+    /// How the proxy goes when it is asked to.
+    pub drain: client::drain::Options,
     /// Where clients are served; at least one.
     pub listeners: Vec<client::ListenerOptions>,
     /// Bounds on what clients may hold.

@@ -39,6 +39,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     let pool = pool_section(&mut root, &connection, &mut report);
     let limits = limits_section(&mut root, &mut report);
     let failover = failover_section(&mut root, &upstream, &limits, &mut report);
+    let drain = drain_section(&mut root, &mut report);
     let admin = admin_section(&mut root, folder, &listeners, &mut report);
     let audit = access::audit_section(&mut root, folder, &mut report);
     let log = log_section(&mut root, &mut report);
@@ -57,6 +58,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
         auth,
         pool,
         failover,
+        drain,
         listeners,
         limits,
         admin,
@@ -276,6 +278,21 @@ fn failover_section(
     };
     check::failover(&mut section, &options, limits);
     section.finish(|name| schema::unknown(schema::section("failover"), name));
+    options
+}
+
+/// How the proxy goes when it is asked to.
+fn drain_section(root: &mut Table, report: &mut Report) -> client::drain::Options {
+    let default = client::drain::Options::default();
+    let mut section = section(root, "drain", report);
+    let options = client::drain::Options {
+        grace: section
+            .duration_or_off("grace", Some(default.grace))
+            .unwrap_or_default(),
+        deadline: section.duration("deadline", default.deadline),
+    };
+    check::drain(&mut section, &options);
+    section.finish(|name| schema::unknown(schema::section("drain"), name));
     options
 }
 

@@ -83,6 +83,11 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &["hold", "hold_commands", "hold_bytes", "exactly_once"],
     },
     Section {
+        name: "drain",
+        repeated: false,
+        keys: &["grace", "deadline"],
+    },
+    Section {
         name: "limits",
         repeated: false,
         keys: &[

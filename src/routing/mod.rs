@@ -9,4 +9,4 @@ pub mod transactions;
 pub use alias::{Alias, NotPrimary, redirect};
 pub use decide::{Route, decide, needs_read_preference, tells_read_preference};
 pub use pins::{Pinned, Pins};
-pub use transactions::{SessionId, TransactionPins};
+pub use transactions::{OpenTransactions, SessionId, TransactionPins};

@@ -91,6 +91,14 @@ impl<K: Key, V: Clone> Memory<K, V> {
         Some(pin.pinned.clone())
     }
 
+    /// Whether something is remembered by `key`; that is no use of it.
+    pub fn knows(&self, key: K, now: Instant) -> bool {
+        let shard = self.shard(key);
+        shard
+            .get(&key)
+            .is_some_and(|pin| now.saturating_duration_since(pin.used) < EXPIRY)
+    }
+
     /// Forgets what was remembered by `key`.
     pub fn remove(&self, key: K) {
         self.shard(key).remove(&key);
@@ -140,6 +148,7 @@ mod tests {
         pins.remove(6);
         assert_eq!(pins.get(6, now), None);
         let almost = now + EXPIRY - Duration::from_secs(1);
+        assert!(pins.knows(-5, almost) && !pins.knows(-5, now + EXPIRY) && !pins.knows(6, now));
         assert_eq!(pins.get(-5, almost), Some(at("a")), "and use prolongs it");
         assert_eq!(pins.get(-5, almost + EXPIRY), None);
         assert!(pins.is_empty());

@@ -38,6 +38,9 @@ impl Key for SessionId {
 /// Sessions and the `mongos` that runs, or ran, the newest transaction of each.
 pub type TransactionPins<N> = Memory<SessionId, N>;
 
+/// Sessions with a transaction that is under way.
+pub type OpenTransactions = Memory<SessionId, ()>;
+
 #[cfg(test)]
 mod tests {
     use std::time::Instant;

@@ -76,9 +76,9 @@ fn try_count(commands: Commands) -> Result<u64, String> {
     let mut process = guard.spawn(&program, &arguments, &log).unwrap();
     let told = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     converse(address, &mut process, commands).map_err(|error| format!("{error}\n{}", told()))?;
-    kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+    kill_process(Pid::from_child(&process), Signal::INT).unwrap();
     let ended = wait_until(|| process.try_wait().unwrap().is_some());
-    assert!(ended, "SIGTERM did not end it\n{}", told());
+    assert!(ended, "SIGINT did not end it\n{}", told());
     guard.forget(process.id());
     Ok(total(&counts).unwrap_or_else(|| panic!("callgrind wrote no sum\n{}", told())))
 }

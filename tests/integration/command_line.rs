@@ -191,15 +191,15 @@ fn status_shows_a_running_proxy_and_says_when_there_is_none() {
 }
 
 #[tokio::test]
-async fn sigterm_lets_commands_in_flight_finish_and_ends_idle_clients_at_once() {
+async fn sigint_lets_commands_in_flight_finish_and_ends_idle_clients_at_once() {
     let proxy = Proxy::start(&shared_set().uri(), "");
     let (mut busy, mut idle) = (
         Client::connect(proxy.address).await,
         Client::connect(proxy.address).await,
     );
-    let insert = doc! { "insert": "sigterm", "documents": [{ "_id": 1 }] };
+    let insert = doc! { "insert": "sigint", "documents": [{ "_id": 1 }] };
     idle.succeed("command_line", insert).await;
-    let slow = doc! { "find": "sigterm", "filter": { "$where": "sleep(2000) || true" } };
+    let slow = doc! { "find": "sigint", "filter": { "$where": "sleep(2000) || true" } };
     busy.send("command_line", slow).await.unwrap();
     eventually("the command is on its way", LIMIT, async || {
         let status = proxy.status();
@@ -225,5 +225,5 @@ async fn sigterm_lets_commands_in_flight_finish_and_ends_idle_clients_at_once() 
         started.elapsed()
     );
     assert!(status.success(), "{status}\n{log}");
-    assert!(log.contains("SIGTERM") && log.contains("stopped"), "{log}");
+    assert!(log.contains("SIGINT") && log.contains("stopped"), "{log}");
 }

@@ -19,6 +19,7 @@ mod commits;
 mod compression;
 mod demo;
 mod detection;
+mod drain;
 mod drivers;
 mod exactly_once;
 mod exhaust;

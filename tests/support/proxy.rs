@@ -20,7 +20,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 const PORT_TRIES: usize = 5;
 const POLL: Duration = Duration::from_millis(20);
 
-/// `tidegate run` on free ports; other methods than `log` need it to be running. Stopped with SIGTERM when dropped, and with the test process in any case.
+/// `tidegate run` on free ports; other methods than `log` need it to be running. Stopped with SIGINT when dropped, and with the test process in any case.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     /// Where applications connect.
@@ -160,11 +160,17 @@ impl Proxy {
             .sum()
     }
 
-    /// Stops the proxy with SIGTERM, which must end it in time, and returns its exit status and log.
+    /// Stops the proxy with SIGINT, which must end it in time, and returns its exit status and log.
     pub(crate) fn stop(self) -> (ExitStatus, String) {
-        let ended = self.terminate();
+        self.signal(Signal::INT);
+        self.ended()
+    }
+
+    /// Waits until it has ended, and returns its exit status and log.
+    pub(crate) fn ended(self) -> (ExitStatus, String) {
+        let ended = self.wait_for_end();
         (
-            ended.unwrap_or_else(|| panic!("SIGTERM did not end it in {STOP_LIMIT:?}\n{}", self.log())),
+            ended.unwrap_or_else(|| panic!("it did not end in {STOP_LIMIT:?}\n{}", self.log())),
             self.log(),
         )
     }
@@ -179,10 +185,14 @@ impl Proxy {
         Some(status)
     }
 
-    fn terminate(&self) -> Option<ExitStatus> {
+    /// Sends its process a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
         if let Some(child) = self.process().as_ref() {
-            kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+            kill_process(Pid::from_child(child), signal).unwrap();
         }
+    }
+
+    fn wait_for_end(&self) -> Option<ExitStatus> {
         let deadline = Instant::now() + STOP_LIMIT;
         while Instant::now() < deadline && self.process().is_some() {
             if let Some(status) = self.reap_if_ended() {
@@ -205,8 +215,9 @@ impl Drop for Proxy {
             return;
         }
         let ran = self.process().is_some();
-        if ran && self.terminate().is_none() {
-            panic!("SIGTERM did not end the proxy in {STOP_LIMIT:?}\n{}", self.log());
+        self.signal(Signal::INT);
+        if ran && self.wait_for_end().is_none() {
+            panic!("SIGINT did not end the proxy in {STOP_LIMIT:?}\n{}", self.log());
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::{
 
 /// Answers a `hello`.
 pub(super) async fn answer(session: &mut Session, inbound: &Inbound) -> Result<(), End> {
+    session.place.ties.note_hello();
     let fields = match refusal(inbound).map_or_else(|| greet(session, inbound), Err) {
         Ok(fields) => fields,
         Err(error) => return say(session, inbound, &error).await,

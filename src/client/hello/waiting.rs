@@ -7,7 +7,6 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::atomic::Ordering::Relaxed,
     task::Poll,
     time::Duration,
 };
@@ -172,7 +171,10 @@ async fn next(
         }
         let deadline = started + limit.map_or(patience, |limit| limit.min(patience));
         let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        // While it does nothing else the session may be closed.
+        session.place.ties.note_wait(true);
         woken = wait(session, &mut news, timer, streams).await;
+        session.place.ties.note_wait(false);
         match woken {
             Woken::Gone | Woken::Stopping => return (None, woken),
             Woken::Late if limit.is_some_and(|limit| limit < patience) => {
@@ -229,7 +231,7 @@ async fn wait(
     let client = &mut session.client;
     poll_fn(|cx| {
         // The session's task is woken when Tidegate stops, and the flag is set before.
-        if shared.stopping.load(Relaxed) {
+        if shared.drain.is_stopping() {
             return Poll::Ready(Woken::Stopping);
         }
         if changed.as_mut().poll(cx).is_ready() {

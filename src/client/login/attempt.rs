@@ -7,7 +7,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -115,7 +115,7 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let abandoned = self.is_challenged && !self.is_slowed && !self.shared.stopping.load(Relaxed);
+        let abandoned = self.is_challenged && !self.is_slowed && !self.shared.drain.is_closing();
         let ending = self.ending.unwrap_or(if abandoned {
             Ending::Failed
         } else {
@@ -265,7 +265,9 @@ mod tests {
         for stops in [false, true] {
             let (session, _client) = client(&shutdown).await;
             let shared = Arc::clone(&session.shared);
-            session.shared.stopping.store(stops, Relaxed);
+            if stops {
+                session.shared.drain.advance(crate::client::Stage::Closing);
+            }
             let address = session.peer.ip();
             let mut session = Some(session);
             for turn in 0..6 {

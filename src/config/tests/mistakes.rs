@@ -66,6 +66,24 @@ fn mistakes_have_their_line_and_key_and_say_what_would_be_right() {
             "must have an end",
         ),
         (
+            "[drain]\ndeadline = 'off'",
+            5,
+            "drain.deadline",
+            "must have an end",
+        ),
+        (
+            "[drain]\ngrace = '40s'\ndeadline = '30s'",
+            6,
+            "drain.deadline",
+            "deadline (30s) must be longer than grace (40s)",
+        ),
+        (
+            "[drain]\ngrace = '40s'",
+            5,
+            "drain.grace",
+            "must be longer than grace",
+        ),
+        (
             "[pool]\nidle_timeout = '0s'",
             5,
             "pool.idle_timeout",

@@ -49,6 +49,7 @@ fn only_the_uri_must_be_given() {
     assert_eq!(config.upstream, upstream);
     assert_eq!(config.pool, pool::Options::default());
     assert_eq!(config.limits, client::Limits::default());
+    assert_eq!(config.drain, client::drain::Options::default());
     assert_eq!(config.log, log::Options::default());
     assert_eq!(config.admin.unwrap().address, "127.0.0.1:9218".parse().unwrap());
     assert_eq!(config.listeners.len(), 1);
@@ -95,6 +96,9 @@ fn every_setting_reaches_its_option() {
         hold_commands = 70
         hold_bytes = "64MiB"
         exactly_once = "off"
+        [drain]
+        grace = "off"
+        deadline = "11s"
         [limits]
         max_clients = 90
         max_clients_per_address = 80
@@ -153,6 +157,13 @@ fn every_setting_reaches_its_option() {
             hold_commands: 70,
             hold_bytes: 64 << 20,
             exactly_once: false,
+        }
+    );
+    assert_eq!(
+        config.drain,
+        client::drain::Options {
+            grace: Duration::ZERO,
+            deadline: seconds(11),
         }
     );
     assert_eq!(
