@@ -83,8 +83,8 @@ impl Stream {
     }
 }
 
-/// The path of nearly all that is relayed: it costs a third less than the runtime's own read, whose system calls can be cancelled and
-/// which asks for the scratch buffer before it knows that something has come.
+/// The path of nearly all that is relayed. The runtime's own read goes through a system call at which threads can be cancelled, and would
+/// need the scratch buffer before it is known that something has come.
 fn poll_receive(
     stream: &TcpStream,
     cx: &mut Context<'_>,
