@@ -6,15 +6,20 @@
 //! right to act change what the proxy does; no answer waits for a node longer than a second.
 
 mod access;
+mod act;
+mod answer;
 pub mod capacity;
 mod command;
 mod draining;
 mod gather;
 mod metrics;
 mod places;
+mod query;
 mod readiness;
 mod respond;
+mod routes;
 mod server;
+mod show;
 pub mod status;
 mod table;
 #[cfg(test)]

@@ -15,7 +15,8 @@ use super::{
     View,
     gather::Observer,
     places::{self, Place, Places},
-    respond::{Caller, respond},
+    respond::respond,
+    routes::Caller,
 };
 
 /// Most connections at once; more wait in the kernel until one ends, but for those of an address that has its share.
@@ -198,6 +199,10 @@ mod tests {
             ("/metrics", "200", "tidegate_ready 0"),
             ("/", "200", "\"/metrics\""),
             ("/statusx", "404", "\"/status\""),
+            ("/topology", "200", "\"nodes\": []"),
+            ("/topology?node=a:1", "404", "there is no node \\\"a:1\\\""),
+            ("/topology?nodes=a", "400", "there are: node"),
+            ("/status?verbose", "200", "\"nodes\": []"),
         ] {
             let answer = ask(&mut TcpStream::connect(address).await.unwrap(), &get(path)).await;
             assert!(

@@ -237,6 +237,8 @@ pub enum Event<'a> {
         address: Option<SocketAddr>,
         /// The path, one of the endpoint's own.
         action: &'static str,
+        /// What it was done to, where the path has a name in braces.
+        subject: Option<&'a str>,
         /// Whether anything is different now.
         changed: bool,
     },
@@ -332,11 +334,15 @@ impl Serialize for Stamped<'_> {
             Event::AdminAction {
                 address,
                 action,
+                subject,
                 changed,
             } => {
                 map.serialize_entry("event", "admin action")?;
                 write_address(&mut map, address)?;
                 map.serialize_entry("action", action)?;
+                if let Some(subject) = subject {
+                    map.serialize_entry("subject", subject)?;
+                }
                 map.serialize_entry("changed", &changed)?;
             }
             Event::AdminRefused {

@@ -82,9 +82,21 @@ fn every_event_is_one_line_of_json() {
             Event::AdminAction {
                 address: None,
                 action: "/pause",
+                subject: None,
                 changed: true,
             },
             json!({"event": "admin action", "address": "unix", "action": "/pause", "changed": true}),
+        ),
+        (
+            Event::AdminAction {
+                address: None,
+                action: "/clients/{id}/kill",
+                subject: Some("7"),
+                changed: true,
+            },
+            json!({
+                "event": "admin action", "address": "unix", "action": "/clients/{id}/kill", "subject": "7", "changed": true
+            }),
         ),
         (
             Event::AdminRefused {

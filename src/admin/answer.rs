@@ -1,0 +1,117 @@
+//! The forms that answers have.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{
+    Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::routes::{ROUTES, Verb};
+use crate::audit::AdminRefusal;
+
+/// For a line of plain text.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+/// For everything that has a shape.
+pub(super) const JSON: &str = "application/json";
+
+/// The body of an answer: whole, or as it comes.
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// What a request is answered with.
+pub(super) type Answer = Response<Body>;
+
+/// An answer of this kind (`Content-Type`).
+pub(super) fn answer(code: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    // Every answer tells of one moment.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A value as JSON that people can read, too.
+pub(super) fn json(code: StatusCode, value: &impl Serialize) -> Answer {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => answer(code, JSON, text + "\n"),
+        Err(_) => answer(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            TEXT,
+            "the answer cannot be rendered\n",
+        ),
+    }
+}
+
+/// Says what is wrong.
+pub(super) fn problem(code: StatusCode, error: &str) -> Answer {
+    json(code, &json!({ "error": error }))
+}
+
+/// There is no such path.
+pub(super) fn unknown(path: &str) -> Answer {
+    let error = format!("there is no {path:?} here");
+    json(
+        StatusCode::NOT_FOUND,
+        &json!({ "error": error, "paths": paths() }),
+    )
+}
+
+/// The path is asked in another way.
+pub(super) fn wrong_method(asked_by: Verb) -> Answer {
+    let allowed = match asked_by {
+        Verb::Get => "GET, HEAD",
+        Verb::Post => "POST",
+    };
+    let error = format!("only {allowed} is served here");
+    let mut response = json(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &json!({ "error": error, "paths": paths() }),
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// Tells why somebody may not do what was asked for, and how they may.
+pub(super) fn refused(reason: AdminRefusal) -> Answer {
+    let (code, says) = match reason {
+        AdminRefusal::NoToken => (
+            StatusCode::UNAUTHORIZED,
+            "a token is needed: send the header \"Authorization: Bearer TOKEN\" ([admin] token or read_token)",
+        ),
+        AdminRefusal::WrongToken => (StatusCode::UNAUTHORIZED, "the token is wrong"),
+        AdminRefusal::MayOnlyRead => (
+            StatusCode::FORBIDDEN,
+            "this token is for reading: acting needs the other one ([admin] token)",
+        ),
+        AdminRefusal::CrossSite => (StatusCode::FORBIDDEN, "web pages may not do this"),
+        AdminRefusal::UnknownHost => (
+            StatusCode::FORBIDDEN,
+            "without a token, requests must be for an IP address or localhost (header Host)",
+        ),
+    };
+    let mut response = problem(code, says);
+    if code == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer realm=\"tidegate\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// Every path with what it is for; those that do something begin with their method.
+pub(super) fn paths() -> Map<String, Value> {
+    let row = |route: &super::routes::Route| {
+        let about = match route.method {
+            Verb::Get => route.about.to_owned(),
+            Verb::Post => format!("POST: {}", route.about),
+        };
+        (route.path.to_owned(), json!(about))
+    };
+    ROUTES.iter().map(row).collect()
+}
