@@ -6,6 +6,7 @@ mod again;
 mod alias;
 mod attend;
 mod awaits;
+mod batch;
 mod choose;
 mod compression;
 pub mod drain;

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use super::{
     attend::{Gone, IfGone, attend},
-    compression, exhaust,
+    batch, compression, exhaust,
     inbound::{Inbound, ReplyForm, ReplyTo, encode},
     session::{End, Session},
     shards,
@@ -280,9 +280,9 @@ pub(super) fn make_ready(
             lease,
             content: Content::Whole(whole),
         } if lease.is_clean() || !request.takes_exhaust() => {
-            let node = lease.pool().clone();
+            let formed = form(session, whole, lease.pool().address(), request, reply_to);
             drop(lease);
-            form(session, whole, node.address(), request, reply_to)
+            formed
         }
         taken => Ok(Outgoing::More(Box::new(taken))),
     }
@@ -302,7 +302,10 @@ pub(super) async fn send(
                 kept.take_in(reply, room);
                 Ok(())
             }
-            None => compression::answer(session, reply, reply_to.compressor).await,
+            None => {
+                batch::gather().await;
+                compression::answer(session, reply, reply_to.compressor).await
+            }
         },
         Outgoing::More(taken) => Box::pin(send_more(session, *taken, request, reply_to)).await,
     }

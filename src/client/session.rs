@@ -18,8 +18,8 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    ListenerOptions, admission::Admitted, compression, drain, drivers::Described, exchange::exchange, legacy,
-    login, options::Peer, shared::Shared, stranger::Stranger,
+    ListenerOptions, admission::Admitted, batch::UnderWay, compression, drain, drivers::Described,
+    exchange::exchange, legacy, login, options::Peer, shared::Shared, stranger::Stranger,
 };
 use crate::{
     net::{Permit, Socket, budget, buffers},
@@ -259,7 +259,9 @@ impl Session {
             };
             self.counters().received_bytes.add(header.length as u64);
             busy.store(true, Relaxed);
+            let under_way = UnderWay::begin();
             let outcome = exchange(self, &header, &mut held).await;
+            drop(under_way);
             busy.store(false, Relaxed);
             self.greet_by = None;
             match outcome.and_then(|()| self.still_in_time()) {
