@@ -20,7 +20,7 @@ pub struct UsersError {
     pub problems: Vec<String>,
 }
 
-/// Reads a users file whose owner alone can read it, with the passwords of its identities. A relative path of a password file
+/// Reads a users file that nobody reads but whom its owner lets, with the passwords of its identities. A relative path of a password file
 /// counts from the users file.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub fn read_users(path: &Path) -> Result<UsersFile, UsersError> {
         path: path.to_owned(),
         problems,
     };
-    let text = owners_text(path).map_err(|problem| failed(vec![problem]))?;
+    let text = private_text(path).map_err(|problem| failed(vec![problem]))?;
     let mut users: UsersFile = text
         .parse()
         .map_err(|errors: Vec<_>| failed(errors.iter().map(ToString::to_string).collect()))?;
@@ -49,14 +49,23 @@ pub fn read_users(path: &Path) -> Result<UsersFile, UsersError> {
     }
 }
 
-/// The text of a file that nobody but its owner can read or write: what stands in it is as good as a login.
-fn owners_text(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
+/// Whether a file of that owner and mode is kept from others. What root owns may be readable by a group: so are secrets
+/// mounted that a process without root's rights is to read, as Kubernetes
+/// mounts them with `fsGroup`.
+fn is_private(owner: u32, mode: u32) -> bool {
+    let allowed = if owner == 0 { 0o740 } else { 0o700 };
+    mode & 0o777 & !allowed == 0
+}
+
+/// The text of a file that is kept from others: what stands in it is as good as a login.
+fn private_text(path: &Path) -> Result<zeroize::Zeroizing<String>, String> {
     let cannot = |error| format!("cannot be read: {error}");
     let file = File::open(path).map_err(cannot)?;
-    let mode = file.metadata().map_err(cannot)?.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let metadata = file.metadata().map_err(cannot)?;
+    if !is_private(metadata.uid(), metadata.mode()) {
         return Err(format!(
-            "others than its owner can use it (mode {mode:04o}), and what stands in it is as good as a login: chmod 600"
+            "others than its owner can use it (mode {:04o}), and what stands in it is as good as a login: chmod 600",
+            metadata.mode() & 0o777
         ));
     }
     let mut text = zeroize::Zeroizing::new(String::new());
@@ -99,8 +108,25 @@ mod tests {
     }
 
     #[test]
+    fn a_group_may_read_what_root_owns_and_nothing_else() {
+        for (owner, mode, private) in [
+            (1000, 0o600, true),
+            (1000, 0o400, true),
+            (1000, 0o640, false),
+            (1000, 0o440, false),
+            (0, 0o100_440, true),
+            (0, 0o640, true),
+            (0, 0o660, false),
+            (0, 0o444, false),
+            (0, 0o441, false),
+        ] {
+            assert_eq!(is_private(owner, mode), private, "{owner} {mode:o}");
+        }
+    }
+
+    #[test]
     fn a_file_that_others_can_read_is_refused() {
-        for mode in [0o640, 0o604, 0o620, 0o666] {
+        for mode in [0o604, 0o620, 0o666] {
             let refused = read("", mode, None).unwrap_err();
             assert!(
                 refused.contains(&format!("mode {mode:04o}")) && refused.contains("chmod 600"),

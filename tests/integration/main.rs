@@ -14,6 +14,7 @@ mod admin;
 mod awaits;
 mod bad_input;
 mod chaos;
+mod chart;
 mod command_line;
 mod commits;
 mod compression;

@@ -33,7 +33,7 @@ pub(crate) use client::Client;
 pub(crate) use environment::{go_client, mongosh, node_modules, python, rust_client};
 pub(crate) use old_mongod::{old_mongod, old_set, start_old_set};
 pub(crate) use provenance::provenance;
-pub(crate) use proxy::{Proxy, http_get};
+pub(crate) use proxy::{Proxy, http_get, http_get_with};
 pub(crate) use run::{Output, run, run_mongosh, run_python};
 pub(crate) use secrets_scan::SecretsScan;
 pub(crate) use set::{shared_proxy, shared_set, start_set};

@@ -52,6 +52,21 @@ impl Proxy {
         panic!("no ports were free for long enough in {PORT_TRIES} tries");
     }
 
+    /// Starts a proxy with the whole of a configuration, which is made for the addresses of its listener and its admin endpoint,
+    /// and waits until it is ready.
+    pub(crate) fn start_from(configuration: &dyn Fn([SocketAddr; 2]) -> String) -> Self {
+        for _ in 0..PORT_TRIES {
+            let addresses = Self::free_addresses();
+            let proxy = Self::spawn_configured(addresses, &configuration(addresses));
+            match proxy.wait_for("/readyz") {
+                Ok(()) => return proxy,
+                Err(why) if why.to_lowercase().contains("address already in use") => continue,
+                Err(why) => panic!("the proxy did not become ready: {why}"),
+            }
+        }
+        panic!("no ports were free for long enough in {PORT_TRIES} tries");
+    }
+
     /// Starts a proxy and waits only until it serves HTTP, for sets that never become ready or not yet.
     pub(crate) fn start_unready(uri: &str, sections: &str) -> Self {
         for _ in 0..PORT_TRIES {
@@ -75,9 +90,12 @@ impl Proxy {
     }
 
     fn spawn(uri: &str, upstream: &str, listener: &str, sections: &str) -> Self {
+        Self::spawn_at(Self::free_addresses(), uri, upstream, listener, sections)
+    }
+
+    fn free_addresses() -> [SocketAddr; 2] {
         let ports = free_ports(2).unwrap();
-        let addresses = [0, 1].map(|i| SocketAddr::from(([127, 0, 0, 1], ports[i])));
-        Self::spawn_at(addresses, uri, upstream, listener, sections)
+        [0, 1].map(|i| SocketAddr::from(([127, 0, 0, 1], ports[i])))
     }
 
     fn spawn_at(
@@ -87,12 +105,16 @@ impl Proxy {
         listener: &str,
         sections: &str,
     ) -> Self {
-        let folder = temporary_folder().unwrap();
-        let guard = Guard::for_temporary(&folder).unwrap();
         let configuration = format!(
             "[upstream]\nuri = {uri:?}\n{upstream}\n\n[[listener]]\naddress = \"{address}\"\n{listener}\n\n\
              [admin]\naddress = \"{admin}\"\n\n{sections}\n"
         );
+        Self::spawn_configured([address, admin], &configuration)
+    }
+
+    fn spawn_configured([address, admin]: [SocketAddr; 2], configuration: &str) -> Self {
+        let folder = temporary_folder().unwrap();
+        let guard = Guard::for_temporary(&folder).unwrap();
         let file = folder.join("proxy.toml");
         fs::write(&file, configuration).unwrap();
         let arguments: [OsString; 3] = ["run".into(), "--config".into(), file.into()];
@@ -224,9 +246,18 @@ impl Drop for Proxy {
 
 /// GET over HTTP/1.1 on a connection of its own: the status code and the body.
 pub(crate) fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    http_get_with(address, path, "")
+}
+
+/// The same with further headers, each with its line's end.
+pub(crate) fn http_get_with(
+    address: SocketAddr,
+    path: &str,
+    headers: &str,
+) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

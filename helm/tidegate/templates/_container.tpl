@@ -115,8 +115,8 @@ readinessProbe:
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: 2
-{{- end }}
 # There is no preStop hook: on SIGTERM readiness fails first, and clients are still taken for config.drain.grace.
+{{- end }}
 resources:
   {{- toYaml .Values.resources | nindent 2 }}
 securityContext:

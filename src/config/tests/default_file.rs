@@ -3,7 +3,7 @@
 use super::{super::schema::SECTIONS, *};
 
 /// Keys that mean something only when they are given.
-const WITHOUT_DEFAULT: &[&str] = &[
+pub(super) const WITHOUT_DEFAULT: &[&str] = &[
     "uri_file",
     "advertise",
     "secondary_address",
@@ -16,7 +16,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "read_token",
 ];
 
-const TEXT: &str = include_str!("../../../proxy.toml");
+pub(super) const TEXT: &str = include_str!("../../../proxy.toml");
 
 fn expected() -> Config {
     let config = load("[upstream]\nuri = 'mongodb://127.0.0.1:27017'\n[[listener]]", &[]).unwrap();
@@ -25,7 +25,7 @@ fn expected() -> Config {
 }
 
 /// A commented line that gives a key: `# max_size = 100`.
-fn commented(line: &str) -> Option<&str> {
+pub(super) fn commented(line: &str) -> Option<&str> {
     let line = line.strip_prefix("# ")?;
     let (key, _) = line.split_once(" = ")?;
     key.bytes()

@@ -2,6 +2,7 @@
 
 mod auth;
 mod default_file;
+mod documentation;
 mod listeners;
 mod mistakes;
 mod properties;

@@ -1,0 +1,152 @@
+"""Values by which the chart is tried: good ones, each with what is special about it, and wrong ones."""
+
+import itertools
+import random
+
+URI = {"uri": "mongodb://db1.example,db2.example/?replicaSet=rs"}
+DEFAULTS = {"upstream": URI}
+LISTENERS = [{"read_preference": "nearest"}, {"address": "0.0.0.0:27019", "read_only": True, "deny_commands": ["drop"]}]
+
+# What may be chosen apart from all else, by name; each name has its ways.
+CHOICES = {
+    "upstream": [
+        {},
+        {"upstream": {"existingSecret": "uri"}},
+        {"upstream": {"existingSecret": "uri", "key": "string", "tls": {"existingSecret": "ca"}}},
+    ],
+    "listener": [
+        {},
+        {"listener": {"port": 27018}, "service": {"port": 27018, "type": "LoadBalancer", "annotations": {"a": "b"}}},
+        {"listener": {"tls": {"existingSecret": "server"}}},
+        {"listener": {"tls": {"existingSecret": "server", "mode": "allow", "clientCertificates": "optional"}}},
+        {"listener": {"tls": {"existingSecret": "server", "clientCertificates": "required"}}},
+    ],
+    "users": [{}, {"usersFile": {"existingSecret": "users"}}],
+    "admin": [
+        {},
+        {"admin": {"port": 9999, "tokens": {"existingSecret": "tokens", "tokenKey": "all", "readTokenKey": "some"}}},
+        {"admin": {"tls": {"existingSecret": "admin-tls"}}},
+    ],
+    "config": [
+        {},
+        {"config": {"limits": {"buffer_bytes": 1073741824}, "pool": {"max_size": 50, "idle_timeout": "off"}, "listener": LISTENERS}},
+        {"config": {"listener": [{"read_preference": {"mode": "nearest", "tags": [{"dc": "ams"}, {}], "max_staleness": "120s"}}]}},
+        {"config": {"listener": [{"presents_as": "replica_set", "secondary_address": "0.0.0.0:27020", "advertise_secondary": "two.example:27020"}]}},
+        {"config": {"drain": {"deadline": "1m 30s", "grace": "500ms"}, "log": {"level": "debug"}}},
+    ],
+    "image": [
+        {},
+        {"image": {"repository": "registry.example:5000/a/tidegate", "tag": "1.2.3", "pullPolicy": "Always"}, "imagePullSecrets": [{"name": "pull"}]},
+        {"image": {"digest": "sha256:" + "0" * 64}},
+    ],
+    "extra": [
+        {},
+        {
+            "extraEnv": [{"name": "TIDEGATE_LOG", "value": "debug"}],
+            "extraVolumes": [{"name": "more", "emptyDir": {}}],
+            "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+            "commonLabels": {"team": "sea"},
+        },
+    ],
+    "names": [{}, {"fullnameOverride": "gate"}, {"nameOverride": "sluice", "clusterDomain": "example.org"}],
+    "monitoring": [
+        {},
+        {"monitoring": {"labels": {"release": "p"}, "scrape": {"enabled": True, "podLabels": {"app": "shop"}}, "rules": {"enabled": True}, "dashboard": {"enabled": True}}},
+    ],
+}
+# Those that concern a fleet alone.
+FLEET = {
+    "scale": [
+        {},
+        {"autoscaling": {"enabled": True}},
+        {"autoscaling": {"enabled": True, "minReplicas": 3, "maxReplicas": 9, "targetUpstreamWait": "20m"}, "podDisruptionBudget": {"maxUnavailable": "50%"}},
+        {"replicaCount": 1, "podDisruptionBudget": {"enabled": False}},
+    ],
+    "network": [
+        {},
+        {"networkPolicy": {"enabled": True}},
+        {
+            "networkPolicy": {
+                "enabled": True,
+                "clients": [{"namespaceSelector": {"matchLabels": {"name": "shop"}}}],
+                "egress": [{"ports": [{"port": 27017}]}, {"ports": [{"port": 53, "protocol": "UDP"}]}],
+            }
+        },
+    ],
+    "account": [{}, {"serviceAccount": {"create": False, "name": "other"}}, {"serviceAccount": {"annotations": {"a": "b"}}}],
+    "place": [
+        {},
+        {
+            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "k", "operator": "Exists"}]}]}}},
+            "topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}],
+            "tolerations": [{"key": "k", "operator": "Exists"}],
+            "nodeSelector": {"disk": "none"},
+            "priorityClassName": "high",
+            "podLabels": {"l": "1"},
+            "podAnnotations": {"a": "2"},
+            "terminationGracePeriodSeconds": 120,
+            "restartOnChange": "needed",
+        },
+    ],
+}
+SIDECAR = {"admin address": [{}, {"sidecar": {"exposeAdmin": True}}]}
+
+# Values that the schema must refuse, and what it must say.
+WRONG = [
+    ({"replicas": 2}, "replicas"),
+    ({"mode": "daemonset"}, "mode"),
+    ({"replicaCount": "2"}, "replicaCount"),
+    ({"upstream": {"uri": "localhost:27017"}}, "uri"),
+    ({"upstream": {"secret": "x"}}, "secret"),
+    ({"upstream": {"existingSecret": "No Capitals"}}, "existingSecret"),
+    ({"listener": {"port": 0}}, "port"),
+    ({"listener": {"tls": {"mode": "prefer"}}}, "mode"),
+    ({"listener": {"tls": {"clientCertificates": True}}}, "clientCertificates"),
+    ({"service": {"port": 70000}}, "port"),
+    ({"config": {"pol": {}}}, "pol"),
+    ({"config": {"pool": {"maxSize": 1}}}, "maxSize"),
+    ({"config": {"listener": {"address": "x"}}}, "listener"),
+    ({"config": {"listener": [{"adress": "x"}]}}, "adress"),
+    ({"config": {"listener": [{"tls": {"cert": "x"}}]}}, "cert"),
+    ({"config": {"admin": {"tls": {"mode": "x"}}}}, "mode"),
+    ({"image": {"tag": "a b"}}, "tag"),
+    ({"image": {"repository": "tidegate:latest"}}, "repository"),
+    ({"image": {"digest": "sha256:1"}}, "digest"),
+    ({"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
+    ({"autoscaling": {"targetUpstreamWait": "20ms"}}, "targetUpstreamWait"),
+    ({"terminationGracePeriodSeconds": -1}, "terminationGracePeriodSeconds"),
+    ({"monitoring": {"scrape": {"interval": 15}}}, "interval"),
+    ({"resources": "none"}, "resources"),
+]
+# Values that are right each for itself but do not go together, and what must be said of them.
+CONTRADICTORY = [
+    ({}, "upstream"),
+    ({"terminationGracePeriodSeconds": 20}, "config.drain.deadline"),
+    ({"config": {"drain": {"deadline": "5 fortnights"}}}, "config.drain"),
+    ({"config": {"admin": {"address": "0.0.0.0:1"}}}, "admin.port"),
+    ({"config": {"admin": {"address": "off"}}}, "admin.port"),
+    ({"upstream": {"uri": "mongodb://a", "existingSecret": "b"}}, "upstream"),
+]
+
+
+def merged(*parts):
+    """The parts laid over each other, maps key by key."""
+    result = {}
+    for part in parts:
+        for key, value in part.items():
+            both = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def good(mode):
+    """Each way of each choice alone, and many of them together: the same ones at every run."""
+    choices = CHOICES | (FLEET if mode == "deployment" else SIDECAR)
+    base = {"mode": mode}
+    complete = lambda values: values if values.get("upstream") else merged(values, DEFAULTS)
+    for name, ways in choices.items():
+        for way in ways:
+            yield complete(merged(base, way))
+    dice = random.Random(mode)
+    for _ in itertools.repeat(None, 25):
+        yield complete(merged(base, *(dice.choice(ways) for ways in choices.values())))
