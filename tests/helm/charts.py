@@ -139,6 +139,16 @@ def users_readable(manifests):
                 yield f"the users file has mode {volume['secret']['defaultMode']:o}, which Tidegate refuses"
 
 
+def asked(manifests):
+    """The arguments by which probes and tests have the program ask a running one."""
+    for pod, _ in pods(manifests):
+        for container in pod["containers"] + pod.get("initContainers", []):
+            commands = [container.get(probe, {}).get("exec", {}).get("command") for probe in ("startupProbe", "livenessProbe")]
+            yield from (tuple(command[1:]) for command in commands if command)
+            if container.get("args", [""])[0] == "status":
+                yield tuple(container["args"])
+
+
 class Check:
     """Collects what is wrong."""
 
@@ -147,6 +157,7 @@ class Check:
         self.secrets = secrets
         self.problems = []
         self.configurations = set()
+        self.understood = set()
 
     def add(self, where, problems):
         self.problems += [f"{json.dumps(where)}: {problem}" for problem in problems]
@@ -166,6 +177,12 @@ class Check:
             self.add(values, restricted(pod, own))
         self.add(values, coherent(manifests))
         self.add(values, users_readable(manifests))
+        for arguments in set(asked(manifests)) - self.understood:
+            self.understood.add(arguments)
+            # Whether anybody answers does not matter here; 2 says that the arguments are wrong.
+            done = subprocess.run([self.tidegate, *arguments], capture_output=True, text=True)
+            if done.returncode == 2:
+                self.add(values, [f"tidegate {' '.join(arguments)}: {done.stderr}"])
         self.configuration(values, proxy_toml(manifests), manifests)
 
     def configuration(self, values, text, manifests):

@@ -70,9 +70,6 @@ exec:
     - tidegate
     - status
     - --admin=http://127.0.0.1:{{ $root.Values.admin.port }}
-    {{- if .ready }}
-    - --ready
-    {{- end }}
 {{- end }}
 {{- end -}}
 
