@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use rustls::{
-    ServerConfig, ServerConnection,
+    ServerConfig,
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 use tokio::net::TcpStream;
@@ -13,6 +13,8 @@ use super::{
     identity::{self, IdentityFiles},
     provider,
     reload::{Made, Watched},
+    session::Session,
+    sni,
 };
 
 /// Whether a client has to present a certificate.
@@ -92,7 +94,7 @@ impl AcceptorOptions {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let mut config = builder.with_cert_resolver(key);
+        let mut config = builder.with_cert_resolver(Arc::new(sni::Noting(key)));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Made {
@@ -144,8 +146,8 @@ impl Acceptor {
     /// # Errors
     /// When the client closes, does not speak TLS, or is not accepted; it has been told so.
     pub async fn accept(&self, stream: TcpStream) -> Result<Stream, HandshakeError> {
-        let connection = ServerConnection::new(self.watched.config())?;
-        Stream::shake_hands(stream, connection.into()).await
+        let session = Session::server(self.watched.config())?;
+        Stream::shake_hands(stream, session).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use rustls::{ClientConfig, ClientConnection, client::Resumption, pki_types::ServerName};
+use rustls::{ClientConfig, client::Resumption, pki_types::ServerName};
 use tokio::net::TcpStream;
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     identity::{self, IdentityFiles},
     provider,
     reload::{Made, Watched},
+    session::Session,
     verify::{Leniency, Verifier},
 };
 
@@ -124,8 +125,8 @@ impl Connector {
     /// When the node closes, does not speak TLS, is not trusted, or does not trust this proxy.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<Stream, HandshakeError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| HandshakeError::BadName(host.into()))?;
-        let connection = ClientConnection::new(self.watched.config(), name)?;
-        Stream::shake_hands(stream, connection.into()).await
+        let session = Session::client(self.watched.config(), name)?;
+        Stream::shake_hands(stream, session).await
     }
 }
 

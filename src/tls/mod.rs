@@ -5,12 +5,17 @@
 //! was verified by what is in force now; drivers hardly resume sessions, and connections to nodes live long.
 
 mod acceptor;
+mod buffers;
 mod connector;
 mod error;
 mod first_bytes;
 mod identity;
 mod pem;
 mod reload;
+mod session;
+#[cfg(test)]
+mod session_tests;
+mod sni;
 mod stream;
 #[cfg(test)]
 mod stream_tests;

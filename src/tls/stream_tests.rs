@@ -9,6 +9,7 @@ use tokio::{
 
 use super::{
     Stream,
+    session_tests::strangers,
     testing::Authority,
     tests::{plain_pair, shake, tcp},
 };
@@ -18,6 +19,29 @@ async fn pair() -> (Stream, Stream) {
     let (connector, acceptor) = plain_pair(&authority);
     let (client, server) = shake(&connector, "localhost", &acceptor).await;
     (client.unwrap(), server.unwrap())
+}
+
+/// With a server that issues tickets.
+async fn pair_of(version: &'static rustls::SupportedProtocolVersion) -> (Stream, Stream) {
+    let (client, server) = strangers(version);
+    let (dialled, accepted) = tcp().await;
+    let (client, server) = tokio::join!(
+        Stream::shake_hands(dialled, client),
+        Stream::shake_hands(accepted, server)
+    );
+    (client.unwrap(), server.unwrap())
+}
+
+/// Takes what has come for a stream from its socket, as it came.
+async fn intercept(stream: &Stream) -> Vec<u8> {
+    let mut ciphertext = vec![0; 100_000];
+    loop {
+        stream.tcp().readable().await.unwrap();
+        if let Ok(count) = stream.tcp().try_read(&mut ciphertext) {
+            ciphertext.truncate(count);
+            return ciphertext;
+        }
+    }
 }
 
 fn pattern(length: usize) -> Vec<u8> {
@@ -66,6 +90,10 @@ async fn a_peer_that_reads_nothing_is_not_said_to_have_taken_all() {
     }
     assert!(0 < written && written < message.len());
     assert!(
+        (1..200_000).contains(&client.buffered()),
+        "what the socket did not take, and no more"
+    );
+    assert!(
         client.try_write(&message[written..]).is_err(),
         "and that does not change by asking"
     );
@@ -74,6 +102,33 @@ async fn a_peer_that_reads_nothing_is_not_said_to_have_taken_all() {
     sent.unwrap();
     read.unwrap();
     assert!(got == message);
+    assert_eq!((client.buffered(), server.buffered()), (0, 0));
+}
+
+#[tokio::test]
+async fn large_messages_pass_both_ways_at_once_and_leave_no_buffer() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let (mut client, mut server) = pair_of(version).await;
+        let message = pattern(16_000_000);
+        let both_ways = async |stream: &mut Stream| {
+            let (mut reading, mut writing) = tokio::io::split(stream);
+            let mut got = vec![0; message.len()];
+            let (read, written) = tokio::join!(reading.read_exact(&mut got), writing.write_all(&message));
+            read.unwrap();
+            written.unwrap();
+            assert!(got == message);
+        };
+        tokio::join!(both_ways(&mut client), both_ways(&mut server));
+        assert_eq!((client.buffered(), server.buffered()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn tickets_are_no_news_and_leave_no_buffer() {
+    let (mut client, server) = pair_of(&rustls::version::TLS13).await;
+    client.tcp().readable().await.unwrap();
+    assert!(!client.has_news());
+    assert_eq!((client.buffered(), server.buffered()), (0, 0));
 }
 
 #[tokio::test]
@@ -82,20 +137,12 @@ async fn bytes_that_drip_are_put_together() {
     // A relay in between that passes on a byte at a time.
     let message = pattern(300);
     client.write_all(&message).await.unwrap();
-    let mut cipher = vec![0; 4096];
-    let count = server.tcp().try_read(&mut cipher);
-    let count = match count {
-        Ok(count) => count,
-        Err(_) => {
-            server.tcp().readable().await.unwrap();
-            server.tcp().try_read(&mut cipher).unwrap()
-        }
-    };
+    let ciphertext = intercept(&server).await;
     let (mut near, far) = tcp().await;
     near.set_nodelay(true).unwrap();
     let mut server = server.onto(far);
     let dripping = async {
-        for byte in &cipher[..count] {
+        for byte in &ciphertext {
             near.write_all(&[*byte]).await.unwrap();
             tokio::task::yield_now().await;
         }
@@ -104,6 +151,27 @@ async fn bytes_that_drip_are_put_together() {
     let (read, ()) = tokio::join!(server.read_exact(&mut got), dripping);
     read.unwrap();
     assert_eq!(got, message);
+    assert_eq!(server.buffered(), 0);
+}
+
+#[tokio::test]
+async fn an_end_within_a_record_is_an_end_after_what_was_whole() {
+    let (mut client, server) = pair().await;
+    client.write_all(b"insert").await.unwrap();
+    let mut ciphertext = intercept(&server).await;
+    client.write_all(b"never").await.unwrap();
+    ciphertext.extend(&intercept(&server).await[..9]);
+    let (mut near, far) = tcp().await;
+    let mut server = server.onto(far);
+    near.write_all(&ciphertext).await.unwrap();
+    let mut got = [0; 6];
+    server.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"insert");
+    assert!(server.buffered() > 0, "a record has begun");
+    assert!(!server.has_news());
+    drop(near);
+    assert_eq!(server.read(&mut got).await.unwrap(), 0);
+    assert!(server.has_news());
 }
 
 #[tokio::test]
@@ -167,4 +235,9 @@ async fn bytes_changed_on_the_way_break_the_connection() {
     client.tcp().try_write(&[0; 40]).unwrap();
     let mut got = Vec::new();
     assert!(server.read_to_end(&mut got).await.is_err());
+    assert_eq!(got, b"a message");
+    assert!(server.has_news());
+    assert!(server.write_all(b"an answer").await.is_err());
+    let told = client.read(&mut [0; 10]).await.unwrap_err().to_string();
+    assert!(told.contains("DecodeError"), "{told}");
 }

@@ -6,6 +6,7 @@ use rcgen::DnType;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
+    session::Session,
     testing::{Authority, Time, subject},
     *,
 };
@@ -270,12 +271,9 @@ async fn a_version_below_the_oldest_is_refused() {
         .with_root_certificates(identity::roots(&authority.ca()).unwrap())
         .with_no_client_auth();
     let name = "localhost".try_into().unwrap();
-    let client = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let client = Session::client(std::sync::Arc::new(config), name).unwrap();
     let (dialled, accepted) = tcp().await;
     let acceptor = acceptor.unwrap();
-    let (client, server) = tokio::join!(
-        Stream::shake_hands(dialled, client.into()),
-        acceptor.accept(accepted)
-    );
+    let (client, server) = tokio::join!(Stream::shake_hands(dialled, client), acceptor.accept(accepted));
     assert!(client.is_err() && server.is_err());
 }
