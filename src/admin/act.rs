@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{
     answer::{self, Answer, problem},
     draining,
+    reloading::Outcome,
     routes::Call,
 };
 
@@ -35,4 +36,19 @@ pub(super) fn drain(call: &Call<'_>) -> Answer {
         StatusCode::OK,
         &json!({ "draining": true, "changed": changed, "clients": clients }),
     )
+}
+
+pub(super) async fn reload(call: &Call<'_>) -> Answer {
+    let Some(reloaded) = call.observer.view.reloading.ask().await else {
+        return problem(
+            StatusCode::CONFLICT,
+            "this proxy has no configuration to reload: it belongs to a sandbox, or is about to end",
+        );
+    };
+    call.report(reloaded.result == Outcome::Applied);
+    let code = match reloaded.result {
+        Outcome::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        Outcome::Applied | Outcome::Unchanged => StatusCode::OK,
+    };
+    answer::json(code, &reloaded)
 }

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::{net::TcpStream, runtime::Builder, time::timeout};
 
-use super::{Status, Token, table};
+use super::{Outcome, Reloaded, Status, Token, table};
 
 /// The port of an address that names none.
 const DEFAULT_PORT: u16 = 9218;
@@ -78,6 +78,9 @@ pub enum Error {
     /// It cannot do that.
     #[error("{0}")]
     Conflict(String),
+    /// The configuration that it was to reload has these mistakes.
+    #[error("{0}\nnothing was changed: the configuration has mistakes")]
+    Invalid(String),
     /// No runtime can be made.
     #[error("cannot start a runtime: {0}")]
     Runtime(io::Error),
@@ -98,6 +101,43 @@ pub fn status_command(url: &str, token: Option<&Token>, json: bool) -> Result<()
     }
     let status: Status = serde_json::from_slice(&body).map_err(|error| target.answer(error))?;
     print(&table::render(&status))
+}
+
+/// Has the proxy whose admin endpoint is at `url` reload its configuration, and prints what that came to, as JSON or for people.
+///
+/// # Errors
+/// When no proxy answers there, it refuses, or its configuration has mistakes: then nothing has changed. In at most ten seconds.
+pub fn reload_command(url: &str, token: Option<&Token>, json: bool) -> Result<(), Error> {
+    let target = Target::parse(url)?;
+    let body = target.ask(Method::POST, "/reload", token)?;
+    if json {
+        print(&String::from_utf8_lossy(&body))?;
+    }
+    let reloaded: Reloaded = serde_json::from_slice(&body).map_err(|error| target.answer(error))?;
+    if reloaded.result == Outcome::Invalid {
+        return Err(Error::Invalid(reloaded.mistakes.join("\n")));
+    }
+    match json {
+        true => Ok(()),
+        false => print(&what_changed(&reloaded)),
+    }
+}
+
+fn what_changed(reloaded: &Reloaded) -> String {
+    let mut text = match reloaded.result {
+        Outcome::Unchanged => "nothing has changed\n".to_owned(),
+        _ => "the configuration was reloaded\n".to_owned(),
+    };
+    for (when, keys) in [
+        ("at once", &reloaded.at_once),
+        ("for new connections", &reloaded.for_new_connections),
+        ("with the next start", &reloaded.wait_for_restart),
+    ] {
+        if !keys.is_empty() {
+            text.push_str(&format!("{when}: {}\n", keys.join(", ")));
+        }
+    }
+    text
 }
 
 /// What a running proxy can be told to do.
@@ -266,6 +306,7 @@ impl Target {
         driver.abort();
         match code {
             StatusCode::OK => Ok(body),
+            StatusCode::UNPROCESSABLE_ENTITY if path == "/reload" => Ok(body),
             StatusCode::CONFLICT => Err(Error::Conflict(reason(&body))),
             _ => Err(self.answer(format_args!("{path} answers {code}"))),
         }
@@ -337,6 +378,20 @@ mod tests {
         assert!(told(Action::Drain, &done(true)).contains("7 clients"));
         assert_eq!(reason(br#"{"error": "not now"}"#), "not now");
         assert!(!reason(b"no JSON").is_empty());
+    }
+
+    #[test]
+    fn a_reload_tells_what_changed_and_when_it_takes_effect() {
+        let reloaded = Reloaded {
+            result: Outcome::Applied,
+            at_once: vec!["log.level".to_owned(), "pool.max_size".to_owned()],
+            wait_for_restart: vec!["upstream.uri".to_owned()],
+            ..Reloaded::invalid(Vec::new())
+        };
+        assert_eq!(
+            what_changed(&reloaded),
+            "the configuration was reloaded\nat once: log.level, pool.max_size\nwith the next start: upstream.uri\n"
+        );
     }
 
     #[test]

@@ -38,7 +38,7 @@ const LAST_DATE: i64 = 253_402_300_799_999;
 /// The view, and what is remembered between two looks at it.
 #[derive(Debug)]
 pub(super) struct Observer {
-    view: Arc<View>,
+    pub(super) view: Arc<View>,
     started: SystemTime,
     readiness: Mutex<Readiness>,
     answers: Answers,
@@ -48,10 +48,9 @@ pub(super) struct Observer {
 
 impl Observer {
     pub(super) fn new(view: Arc<View>) -> Self {
-        let longest = view.shared.limits.login_delay_max;
-        let seed = RandomState::new().hash_one(0);
+        let longest = view.shared.settings().limits.login_delay_max;
+        let (seed, now) = (RandomState::new().hash_one(0), SystemTime::now());
         let guesses = Mutex::new(Throttle::new(longest, seed, Instant::now()));
-        let now = SystemTime::now();
         let started = now.checked_sub(view.shared.started.elapsed()).unwrap_or(now);
         let answers = Answers::new(&view.upstream);
         Self {
@@ -64,13 +63,13 @@ impl Observer {
     }
 
     /// Who may ask and act.
-    pub(super) fn access(&self) -> &Access {
-        &self.view.access
+    pub(super) fn access(&self) -> Arc<Access> {
+        self.view.access.load_full()
     }
 
     /// Speaks TLS, if it shall be spoken.
     pub(super) fn tls(&self) -> Option<Acceptor> {
-        self.view.tls.clone()
+        self.view.tls.load_full().map(|tls| Acceptor::clone(&tls))
     }
 
     /// Where it is written down what was refused and done.
@@ -80,7 +79,8 @@ impl Observer {
 
     /// How long the answer to a token from there is delayed, whatever it will be.
     pub(super) fn delay(&self, address: IpAddr) -> Duration {
-        let guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses.set_longest(self.view.shared.settings().limits.login_delay_max);
         guesses.delay(address, Instant::now())
     }
 
@@ -116,11 +116,11 @@ impl Observer {
         self.look();
         let shared = &self.view.shared;
         let doing = Doing {
-            listening: !self.view.listeners.is_empty(),
+            listening: !self.view.listeners.load().is_empty(),
             stage: shared.drain.stage(),
         };
         self.readiness()
-            .judge(doing, shared.failover.hold, Instant::now())
+            .judge(doing, shared.settings().failover.hold, Instant::now())
     }
 
     /// Brings the nodes' own counts up to date, as far as that is possible within a second. Cancel safe.
@@ -139,6 +139,7 @@ impl Observer {
     /// The state of now; the nodes' own counts are those of the last [`Observer::ask_nodes`].
     pub(super) fn status(&self) -> Status {
         let shared = &self.view.shared;
+        let settings = shared.settings();
         let counters: BTreeMap<String, u64> = self
             .counters()
             .into_iter()
@@ -153,21 +154,23 @@ impl Observer {
             ready: self.verdict().ready,
             stopping: shared.drain.is_stopping(),
             drain: draining::observe(shared),
+            config: self.view.reloading.observe(),
             listeners: self
                 .view
                 .listeners
+                .load()
                 .iter()
-                .map(|options| listener(options))
+                .map(|listening| listener(&listening.terms()))
                 .collect(),
-            certificates: certificates(&self.view.certificates),
+            certificates: certificates(&self.view.certificates.load()),
             topology: self.topology(&shared.cluster.load(), shared.cluster.selection().heartbeat),
-            gate: gate(&shared.gate, shared.failover.hold),
+            gate: gate(&shared.gate, settings.failover.hold),
             clients: Clients {
                 connected: shared.admission.count(),
                 accepted: count("clients_accepted"),
                 refused: count("clients_refused"),
-                max_clients: shared.limits.max_clients,
-                max_clients_per_address: shared.limits.max_clients_per_address,
+                max_clients: settings.limits.max_clients,
+                max_clients_per_address: settings.limits.max_clients_per_address,
                 per_core: self
                     .view
                     .cores

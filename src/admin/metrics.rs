@@ -69,6 +69,7 @@ impl Collector for Scrape {
                 .and_then(|to| counter.encode(to))?;
         }
         self.proxy(&mut page)?;
+        self.config(&mut page)?;
         self.certificates(&mut page)?;
         self.gate(&mut page)?;
         self.server_sessions(&mut page)?;
@@ -129,6 +130,31 @@ impl Page<'_> {
 }
 
 impl Scrape {
+    fn config(&self, page: &mut Page<'_>) -> fmt::Result {
+        let Some(config) = &self.status.config else {
+            return Ok(());
+        };
+        let reloads = config.reloads;
+        let results = [
+            ("applied", reloads.applied),
+            ("unchanged", reloads.unchanged),
+            ("invalid", reloads.invalid),
+        ];
+        let results = results.map(|(result, count)| (vec![("result", result.to_owned())], count));
+        page.counters("config_reloads", "Reloads of the configuration", None, results)?;
+        let success = config.last_reload_succeeded.into();
+        let help = "0 while the configuration that was found last has mistakes, so that an older one runs";
+        page.gauge("config_last_reload_success", help, success)?;
+        let help = "When the configuration that runs was loaded, in seconds since 1970";
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Gauge);
+        let loaded = page
+            .0
+            .encode_descriptor("config_loaded_timestamp", help, unit, kind)?;
+        ConstGauge::new(config.loaded_at_seconds).encode(loaded)?;
+        let help = "Keys whose values in the file wait for a restart";
+        page.gauge("config_waiting_for_restart", help, config.wait_for_restart.len())
+    }
+
     fn proxy(&self, page: &mut Page<'_>) -> fmt::Result {
         let Status {
             clients,

@@ -16,6 +16,7 @@ mod metrics;
 mod places;
 mod query;
 mod readiness;
+mod reloading;
 mod respond;
 mod routes;
 mod server;
@@ -26,14 +27,17 @@ mod table;
 mod testing;
 
 pub use access::{Access, SHORTEST_TOKEN, Token, TokenError};
-pub use command::{Action, Error, act_command, status_command};
+pub use command::{Action, Error, act_command, reload_command, status_command};
+pub use reloading::{Outcome, ReloadRequest, Reloaded, Reloading};
 pub use server::serve;
 pub use status::Status;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
+
 use crate::{
-    client::{Core, ListenerOptions, Shared},
+    client::{Core, Listeners, Shared},
     tls::{Acceptor, Reloads},
     upstream,
 };
@@ -57,13 +61,15 @@ pub struct View {
     /// The threads that serve clients.
     pub cores: Arc<[Core]>,
     /// Where clients are served.
-    pub listeners: Vec<Arc<ListenerOptions>>,
+    pub listeners: Arc<Listeners>,
     /// How the nodes are reached.
     pub upstream: upstream::Options,
     /// The certificates in use.
-    pub certificates: Arc<Reloads>,
+    pub certificates: Arc<ArcSwap<Reloads>>,
+    /// The reloads of the configuration.
+    pub reloading: Arc<Reloading>,
     /// Who may ask and act.
-    pub access: Access,
+    pub access: ArcSwap<Access>,
     /// Speaks TLS with those who ask, if it shall.
-    pub tls: Option<Acceptor>,
+    pub tls: ArcSwapOption<Acceptor>,
 }

@@ -148,6 +148,14 @@ pub(super) const ROUTES: &[Route] = &[
         about: "the proxy takes no new clients soon, lets those that it has end what they are at, and ends ([drain])",
         handler: Handler::Now(act::drain),
     },
+    Route {
+        method: Verb::Post,
+        path: "/reload",
+        need: Need::Act,
+        parameters: &[],
+        about: "reads the configuration again; tells what took effect, what waits for a restart, and every mistake (422)",
+        handler: Handler::Later(|call| Box::pin(act::reload(call))),
+    },
 ];
 
 impl Route {

@@ -113,12 +113,13 @@ mod tests {
         net::TcpSocket,
     };
 
+    use arc_swap::{ArcSwap, ArcSwapOption};
+
     use super::*;
     use crate::{
         admin::{Access, Token},
         audit::Audit,
-        client::{Limits, ListenerOptions, Shared},
-        failover,
+        client::{ListenerOptions, Listeners, Listening, Shared},
         pool::Pool,
         shutdown::Shutdown,
         tls::{
@@ -154,21 +155,17 @@ mod tests {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let options = ListenerOptions::at(address);
+        let listening = Listening::new(options, Arc::default(), &shutdown, &shutdown);
         let view = View {
-            shared: Arc::new(Shared::new(
-                cluster,
-                Limits::default(),
-                failover::Options::default(),
-                audit,
-                None,
-                1,
-            )),
+            shared: Arc::new(Shared::new(cluster, Arc::default(), audit, None, 1)),
             cores: Arc::new([]),
-            listeners: vec![Arc::new(ListenerOptions::at(address))],
+            listeners: Arc::new(Listeners::from_pointee(vec![Arc::new(listening)])),
             upstream: crate::upstream::Options::default(),
             certificates: Arc::default(),
-            access,
-            tls,
+            reloading: Arc::default(),
+            access: ArcSwap::from_pointee(access),
+            tls: ArcSwapOption::from_pointee(tls),
         };
         tokio::spawn(serve_in(listener, Arc::new(view), places));
         address

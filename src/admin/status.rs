@@ -24,6 +24,9 @@ pub struct Status {
     /// How far the drain is; `null` if none is under way.
     #[serde(default)]
     pub drain: Option<Drain>,
+    /// The configuration and its reloads; `null` where none can be reloaded.
+    #[serde(default)]
+    pub config: Option<Config>,
     /// Where clients are served.
     pub listeners: Vec<Listener>,
     /// The certificates that are presented to clients and nodes.
@@ -43,6 +46,40 @@ pub struct Status {
     pub buffers: Buffers,
     /// What happened since the start, summed over all cores; `/metrics` explains each.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// The configuration that runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Its file; `null` if it comes from environment variables alone.
+    pub file: Option<String>,
+    /// The SHA-256 digest of the file that is in force, as far as that needs no restart.
+    pub hash: Option<String>,
+    /// When it was loaded, in UTC (RFC 3339).
+    pub loaded_at: String,
+    /// The same in seconds since 1970.
+    pub loaded_at_seconds: f64,
+    /// Whether the last reload could use what it found; `true` before the first.
+    pub last_reload_succeeded: bool,
+    /// When that was; `null` before the first.
+    pub last_reload_at: Option<String>,
+    /// What was wrong with what it found.
+    pub mistakes: Vec<String>,
+    /// Keys whose values in the file differ from those in force until the next start.
+    pub wait_for_restart: Vec<String>,
+    /// How the reloads ended.
+    pub reloads: Reloads,
+}
+
+/// How many reloads ended how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reloads {
+    /// Something had changed.
+    pub applied: u64,
+    /// Nothing had changed.
+    pub unchanged: u64,
+    /// The configuration could not be used, and changed nothing.
+    pub invalid: u64,
 }
 
 /// Where commands wait while no node can take them.

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use super::status::{Awaits, Drain, Gate, Listener, Node, Status};
+use super::status::{Awaits, Config, Drain, Gate, Listener, Node, Status};
 
 /// The counters that tell whether something is wrong, in the order of a command's life. Those that are zero are left out.
 const COUNTERS: [&str; 23] = [
@@ -58,6 +58,9 @@ fn head(status: &Status, text: &mut String) -> std::fmt::Result {
     if let Some(drain) = &status.drain {
         writeln!(text, "drain     {}", drained(drain))?;
     }
+    if let Some(config) = &status.config {
+        write!(text, "{}", configured(config))?;
+    }
     let topology = &status.topology;
     let set = topology.set_name.as_deref().unwrap_or("not known yet");
     let primary = topology.primary.as_deref().unwrap_or("none known");
@@ -83,6 +86,22 @@ fn head(status: &Status, text: &mut String) -> std::fmt::Result {
     writeln!(text, "buffers   requests {requests}, replies {replies}")?;
     writeln!(text, "cursors   {} pinned", status.cursors_pinned)?;
     writeln!(text, "gate      {}", gate(&status.gate))
+}
+
+/// Nothing where all is as it should be.
+fn configured(config: &Config) -> String {
+    let mut told = Vec::new();
+    if !config.last_reload_succeeded {
+        told.push("the last reload changed nothing, the configuration has mistakes:".to_owned());
+        told.extend(config.mistakes.iter().cloned());
+    }
+    if !config.wait_for_restart.is_empty() {
+        told.push(format!(
+            "waits for a restart: {}",
+            config.wait_for_restart.join(", ")
+        ));
+    }
+    told.iter().map(|line| format!("config    {line}\n")).collect()
 }
 
 fn drained(drain: &Drain) -> String {
@@ -263,6 +282,9 @@ mod tests {
         let expected = "\
 tidegate 1.2.3  ready, pid 77, up 1h 2m 3s
 serving   127.0.0.1:27018
+config    the last reload changed nothing, the configuration has mistakes:
+config    proxy.toml:7: pool.max_size: must be a number
+config    waits for a restart: log.format
 set       rs0 (ReplicaSetWithPrimary), primary a:27017
 clients   3 of 10000 (9 accepted, 0 refused)
 buffers   requests 0 of 256 MiB, replies 1 of 256 MiB

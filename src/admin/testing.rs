@@ -1,8 +1,8 @@
 //! A status to render, for the tests of this module.
 
 use super::status::{
-    Awaits, Buffer, Buffers, Certificate, Clients, Connections, Gate, Listener, Node, Pool, ServerSessions,
-    Status, Topology,
+    Awaits, Buffer, Buffers, Certificate, Clients, Config, Connections, Gate, Listener, Node, Pool, Reloads,
+    ServerSessions, Status, Topology,
 };
 
 /// A pool of up to a hundred, ten of them for awaits, with one idle connection.
@@ -90,6 +90,21 @@ pub(super) fn status() -> Status {
         ready: true,
         stopping: false,
         drain: None,
+        config: Some(Config {
+            file: Some("/etc/tidegate/proxy.toml".to_owned()),
+            hash: Some("0123456789abcdef".repeat(4)),
+            loaded_at: "2023-11-14T22:13:20.123Z".to_owned(),
+            loaded_at_seconds: 1_700_000_000.25,
+            last_reload_succeeded: false,
+            last_reload_at: Some("2023-11-14T23:00:00.000Z".to_owned()),
+            mistakes: vec!["proxy.toml:7: pool.max_size: must be a number".to_owned()],
+            wait_for_restart: vec!["log.format".to_owned()],
+            reloads: Reloads {
+                applied: 3,
+                unchanged: 2,
+                invalid: 1,
+            },
+        }),
         listeners: vec![Listener {
             address: "127.0.0.1:27018".to_owned(),
             presents_as: "mongos".to_owned(),

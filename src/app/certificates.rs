@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{config::Config, tls::Reloads};
@@ -29,12 +30,12 @@ pub(super) fn of(config: &Config) -> Reloads {
 }
 
 /// Looks at the files for as long as it runs.
-pub(super) async fn watch(certificates: Arc<Reloads>) {
+pub(super) async fn watch(certificates: Arc<ArcSwap<Reloads>>) {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for count in 0_u64.. {
         looks.tick().await;
-        let certificates = Arc::clone(&certificates);
+        let certificates = certificates.load_full();
         let look = move || {
             certificates.look();
             if count.is_multiple_of(LOOKS_A_DAY) {

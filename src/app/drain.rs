@@ -24,14 +24,14 @@ impl Proxy {
         );
         tokio::time::sleep(options.grace).await;
         drain.advance(Stage::Closing);
-        self.doors.begin();
-        self.front.begin();
+        self.front.doors.begin();
+        self.front.front.begin();
         tracing::info!(
             clients = self.shared.admission.count(),
             "draining: new clients are refused, idle ones closed"
         );
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut done = self.front.finished(left / 2).await;
+        let mut done = self.front.front.finished(left / 2).await;
         if !done {
             drain.advance(Stage::Hurrying);
             tracing::info!(
@@ -40,7 +40,7 @@ impl Proxy {
                 "draining: clients that never pause are closed between two commands"
             );
             let left = deadline.saturating_duration_since(Instant::now());
-            done = self.front.finished(left).await;
+            done = self.front.front.finished(left).await;
         }
         if !done {
             tracing::warn!(

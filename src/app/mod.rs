@@ -6,12 +6,16 @@
 mod certificates;
 mod check;
 mod drain;
+mod front;
 mod import;
+mod reload;
 mod run;
 mod seeds;
+mod watch;
 
 pub use check::{Checked, check_connect};
 pub use import::{ImportError, Imported, import_users};
+pub use reload::Source;
 pub use run::run;
 pub use seeds::find_nodes;
 
@@ -24,19 +28,18 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::{ArcSwap, ArcSwapOption};
+use front::{Front, bind_all};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Handle, Runtime},
 };
 
 use crate::{
-    admin::{self, View},
+    admin::{self, Reloading, View},
     audit::{self, Audit},
     auth::{self, UsersFile},
-    client::{
-        Backend, Core, ListenAddress, ListenerOptions, Logins, Reach, Shared, Source, Stage, listener,
-        listener::Acceptor, upkeep,
-    },
+    client::{Backend, ListenAddress, Logins, Settings, Shared, Source as Credentials, Stage, Terms, upkeep},
     config::{Config, Loader, read_users},
     pool::{self, Pool},
     sandbox::{
@@ -45,7 +48,6 @@ use crate::{
     },
     shutdown::Shutdown,
     tls::Reloads,
-    topology::Address,
     upstream::{self, Cluster, SrvError},
 };
 
@@ -112,16 +114,14 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Proxy {
     shared: Arc<Shared>,
-    /// Sessions, which it wakes, and acceptors.
-    front: Shutdown,
-    /// Has acceptors end.
-    doors: Shutdown,
+    front: Front,
     /// Monitors and pools.
     back: Shutdown,
     cores: Vec<(Shutdown, JoinHandle<()>)>,
-    listeners: Vec<Arc<ListenerOptions>>,
     admin: Option<SocketAddr>,
-    certificates: Arc<Reloads>,
+    certificates: Arc<ArcSwap<Reloads>>,
+    view: Option<Arc<View>>,
+    reloading: Arc<Reloading>,
 }
 
 impl Proxy {
@@ -130,97 +130,78 @@ impl Proxy {
     /// # Errors
     /// When an address cannot be listened on, or a thread not be made.
     pub fn start(config: &Config) -> Result<Self, Error> {
-        let (front, back) = (Shutdown::new(), Shutdown::new());
-        let bound = bind_all(config)?;
+        let back = Shutdown::new();
+        let (listeners, admin) = bind_all(config)?;
         let audit = start_audit(config.audit.as_ref())?;
         let count = thread::available_parallelism().map_or(1, usize::from);
         let (runtimes, cores): (Vec<_>, Vec<_>) = start_cores(count)?.into_iter().unzip();
         let handles: Arc<[Handle]> = runtimes.into();
 
-        let mut pool = config.pool.clone();
-        if config.auth.source.demands_login() {
-            // What is kept warm would be Tidegate's own, and of no use to clients.
-            pool.min_size = 0;
-        }
-        let cluster = start_cluster(config.upstream.clone(), &pool, &handles, &back);
+        let pool = Arc::new(ArcSwap::from_pointee(pool_options(config)));
+        let options = Arc::clone(&pool);
+        let options = move || pool::Options::clone(&options.load());
+        let cluster = start_cluster(config.upstream.clone(), options, &handles, &back);
         let logins = start_logins(config, &cluster, &back)?;
-        let shared = Arc::new(Shared::new(
-            cluster,
-            config.limits.clone(),
-            config.failover.clone(),
-            audit,
-            logins,
-            count,
-        ));
-        let client_cores: Arc<[Core]> = handles.iter().map(|handle| Core::new(handle.clone())).collect();
+        let settings = Arc::new(settings_of(config));
+        let shared = Arc::new(Shared::new(cluster, settings, audit, logins, count));
+        let upstream = config.upstream.clone();
+        let front = Front::new(Arc::clone(&shared), handles, upstream, pool, back.clone());
+        let certificates = Arc::new(ArcSwap::from_pointee(certificates::of(config)));
+        back.spawn("certificates", certificates::watch(Arc::clone(&certificates)));
+        back.spawn("sessions", upkeep::keep_sessions(Arc::clone(&shared)));
+        for bound in listeners {
+            front.serve(bound)?;
+        }
         let mut proxy = Self {
-            shared: Arc::clone(&shared),
+            shared,
             front,
-            doors: Shutdown::new(),
             back,
             cores,
-            listeners: Vec::new(),
             admin: None,
-            certificates: Arc::new(certificates::of(config)),
+            certificates,
+            view: None,
+            reloading: Arc::default(),
         };
-        if !proxy.certificates.is_empty() {
-            let watch = certificates::watch(Arc::clone(&proxy.certificates));
-            proxy.back.spawn("certificates", watch);
-        }
-        let upkeep = upkeep::keep_sessions(Arc::clone(&shared));
-        proxy.back.spawn("sessions", upkeep);
-        for (socket, options) in bound.listeners {
-            tracing::info!(address = %options.address, presents_as = options.shown_as(), "serving clients");
-            let reached = match &options.reach {
-                Reach::Node(node) => {
-                    let member = start_member(config, node, &handles, &proxy.back);
-                    Arc::new(shared.for_member(member))
-                }
-                Reach::Cluster | Reach::Secondaries => Arc::clone(&shared),
-            };
-            let failed = |error| Error::Start("listener", error);
-            let acceptor = Acceptor::new(socket).map_err(failed)?;
-            let options = Arc::new(options);
-            proxy.listeners.push(Arc::clone(&options));
-            let accept = listener::accept(
-                acceptor,
-                options,
-                reached,
-                Arc::clone(&client_cores),
-                proxy.front.clone(),
-                proxy.doors.clone(),
-            );
-            proxy.front.spawn_to_end(accept);
-        }
-        if let Some((socket, address)) = bound.admin {
-            let address = local_address(&socket, address);
-            tracing::info!(%address, "serving the admin endpoint");
-            proxy.admin = Some(address);
-            let socket = TcpListener::from_std(socket).map_err(|error| Error::Start("listener", error))?;
-            let view = View {
-                shared,
-                cores: client_cores,
-                listeners: proxy.listeners.clone(),
-                upstream: config.upstream.clone(),
-                certificates: Arc::clone(&proxy.certificates),
-                access: config
-                    .admin
-                    .as_ref()
-                    .map(|admin| admin.access.clone())
-                    .unwrap_or_default(),
-                tls: config.admin.as_ref().and_then(|admin| admin.tls.clone()),
-            };
-            // It is the last to go: it tells how far the way down is.
-            proxy.back.spawn("admin", admin::serve(socket, Arc::new(view)));
+        if let Some((socket, address)) = admin {
+            proxy.serve_admin(socket, address, config)?;
         }
         Ok(proxy)
+    }
+
+    fn serve_admin(
+        &mut self,
+        socket: std::net::TcpListener,
+        address: SocketAddr,
+        config: &Config,
+    ) -> Result<(), Error> {
+        tracing::info!(%address, "serving the admin endpoint");
+        self.admin = Some(address);
+        let socket = TcpListener::from_std(socket).map_err(|error| Error::Start("listener", error))?;
+        let options = config.admin.as_ref();
+        let access = options.map(|admin| admin.access.clone());
+        let view = View {
+            shared: Arc::clone(&self.shared),
+            cores: Arc::clone(&self.front.cores),
+            listeners: Arc::clone(&self.front.listeners),
+            upstream: config.upstream.clone(),
+            certificates: Arc::clone(&self.certificates),
+            reloading: Arc::clone(&self.reloading),
+            access: ArcSwap::from_pointee(access.unwrap_or_default()),
+            tls: ArcSwapOption::from_pointee(options.and_then(|admin| admin.tls.clone())),
+        };
+        let view = Arc::new(view);
+        self.view = Some(Arc::clone(&view));
+        // It is the last to go: it tells how far the way down is.
+        self.back.spawn("admin", admin::serve(socket, view));
+        Ok(())
     }
 
     /// Where clients are served, with the ports that were found for those configured as 0. A listener with a second address for
     /// secondaries stands here twice.
     #[must_use]
-    pub fn listeners(&self) -> &[Arc<ListenerOptions>] {
-        &self.listeners
+    pub fn listeners(&self) -> Vec<Arc<Terms>> {
+        let listeners = self.front.listeners.load();
+        listeners.iter().map(|listening| listening.terms()).collect()
     }
 
     /// Where the admin endpoint is.
@@ -232,7 +213,7 @@ impl Proxy {
     /// Looks whether the files of certificates have changed, rather than waiting for the next look.
     pub fn reload_certificates(&self) {
         let certificates = Arc::clone(&self.certificates);
-        drop(tokio::task::spawn_blocking(move || certificates.look()));
+        drop(tokio::task::spawn_blocking(move || certificates.load().look()));
     }
 
     /// Opens the audit log's file anew if it was renamed.
@@ -261,10 +242,10 @@ impl Proxy {
     /// Stops, with so long for the commands in flight.
     async fn stop_within(self, in_flight: Duration) {
         self.shared.drain.advance(Stage::Stopping);
-        self.doors.begin();
+        self.front.doors.begin();
         self.shared.gate.stop();
-        self.front.begin();
-        if !self.front.finished(in_flight).await {
+        self.front.front.begin();
+        if !self.front.front.finished(in_flight).await {
             tracing::warn!(
                 clients = self.shared.admission.count(),
                 "clients were cut off in mid-command"
@@ -284,39 +265,37 @@ impl Proxy {
     }
 }
 
-/// Watches a cluster, with a pool for each node.
+/// What all listeners have in common.
+fn settings_of(config: &Config) -> Settings {
+    Settings {
+        limits: config.limits.clone(),
+        failover: config.failover.clone(),
+    }
+}
+
+/// The bounds of every node's pool.
+fn pool_options(config: &Config) -> pool::Options {
+    let mut options = config.pool.clone();
+    if config.auth.source.demands_login() {
+        // What is kept warm would be Tidegate's own, and of no use to clients.
+        options.min_size = 0;
+    }
+    options
+}
+
+/// Watches a cluster, with a pool for each node. `pool` tells the bounds of one that is made.
 fn start_cluster(
     upstream: upstream::Options,
-    pool: &pool::Options,
+    pool: impl Fn() -> pool::Options + Send + 'static,
     cores: &Arc<[Handle]>,
     shutdown: &Shutdown,
 ) -> Arc<Cluster<Pool>> {
     let dialled = Arc::new(upstream.clone());
-    let (pool, cores, pools) = (pool.clone(), Arc::clone(cores), shutdown.clone());
+    let (cores, pools) = (Arc::clone(cores), shutdown.clone());
     Cluster::start(upstream, shutdown, move |address| {
-        let (pool, dialled) = (pool.clone(), Arc::clone(&dialled));
-        Pool::new(address.clone(), pool, dialled, Arc::clone(&cores), &pools)
+        let dialled = Arc::clone(&dialled);
+        Pool::new(address.clone(), pool(), dialled, Arc::clone(&cores), &pools)
     })
-}
-
-/// Watches one member by itself, as a hidden one is found in no other way.
-fn start_member(
-    config: &Config,
-    node: &Address,
-    cores: &Arc<[Handle]>,
-    shutdown: &Shutdown,
-) -> Arc<Cluster<Pool>> {
-    let upstream = upstream::Options {
-        seeds: vec![node.clone()],
-        direct: true,
-        srv: None,
-        ..config.upstream.clone()
-    };
-    let pool = pool::Options {
-        min_size: 0,
-        ..config.pool.clone()
-    };
-    start_cluster(upstream, &pool, cores, shutdown)
 }
 
 /// Gets ready to judge logins, if clients must log in.
@@ -335,9 +314,9 @@ fn start_logins(
     };
     let ttl = config.auth.credential_ttl;
     let asks_cluster = config.auth.source == auth::Source::Backend;
-    let source = Source {
+    let source = Credentials {
         backend: asks_cluster.then(|| Backend::start(cluster, Arc::clone(&upstream), ttl, shutdown)),
-        ..Source::default()
+        ..Credentials::default()
     };
     let logins = Logins::new(config.auth.clone(), source, upstream, file);
     let logins = logins.map_err(|error| Error::Start("login service", io::Error::other(error)))?;
@@ -353,53 +332,6 @@ fn start_audit(target: Option<&audit::Target>) -> Result<Audit, Error> {
         path: target.to_string(),
         source,
     })
-}
-
-struct Bound {
-    listeners: Vec<(listener::Bound, ListenerOptions)>,
-    admin: Option<(std::net::TcpListener, SocketAddr)>,
-}
-
-/// Binds every address before anything starts, so that a mistake leaves nothing half done.
-fn bind_all(config: &Config) -> Result<Bound, Error> {
-    let mut listeners = Vec::with_capacity(config.listeners.len());
-    for options in &config.listeners {
-        let (socket, mut options) = bind_listener(options.clone())?;
-        let second = options.secondary_alias().map(bind_listener).transpose()?;
-        if let Some((_, second)) = &second
-            && let (Some(twin), Some(found)) = (&mut options.twin, second.address.tcp())
-        {
-            twin.address = found;
-        }
-        listeners.push((socket, options));
-        listeners.extend(second);
-    }
-    let bind_admin = |admin: &admin::Options| {
-        let address = admin.address;
-        let failed = |source| Error::Listen {
-            address: address.into(),
-            source,
-        };
-        let socket = listener::bind(address).map_err(failed)?;
-        Ok::<_, Error>((socket, address))
-    };
-    let admin = config.admin.as_ref().map(bind_admin).transpose()?;
-    Ok(Bound { listeners, admin })
-}
-
-/// Binds a listener, whose options tell then where it is.
-fn bind_listener(mut options: ListenerOptions) -> Result<(listener::Bound, ListenerOptions), Error> {
-    let failed = |source| Error::Listen {
-        address: options.address.clone(),
-        source,
-    };
-    let socket = listener::Bound::bind(&options).map_err(failed)?;
-    options.address = socket.address().map_err(failed)?;
-    Ok((socket, options))
-}
-
-fn local_address(socket: &std::net::TcpListener, configured: SocketAddr) -> SocketAddr {
-    socket.local_addr().unwrap_or(configured)
 }
 
 type StartedCore = (Handle, (Shutdown, JoinHandle<()>));

@@ -20,6 +20,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, watch};
 
 pub use event::{AdminRefusal, Event, LoginRefusal, Name, Origin, Rule, User};
@@ -34,21 +35,28 @@ const BATCH: usize = 256;
 
 /// The audit log, or none. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Audit(Option<Arc<Log>>);
+pub struct Audit(Arc<Shared>);
 
-#[derive(Debug)]
-struct Log {
-    queue: mpsc::Sender<Message>,
+#[derive(Debug, Default)]
+struct Shared {
+    log: ArcSwapOption<Log>,
     counts: Arc<Counts>,
+}
+
+/// A target that is open, and the thread that writes to it; both end when this is dropped.
+#[derive(Debug)]
+pub struct Log {
+    queue: mpsc::Sender<Message>,
+    /// The writer is to end once the queue is empty.
+    closing: Arc<AtomicBool>,
     ended: watch::Receiver<bool>,
 }
 
+/// Over all targets that there were.
 #[derive(Debug, Default)]
 struct Counts {
     written: AtomicU64,
     lost: AtomicU64,
-    /// The writer is to end once the queue is empty.
-    closing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -70,45 +78,67 @@ impl Audit {
     /// # Errors
     /// When the file cannot be opened, or the thread not be started.
     pub fn start(target: &Target) -> io::Result<Self> {
+        let audit = Self::default();
+        audit.switch_to(Some(audit.open(target)?));
+        Ok(audit)
+    }
+
+    /// Opens another target, for [`Audit::switch_to`].
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or the thread not be started.
+    pub fn open(&self, target: &Target) -> io::Result<Log> {
         let sink = Sink::open(target)?;
         let (queue, lines) = mpsc::channel(QUEUE);
         let (ending, ended) = watch::channel(false);
-        let counts = Arc::new(Counts::default());
+        let closing = Arc::new(AtomicBool::new(false));
+        let counts = Arc::clone(&self.0.counts);
         let writer = Writer {
             sink,
             lines,
-            counts: Arc::clone(&counts),
-            told: 0,
+            closing: Arc::clone(&closing),
+            told: counts.lost.load(Relaxed),
+            counts,
             is_failing: false,
         };
         thread::Builder::new().name("audit".to_owned()).spawn(move || {
             writer.run();
             ending.send_replace(true);
         })?;
-        Ok(Self(Some(Arc::new(Log { queue, counts, ended }))))
+        Ok(Log {
+            queue,
+            closing,
+            ended,
+        })
+    }
+
+    /// Has later events go to another target, or nowhere. What was reported before is written where it was to go.
+    pub fn switch_to(&self, log: Option<Log>) {
+        let old = self.0.log.swap(log.map(Arc::new));
+        if let Some(old) = old {
+            old.end();
+        }
     }
 
     /// Writes an event down, soon; never waits.
     pub fn report(&self, event: &Event<'_>) {
-        let Some(log) = &self.0 else { return };
-        if log
-            .queue
-            .try_send(Message::Line(event.line(SystemTime::now())))
-            .is_err()
-        {
-            log.counts.lost.fetch_add(1, Relaxed);
+        let log = self.0.log.load();
+        let Some(log) = &*log else { return };
+        let line = Message::Line(event.line(SystemTime::now()));
+        if log.queue.try_send(line).is_err() {
+            self.0.counts.lost.fetch_add(1, Relaxed);
         }
     }
 
     /// Whether events go anywhere, so that it is worth while to gather what they tell.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.0.is_some()
+        self.0.log.load().is_some()
     }
 
     /// Opens the file anew if it was renamed (`SIGHUP`). Each write looks for that, too; this does so at once.
     pub fn reopen(&self) {
-        if let Some(log) = &self.0 {
+        if let Some(log) = &*self.0.log.load() {
             // A full queue means that lines are about to be written.
             let _ = log.queue.try_send(Message::Wake);
         }
@@ -117,22 +147,30 @@ impl Audit {
     /// The events written so far, and those lost: the queue was full, or they could not be written.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        self.0.as_ref().map_or((0, 0), |log| {
-            (log.counts.written.load(Relaxed), log.counts.lost.load(Relaxed))
-        })
+        let counts = &self.0.counts;
+        (counts.written.load(Relaxed), counts.lost.load(Relaxed))
     }
 
     /// Writes what waits and ends the thread; says whether that was done within `limit`. Events that are reported later are lost.
     ///
     /// Cancel safe: the thread goes on ending.
     pub async fn close(&self, limit: Duration) -> bool {
-        let Some(log) = &self.0 else { return true };
-        log.counts.closing.store(true, Relaxed);
-        // With a full queue the thread is awake anyway.
-        let _ = log.queue.try_send(Message::Wake);
+        let Some(log) = self.0.log.load_full() else {
+            return true;
+        };
+        log.end();
         let mut ended = log.ended.clone();
         let has_ended = ended.wait_for(|ended| *ended);
         tokio::time::timeout(limit, has_ended).await.is_ok()
+    }
+}
+
+impl Log {
+    /// Has the thread end when it has written what waits.
+    fn end(&self) {
+        self.closing.store(true, Relaxed);
+        // With a full queue the thread is awake anyway.
+        let _ = self.queue.try_send(Message::Wake);
     }
 }
 
@@ -141,6 +179,7 @@ struct Writer {
     sink: Sink,
     lines: mpsc::Receiver<Message>,
     counts: Arc<Counts>,
+    closing: Arc<AtomicBool>,
     /// How many lost events have been told of.
     told: u64,
     /// The last write failed.
@@ -151,7 +190,7 @@ impl Writer {
     fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            if self.counts.closing.load(Relaxed) {
+            if self.closing.load(Relaxed) {
                 self.lines.close();
             }
             if self.lines.blocking_recv_many(&mut batch, BATCH) == 0 {
@@ -272,17 +311,18 @@ mod tests {
         let file = folder.path().join("sub/audit");
         fs::create_dir(file.parent().unwrap()).unwrap();
         let (queue, lines) = mpsc::channel(2);
-        let counts = Arc::new(Counts::default());
+        let (audit, closing) = (Audit::off(), Arc::new(AtomicBool::new(false)));
         let (_ending, ended) = watch::channel(false);
-        let audit = Audit(Some(Arc::new(Log {
+        audit.switch_to(Some(Log {
             queue,
-            counts: Arc::clone(&counts),
+            closing: Arc::clone(&closing),
             ended,
-        })));
+        }));
         let mut writer = Writer {
             sink: Sink::open(&Target::File(file.clone())).unwrap(),
             lines,
-            counts,
+            counts: Arc::clone(&audit.0.counts),
+            closing,
             told: 0,
             is_failing: false,
         };
@@ -306,6 +346,26 @@ mod tests {
                 .unwrap()
                 .contains("\"events lost\",\"count\":1")
         );
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_a_switch_goes_elsewhere_and_nothing_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        let audit = Audit::start(&Target::File(one.clone())).unwrap();
+        audit.report(&refused("/one"));
+        let old = audit.0.log.load_full().unwrap();
+        audit.switch_to(Some(audit.open(&Target::File(two.clone())).unwrap()));
+        audit.report(&refused("/two"));
+        assert!(old.ended.clone().wait_for(|ended| *ended).await.is_ok());
+        assert!(audit.close(Duration::from_secs(10)).await);
+        assert_eq!(
+            (paths(&one), paths(&two)),
+            (vec!["/one".into()], vec!["/two".into()])
+        );
+        assert_eq!(audit.counts(), (2, 0));
+        audit.switch_to(None);
+        assert!(!audit.is_on() && audit.open(&Target::File(folder.path().join("no/such"))).is_err());
     }
 
     #[tokio::test]

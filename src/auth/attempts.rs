@@ -35,6 +35,11 @@ impl<W> Attempts<W> {
         }
     }
 
+    /// Changes the longest delay.
+    pub fn set_longest(&mut self, longest: Duration) {
+        self.throttle.set_longest(longest);
+    }
+
     /// Begins a login from `address`; its number. It must be ended by [`Attempts::fail`] or [`Attempts::give_back`]. `None` where
     /// nothing is delayed.
     pub fn begin(&mut self, address: IpAddr, waker: W) -> Option<u64> {

@@ -56,6 +56,15 @@ impl Throttle {
         }
     }
 
+    /// Changes the longest delay. What is known of failures stays, unless there shall be no delay at all.
+    pub fn set_longest(&mut self, longest: Duration) {
+        if longest.is_zero() != self.longest.is_zero() {
+            let fields = if longest.is_zero() { 0 } else { FIELDS * ROWS };
+            self.fields = vec![Field::default(); fields].into();
+        }
+        self.longest = longest;
+    }
+
     /// How long an answer to a login from `address` is to be delayed, whatever it will be.
     #[must_use]
     pub fn delay(&self, address: IpAddr, now: Instant) -> Duration {
@@ -252,6 +261,20 @@ mod tests {
         });
         let slowed = slowed.count();
         assert!(slowed < 800, "{slowed} of 10000");
+    }
+
+    #[test]
+    fn the_longest_delay_changes_and_failures_stay_known() {
+        let (now, from) = (Instant::now(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let mut throttle = Throttle::new(LONGEST, 1, now);
+        assert_eq!(after(&mut throttle, from, 16, now), LONGEST.as_millis());
+        throttle.set_longest(LONGEST / 5);
+        assert_eq!(throttle.delay(from, now), LONGEST / 5);
+        throttle.set_longest(Duration::ZERO);
+        assert_eq!(throttle.delay(from, now), Duration::ZERO);
+        throttle.set_longest(LONGEST);
+        assert_eq!(throttle.delay(from, now), Duration::ZERO, "they were forgotten");
+        assert_eq!(after(&mut throttle, from, 16, now), LONGEST.as_millis());
     }
 
     #[test]

@@ -1,7 +1,18 @@
-//! `tidegate drain`, `tidegate pause` and `tidegate resume`.
+//! `tidegate reload`, `tidegate drain`, `tidegate pause` and `tidegate resume`.
 
 use super::{Failure, endpoint::Endpoint};
-use crate::admin::{Action, act_command};
+use crate::admin::{Action, act_command, reload_command};
+
+/// Has a running proxy read its configuration again.
+///
+/// What can change while it runs does so without a client noticing, the rest waits for the next start; which is which is told. A
+/// configuration with mistakes changes nothing. SIGHUP does the same, and so does a change of the file ([reload] watch).
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = RELOAD_HELP)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    arguments: Arguments,
+}
 
 /// Has a running proxy end without errors for its clients.
 ///
@@ -43,6 +54,14 @@ struct Arguments {
     json: bool,
 }
 
+const RELOAD_HELP: &str = "\
+Examples:
+  tidegate reload
+  tidegate reload --admin http://127.0.0.1:9318 --json
+  tidegate reload --token-file /run/secrets/tidegate-token
+
+Exit codes: 0 the configuration is in force; 1 it has mistakes, or the proxy did not answer; 2 wrong arguments.";
+
 const DRAIN_HELP: &str = "\
 Examples:
   tidegate drain
@@ -64,6 +83,12 @@ Examples:
   tidegate resume --admin http://127.0.0.1:9318 --json
 
 Exit codes: 0 commands go on; 1 the proxy did not answer so; 2 wrong arguments.";
+
+pub(super) fn reload(reload: &Reload) -> Result<(), Failure> {
+    let Arguments { endpoint, json } = &reload.arguments;
+    let token = endpoint.token().map_err(Failure::work)?;
+    reload_command(&endpoint.url("/reload"), token.as_ref(), *json).map_err(Failure::work)
+}
 
 pub(super) fn drain(drain: &Drain) -> Result<(), Failure> {
     run(Action::Drain, &drain.arguments)

@@ -38,6 +38,7 @@ enum Command {
     Check(check::Arguments),
     Sandbox(sandbox::Arguments),
     Status(status::Arguments),
+    Reload(act::Reload),
     Drain(act::Drain),
     Pause(act::Pause),
     Resume(act::Resume),
@@ -50,6 +51,7 @@ Examples:
   tidegate check --config proxy.toml      look for mistakes before a start
   tidegate run --config proxy.toml        run the proxy
   tidegate status                         see how it is doing
+  tidegate reload                         have it read its configuration again
   tidegate drain                          have it end without errors for its clients
   tidegate user import                    copy users from the cluster into the users file
 
@@ -120,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Sandbox(arguments) => sandbox::run(arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Reload(arguments) => act::reload(&arguments),
         Command::Drain(arguments) => act::drain(&arguments),
         Command::Pause(arguments) => act::pause(&arguments),
         Command::Resume(arguments) => act::resume(&arguments),
@@ -180,6 +183,7 @@ mod tests {
             "tidegate status --admin http://127.0.0.1:9218 --token-file t --json",
             "tidegate drain --admin http://127.0.0.1:9218 --token-file t --json",
             "tidegate pause",
+            "tidegate reload --json",
             "tidegate resume --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");

@@ -1,14 +1,18 @@
 //! `tidegate run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Failure, file_limit, hardening, locate};
-use crate::{config::Config, telemetry::log};
+use crate::{
+    app::Source,
+    config::{Config, Mistakes},
+    telemetry::log,
+};
 
 /// Runs the proxy.
 ///
 /// It stops on SIGINT, and drains on SIGTERM: it takes no new clients after [drain] grace, lets the others end their transactions
-/// and cursors, and ends. A second signal ends it at once. Without --config, the file is the one in TIDEGATE_CONFIG, else ./proxy.toml; with
+/// and cursors, and ends. A second signal ends it at once. On SIGHUP, and when the file changes, it reads its configuration again. Without --config, the file is the one in TIDEGATE_CONFIG, else ./proxy.toml; with
 /// TIDEGATE_UPSTREAM__URI set, no file is needed. If the configuration has mistakes, all are reported and nothing is
 /// started.
 #[derive(Debug, clap::Args)]
@@ -35,13 +39,19 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     // Before anything secret is read.
     let kept = hardening::keep_memory_private();
     let file = locate::file(arguments.config)?;
-    let config = locate::loader(file.as_deref())?.load()?;
+    let config = load(file.as_deref())?;
     log::init(&config.log)?;
     if let Err(error) = kept {
         tracing::warn!(%error, "other processes of this user can read this one's memory");
     }
     prepare(&config);
-    crate::app::run(&config).map_err(Failure::work)
+    let source = Source::new(file.clone(), move || load(file.as_deref()));
+    crate::app::run(&config, source).map_err(Failure::work)
+}
+
+/// Reads the configuration, now or again. Environment variables win over the file each time.
+fn load(file: Option<&Path>) -> Result<Config, Mistakes> {
+    locate::loader(file)?.load()
 }
 
 /// Logs what is worth a look and raises the file limit.

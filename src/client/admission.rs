@@ -20,14 +20,14 @@ use crate::auth::Network;
 /// The bounds and the count. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    max: usize,
-    max_per_address: Option<usize>,
-    max_strangers: usize,
     present: Arc<Mutex<Present>>,
 }
 
 #[derive(Debug, Default)]
 struct Present {
+    max: usize,
+    max_per_address: Option<usize>,
+    max_strangers: usize,
     total: usize,
     strangers: usize,
     by_address: HashMap<IpAddr, usize>,
@@ -74,12 +74,19 @@ impl Admission {
     /// Bounds without clients.
     #[must_use]
     pub fn new(max: usize, max_per_address: Option<usize>, max_strangers: usize) -> Self {
-        Self {
-            max,
-            max_per_address,
-            max_strangers,
+        let admission = Self {
             present: Arc::default(),
-        }
+        };
+        admission.set_bounds(max, max_per_address, max_strangers);
+        admission
+    }
+
+    /// Changes the bounds. Who is connected stays, beyond them, too.
+    pub fn set_bounds(&self, max: usize, max_per_address: Option<usize>, max_strangers: usize) {
+        let mut present = self.lock();
+        present.max = max;
+        present.max_per_address = max_per_address;
+        present.max_strangers = max_strangers;
     }
 
     /// Lets a client in, which counts as a stranger until it has logged in if that `demands_login`. One without an address, on a Unix
@@ -89,21 +96,21 @@ impl Admission {
     /// When a bound is reached.
     pub fn admit(&self, address: Option<IpAddr>, demands_login: bool) -> Result<Admitted, Refusal> {
         let mut present = self.lock();
-        if present.total >= self.max {
-            return Err(Refusal::Full(self.max));
+        if present.total >= present.max {
+            return Err(Refusal::Full(present.max));
         }
-        if demands_login && present.strangers >= self.max_strangers {
-            return Err(Refusal::StrangersFull(self.max_strangers));
+        if demands_login && present.strangers >= present.max_strangers {
+            return Err(Refusal::StrangersFull(present.max_strangers));
         }
         if let Some(address) = address.filter(|_| demands_login).and_then(shared_by) {
             let here = count_of(&present.strangers_by_address, address);
-            if here >= self.max_strangers - present.strangers {
+            if here >= present.max_strangers - present.strangers {
                 return Err(Refusal::StrangersShare { address, here });
             }
         }
         if let Some(address) = address {
             let here = count_of(&present.by_address, address);
-            if let Some(max) = self.max_per_address.filter(|max| here >= *max) {
+            if let Some(max) = present.max_per_address.filter(|max| here >= *max) {
                 return Err(Refusal::AddressFull(max));
             }
             present.by_address.insert(address, here + 1);
@@ -217,6 +224,20 @@ mod tests {
         assert_eq!(admission.count(), 2);
         assert!(admission.admit(a, false).is_ok());
         assert_eq!(admission.lock().by_address.len(), 2);
+    }
+
+    #[test]
+    fn bounds_change_and_who_is_there_stays() {
+        let admission = Admission::new(2, None, 2);
+        let places = [admission.admit(None, true), admission.admit(None, true)].map(Result::unwrap);
+        admission.set_bounds(1, Some(1), 1);
+        assert_eq!(admission.admit(None, false).unwrap_err(), Refusal::Full(1));
+        assert_eq!(admission.count(), 2);
+        admission.set_bounds(3, Some(1), 3);
+        let from = "10.0.0.1".parse().ok();
+        let _third = admission.admit(from, false).unwrap();
+        drop(places);
+        assert_eq!(admission.admit(from, false).unwrap_err(), Refusal::AddressFull(1));
     }
 
     #[test]

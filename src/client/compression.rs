@@ -110,7 +110,8 @@ pub(super) enum OfferError {
 /// If it did not: the connection is closed, as a `mongod` does.
 fn judge(session: &Session, envelope: &Envelope) -> Result<(), WireError> {
     let compressor = envelope.compressor;
-    if session.listener.takes(compressor) {
+    // What was agreed on is taken, though the listener may agree on other ones by now.
+    if session.listener.takes(compressor) || session.compressors.contains(compressor) {
         Ok(())
     } else {
         Err(WireError::UnwantedCompressor(compressor))

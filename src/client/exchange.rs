@@ -147,7 +147,7 @@ pub(super) async fn execute(
         Ok(route) => route,
         Err(error) => return refuse(session, &error, inbound).await,
     };
-    let patience = Patience::new(&inbound.request, session.shared.failover.hold);
+    let patience = Patience::new(&inbound.request, session.listener.failover().hold);
     if session.must_wait_out_pause(inbound, &route) {
         if let Err(no_node) = Box::pin(session.wait_out_pause(inbound, patience)).await {
             return Box::pin(tell(session, no_node.into(), inbound, patience)).await;

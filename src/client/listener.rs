@@ -26,12 +26,12 @@ use super::{
     session::{End, Session},
     shared::Shared,
     stranger,
+    terms::{Listening, Terms},
     unix::{self, SocketFile},
 };
 use crate::{
     audit::Event,
     net::{Socket, Stream},
-    shutdown::Shutdown,
 };
 
 /// Clients that the kernel may hold ready to be accepted.
@@ -42,7 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const KEEPALIVE: Duration = Duration::from_secs(120);
 
 /// How long a handshake may take that had begun when a listener was closed.
-const LAST_CALL: Duration = Duration::from_millis(200);
+pub const LAST_CALL: Duration = Duration::from_millis(200);
 /// A filter that drops the first segment of a TCP handshake and nothing else. It is sent again after a second, when nobody listens any
 /// more, and refused. (BPF, of which a listening socket sees segments from the TCP header on: load byte 13, the flags; go on if
 /// SYN is among them; drop, or keep all.) Accepted sockets inherit it, and get no such segment.
@@ -212,20 +212,18 @@ impl Detached {
     }
 }
 
-/// Accepts clients until `doors` are told to close; each goes to the core that has fewest. Then whoever was on his way in is still served.
+/// Accepts clients until the listener's doors are told to close; each goes to the core that has fewest. Then whoever was on his way in is still served.
 pub async fn accept(
     mut acceptor: Acceptor,
-    options: Arc<ListenerOptions>,
+    listening: Arc<Listening>,
     shared: Arc<Shared>,
     cores: Arc<[Core]>,
-    shutdown: Shutdown,
-    doors: Shutdown,
 ) {
+    let doors = listening.doors.clone();
     let door = Door {
-        options,
+        listening,
         shared,
         cores,
-        shutdown,
         refusals: AtomicU64::new(0),
         outsiders: AtomicU64::new(0),
     };
@@ -254,10 +252,9 @@ pub async fn accept(
 
 /// Where clients come in.
 struct Door {
-    options: Arc<ListenerOptions>,
+    listening: Arc<Listening>,
     shared: Arc<Shared>,
     cores: Arc<[Core]>,
-    shutdown: Shutdown,
     refusals: AtomicU64,
     outsiders: AtomicU64,
 }
@@ -265,7 +262,7 @@ struct Door {
 impl Door {
     /// Lets a client in, or not; `false` if there was none to be had, most likely for want of file descriptors.
     fn take(&self, accepted: io::Result<(Accepted, Peer)>) -> bool {
-        let (options, shared) = (&self.options, &self.shared);
+        let (options, shared) = (self.listening.terms(), &self.shared);
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -301,10 +298,10 @@ impl Door {
             stream,
             peer,
             admitted,
-            options,
+            &options,
+            &self.listening,
             shared,
             &self.cores,
-            &self.shutdown,
         ) {
             tracing::debug!(%peer, %error, "client lost while it was accepted");
         }
@@ -316,10 +313,10 @@ fn deal(
     stream: Accepted,
     peer: Peer,
     admitted: Admitted,
-    options: &Arc<ListenerOptions>,
+    options: &Terms,
+    listening: &Arc<Listening>,
     shared: &Arc<Shared>,
     cores: &Arc<[Core]>,
-    shutdown: &Shutdown,
 ) -> io::Result<()> {
     let stream = stream.detach()?;
     let index = (0..cores.len())
@@ -328,24 +325,29 @@ fn deal(
     let Some(core) = cores.get(index) else {
         return Ok(());
     };
-    let (options, shared, cores) = (Arc::clone(options), Arc::clone(shared), Arc::clone(cores));
-    let session_shutdown = shutdown.clone();
+    let (listening, shared, cores) = (Arc::clone(listening), Arc::clone(shared), Arc::clone(cores));
+    let tasks = listening.front.clone();
     let _entered = core.runtime.enter();
     let stream = stream.attach()?;
     cores[index].sessions.fetch_add(1, Relaxed);
     shared.counters.core(index).clients_accepted.one();
-    let left = move || cores[index].sessions.fetch_sub(1, Relaxed);
+    listening.count_in();
+    let entered = Arc::clone(&listening);
+    let left = move || {
+        cores[index].sessions.fetch_sub(1, Relaxed);
+        entered.count_out();
+    };
     // Two futures: one for both would be as large as both where the session of a client with TLS is boxed, and holds it all the time.
     if options.tls.is_none() {
-        shutdown.spawn_to_end(async move {
+        tasks.spawn_to_end(async move {
             // Made here, not passed on by value: the future would have room for it twice.
-            let mut session = Session::new(Socket::new(stream), peer, admitted, index, options, shared);
-            session.serve(&session_shutdown).await;
+            let mut session = Session::new(Socket::new(stream), peer, admitted, index, listening, shared);
+            session.serve().await;
             left();
         });
     } else {
-        shutdown.spawn_to_end(async move {
-            serve_with_tls(stream, peer, admitted, index, options, shared, &session_shutdown).await;
+        tasks.spawn_to_end(async move {
+            serve_with_tls(stream, peer, admitted, index, listening, shared).await;
             left();
         });
     }
@@ -358,19 +360,20 @@ async fn serve_with_tls(
     peer: Peer,
     admitted: Admitted,
     core: usize,
-    options: Arc<ListenerOptions>,
+    listening: Arc<Listening>,
     shared: Arc<Shared>,
-    shutdown: &Shutdown,
 ) {
-    let limit = shared.limits.handshake_timeout;
+    let terms = listening.terms();
+    let limit = terms.limits().handshake_timeout;
     let deadline = Instant::now() + limit;
-    let begun = match &options.tls {
+    let begun = match &terms.tls {
         None => Ok(stream),
         Some(tls) => tokio::select! {
             begun = Box::pin(secure::begin(stream, tls, limit, deadline)) => begun,
             () = shared.drain.stopped() => Err(End::Stopping),
         },
     };
+    drop(terms);
     let counters = shared.counters.core(core);
     match begun {
         Err(end) => end.tell(counters, peer),
@@ -378,9 +381,9 @@ async fn serve_with_tls(
             if matches!(stream, Stream::Tls(_)) {
                 counters.tls_accepted.one();
             }
-            let mut session = Session::new(Socket::new(stream), peer, admitted, core, options, shared);
+            let mut session = Session::new(Socket::new(stream), peer, admitted, core, listening, shared);
             session.greet_by(deadline);
-            session.serve(shutdown).await;
+            session.serve().await;
         }
     }
 }

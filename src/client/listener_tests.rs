@@ -6,7 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::{
-    client::{Stage, testing},
+    client::{ListenerOptions, Stage, testing},
+    shutdown::Shutdown,
     wire::{RawDoc, op_msg},
 };
 
@@ -23,17 +24,8 @@ async fn closing(shutdown: &Shutdown) -> (SocketAddr, impl Future<Output = ()> +
     let doors = Shutdown::new();
     doors.begin();
     let cores = [Core::new(Handle::current())].into();
-    (
-        address,
-        accept(
-            acceptor,
-            Arc::new(options),
-            shared,
-            cores,
-            shutdown.clone(),
-            doors,
-        ),
-    )
+    let listening = Listening::new(options, shared.settings(), &doors, shutdown);
+    (address, accept(acceptor, Arc::new(listening), shared, cores))
 }
 
 /// Has a ping answered.

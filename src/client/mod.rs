@@ -36,6 +36,7 @@ mod shared;
 mod size_tests;
 mod stranger;
 mod stream;
+mod terms;
 #[cfg(test)]
 mod testing;
 mod transaction;
@@ -50,6 +51,7 @@ pub use login::{Backend, Logins, Source};
 pub use options::{ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNIX_MODE};
 pub use secure::ListenerTls;
 pub use shared::{Process, Shared};
+pub use terms::{Listeners, Listening, Settings, Terms};
 
 use std::time::Duration;
 

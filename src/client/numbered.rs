@@ -31,7 +31,7 @@ pub(super) fn put(session: &Session, inbound: &mut Inbound, kind: ServerKind) {
 fn put_on_write(session: &Session, inbound: &mut Inbound, kind: ServerKind) {
     let shared = &session.shared;
     let takes_numbers = matches!(kind, ServerKind::RsPrimary | ServerKind::Mongos);
-    if !takes_numbers || !shared.failover.exactly_once || session.reaches_one_member() {
+    if !takes_numbers || !session.listener.failover().exactly_once || session.reaches_one_member() {
         return;
     }
     let Inbound { frame, request, .. } = inbound;

@@ -69,7 +69,7 @@ impl Pace {
 impl Session {
     /// The pace of a client that is given a reply from now on.
     pub(super) fn pace(&self) -> Pace {
-        Pace::new(self.shared.limits.min_read_rate, Instant::now())
+        Pace::new(self.listener.limits().min_read_rate, Instant::now())
     }
 
     /// Gives the client the rest of a reply, which holds no connection any more, but room in the byte budget if `holds_room` says so.

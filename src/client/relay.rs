@@ -57,7 +57,7 @@ pub(super) async fn ask(
         let for_reply = match reply_to.form {
             // That its client left says nothing; whether the write must go again is seen in its reply. But a write that
             // hangs must not keep its connection for ever.
-            form if !form.is_awaited() => IfGone::GoOnFor(session.shared.failover.hold.max(DRAIN)),
+            form if !form.is_awaited() => IfGone::GoOnFor(session.listener.failover().hold.max(DRAIN)),
             _ => IfGone::GoOnFor(DRAIN),
         };
         (IfGone::GoOnFor(sending), for_reply)
@@ -207,7 +207,7 @@ pub(super) async fn take_large(
     let above = if inbound.request.takes_exhaust() {
         0
     } else {
-        session.shared.limits.stream_above
+        session.listener.limits().stream_above
     };
     let (shared, request) = (&session.shared, &inbound.request);
     let content = take_content(shared, &mut lease, &header, request, inbound.reply_to, above).await?;

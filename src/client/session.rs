@@ -18,13 +18,12 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    ListenerOptions, admission::Admitted, batch::UnderWay, compression, drain, drivers::Described,
+    Listening, Terms, admission::Admitted, batch::UnderWay, compression, drain, drivers::Described,
     exchange::exchange, legacy, login, options::Peer, shared::Shared, stranger::Stranger,
 };
 use crate::{
     net::{Permit, Socket, budget, buffers},
     pool::Identity,
-    shutdown::Shutdown,
     telemetry::Counters,
     tls::{self, FirstBytes},
     wire::{HEADER_LEN, Header, WireError, op_compressed},
@@ -123,6 +122,8 @@ pub(super) struct Place {
     pub(super) app_name: Option<Box<str>>,
     /// What would be lost if it were closed between two commands.
     pub(super) ties: Arc<drain::Ties>,
+    /// The listener by which it came.
+    pub(super) listening: Arc<Listening>,
 }
 
 /// A client and what its commands need.
@@ -135,7 +136,8 @@ pub(super) struct Session {
     /// The connection's number, as `hello` tells it.
     pub(super) id: i32,
     pub(super) core: usize,
-    pub(super) listener: Arc<ListenerOptions>,
+    /// By what terms it is served. Newer ones are taken between two commands.
+    pub(super) listener: Arc<Terms>,
     pub(super) shared: Arc<Shared>,
     /// The client takes the proxy for a load balancer (Load Balancers specification).
     pub(super) load_balanced: bool,
@@ -162,19 +164,19 @@ impl Session {
         peer: Peer,
         admitted: Admitted,
         core: usize,
-        listener: Arc<ListenerOptions>,
+        listening: Arc<Listening>,
         shared: Arc<Shared>,
     ) -> Self {
-        let id = shared.next_id();
+        let (id, listener) = (shared.next_id(), listening.terms());
         // Without a source of credentials all clients act as Tidegate itself.
         let identity = match shared.logins {
             None => Identity::SERVICE,
             Some(_) => Identity::nobody(),
         };
-        let greet_by = Some(Instant::now() + shared.limits.handshake_timeout);
+        let greet_by = Some(Instant::now() + listener.limits().handshake_timeout);
         let stranger = listener
             .demands_login
-            .then(|| Stranger::new(shared.limits.login_timeout));
+            .then(|| Stranger::new(listener.limits().login_timeout));
         Self {
             client,
             peer,
@@ -183,6 +185,7 @@ impl Session {
                 stranger,
                 app_name: None,
                 ties: Arc::default(),
+                listening,
             }),
             id,
             core,
@@ -215,8 +218,8 @@ impl Session {
     }
 
     /// Serves the client until it leaves, breaks the protocol, or Tidegate stops; then says why in the log.
-    pub(super) async fn serve(&mut self, shutdown: &Shutdown) {
-        let mut end = self.run_until_stopped(shutdown).await;
+    pub(super) async fn serve(&mut self) {
+        let mut end = self.run_until_stopped().await;
         if matches!(end, End::Protocol(_)) && self.begins_tls() {
             end = End::UnexpectedTls;
         }
@@ -227,11 +230,12 @@ impl Session {
     }
 
     /// Runs the commands; a session that is between two of them ends when Tidegate stops, or drains and has no more use for it.
-    async fn run_until_stopped(&mut self, shutdown: &Shutdown) -> End {
+    async fn run_until_stopped(&mut self) -> End {
         let (shared, ties) = (Arc::clone(&self.shared), Arc::clone(&self.place.ties));
+        let listening = Arc::clone(&self.place.listening);
         let mut watch = None;
         let mut run = pin!(self.run(&ties.busy));
-        let mut woken = pin!(shutdown.requested());
+        let mut woken = pin!(listening.front.requested());
         // Polled once, to be woken by it; a plain number says whether it was that which woke us.
         let mut listens = false;
         poll_fn(|cx| {
@@ -242,10 +246,10 @@ impl Session {
                 listens = true;
                 let _ = woken.as_mut().poll(cx);
             }
-            if !shared.drain.is_closing() {
+            if !shared.drain.is_closing() && !listening.is_closing() {
                 return Poll::Pending;
             }
-            drain::look(&mut watch, &shared, &ties, cx).map_or(Poll::Pending, Poll::Ready)
+            drain::look(&mut watch, &shared, &listening, &ties, cx).map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
@@ -257,6 +261,9 @@ impl Session {
                 Ok(header) => header,
                 Err(end) => return end,
             };
+            if self.listener.are_replaced() {
+                self.listener = self.place.listening.terms();
+            }
             self.counters().received_bytes.add(header.length as u64);
             busy.store(true, Relaxed);
             let under_way = UnderWay::begin();
@@ -267,10 +274,15 @@ impl Session {
             match outcome.and_then(|()| self.still_in_time()) {
                 Err(end) => return end,
                 Ok(()) if self.closes => return End::LoggedOut,
-                Ok(()) if self.shared.drain.is_stopping() => return End::Stopping,
+                Ok(()) if self.is_stopping() => return End::Stopping,
                 Ok(()) => {}
             }
         }
+    }
+
+    /// Whether the session ends at this command boundary: the process stops, or its listener was removed and the time is over.
+    fn is_stopping(&self) -> bool {
+        self.shared.drain.is_stopping() || self.place.listening.is_stopping()
     }
 
     /// Whether what broke the protocol is a client's first message of TLS.
@@ -301,7 +313,7 @@ impl Session {
 
     /// Waits for the first bytes of a message, within the handshake or idle timeout.
     async fn wait_for_bytes(&mut self) -> Result<usize, End> {
-        let limit = self.shared.limits.idle_timeout;
+        let limit = self.listener.limits().idle_timeout;
         let deadline = match (self.greet_by.or(self.login_deadline()), limit) {
             (Some(deadline), _) => deadline,
             (None, Some(limit)) => Instant::now() + limit,
@@ -316,7 +328,7 @@ impl Session {
             (Some(read), ..) => Ok(read?),
             (None, None, _) if self.login_deadline().is_some() => Err(self.not_logged_in()),
             (None, None, Some(limit)) => Err(End::Idle(limit)),
-            (None, ..) => Err(End::Handshake(self.shared.limits.handshake_timeout)),
+            (None, ..) => Err(End::Handshake(self.listener.limits().handshake_timeout)),
         }
     }
 
@@ -359,7 +371,7 @@ impl Session {
                     return Err(self.not_logged_in());
                 }
                 Err(_) if self.greet_by.is_some() => {
-                    return Err(End::Handshake(self.shared.limits.handshake_timeout));
+                    return Err(End::Handshake(self.listener.limits().handshake_timeout));
                 }
                 Err(_) => return Err(End::TooSlow(length)),
             }

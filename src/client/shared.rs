@@ -9,10 +9,11 @@ use std::{
     time::Instant,
 };
 
+use arc_swap::ArcSwap;
 use bson::oid::ObjectId;
 
 use super::{
-    Limits,
+    Settings,
     admission::Admission,
     drain::Drain,
     drivers::Drivers,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     audit::Audit,
-    failover::{self, Gate, ServerSessions},
+    failover::{Gate, ServerSessions},
     net::Budget,
     pool::{Identity, Pool},
     routing::{OpenTransactions, Pins, TransactionPins},
@@ -59,16 +60,14 @@ pub struct Process {
     pub requests: Budget,
     /// Room for replies above a small size.
     pub replies: Budget,
-    /// The bounds in force.
-    pub limits: Limits,
-    /// What becomes of commands while the replica set changes.
-    pub failover: failover::Options,
-    /// Where they wait meanwhile.
+    /// What all listeners have in common, as it is now. Sessions go by their listener's [`super::Terms`], which hold the same.
+    settings: ArcSwap<Settings>,
+    /// Where commands wait while the replica set changes.
     pub gate: Arc<Gate>,
     /// The proxy's own server sessions.
     pub sessions: ServerSessions<Identity>,
     /// How clients log in; `None` if they need not.
-    pub logins: Option<Arc<Logins>>,
+    pub(super) logins: Option<ArcSwap<Logins>>,
     /// Who is connected, and from where.
     pub admission: Admission,
     /// Whose logins are under way or failed lately.
@@ -101,17 +100,16 @@ impl Shared {
     #[must_use]
     pub fn new(
         cluster: Arc<Cluster<Pool>>,
-        limits: Limits,
-        failover: failover::Options,
+        settings: Arc<Settings>,
         audit: Audit,
         logins: Option<Arc<Logins>>,
         cores: usize,
     ) -> Self {
+        let limits = &settings.limits;
         let process = Process {
-            gate: Arc::new(Gate::new(&failover)),
-            failover,
+            gate: Arc::new(Gate::new(&settings.failover)),
             sessions: ServerSessions::new(cores),
-            logins,
+            logins: logins.map(ArcSwap::new),
             requests: Budget::new(limits.buffer_bytes / 2),
             replies: Budget::new(limits.buffer_bytes / 2),
             admission: Admission::new(
@@ -120,7 +118,7 @@ impl Shared {
                 limits.max_unauthenticated,
             ),
             attempts: UnderWay::new(limits.login_delay_max),
-            limits,
+            settings: ArcSwap::new(settings),
             drivers: Drivers::default(),
             legacy_clients: LegacyClients::default(),
             counters: PerCore::new(cores),
@@ -173,5 +171,42 @@ impl Deref for Shared {
 
     fn deref(&self) -> &Process {
         &self.process
+    }
+}
+
+impl Process {
+    /// What all listeners have in common, as it is now.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// How clients log in; `None` if they need not.
+    #[must_use]
+    pub fn logins(&self) -> Option<Arc<Logins>> {
+        self.logins.as_ref().map(ArcSwap::load_full)
+    }
+
+    /// Has logins that begin from now on judged by these. Whether clients must log in at all stays as it is.
+    pub fn set_logins(&self, logins: Arc<Logins>) {
+        if let Some(current) = &self.logins {
+            current.store(logins);
+        }
+    }
+
+    /// Puts other settings in force, for all but the sessions: those go by their listener's [`super::Terms`]. Clients that are connected, and
+    /// commands that wait, keep their places beyond a lower bound.
+    pub fn set(&self, settings: Arc<Settings>) {
+        let limits = &settings.limits;
+        self.admission.set_bounds(
+            limits.max_clients,
+            limits.max_clients_per_address,
+            limits.max_unauthenticated,
+        );
+        self.requests.resize(limits.buffer_bytes / 2);
+        self.replies.resize(limits.buffer_bytes / 2);
+        self.attempts.set_longest_delay(limits.login_delay_max);
+        self.gate.set_bounds(&settings.failover);
+        self.settings.store(settings);
     }
 }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Limits, ListenerOptions, Shared, options::Peer, session::Session};
+use super::{ListenerOptions, Listening, Shared, options::Peer, session::Session};
 use crate::{
     audit::Audit,
-    failover,
     net::Socket,
     shutdown::Shutdown,
     upstream::{self, Cluster},
@@ -22,14 +21,7 @@ async fn a_sessions_future_stays_small() {
     let cluster = Cluster::start(upstream::Options::default(), &shutdown, |_| {
         unreachable!("there are no seeds")
     });
-    let shared = Arc::new(Shared::new(
-        cluster,
-        Limits::default(),
-        failover::Options::default(),
-        Audit::off(),
-        None,
-        1,
-    ));
+    let shared = Arc::new(Shared::new(cluster, Arc::default(), Audit::off(), None, 1));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
@@ -40,10 +32,10 @@ async fn a_sessions_future_stays_small() {
         Peer::Tcp(address),
         admitted,
         0,
-        Arc::new(options),
+        Arc::new(Listening::new(options, Arc::default(), &shutdown, &shutdown)),
         shared,
     );
-    let size = size_of::<Session>() + size_of_val(&session.serve(&shutdown));
+    let size = size_of::<Session>() + size_of_val(&session.serve());
     println!("a session's future takes {size} bytes");
     assert!(size <= MAX_FUTURE, "{size} bytes");
     shutdown.begin();

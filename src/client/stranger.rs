@@ -97,7 +97,7 @@ impl Session {
             mechanism: "".into(),
             reason: LoginRefusal::TimedOut,
         });
-        End::Login(self.shared.limits.login_timeout)
+        End::Login(self.listener.limits().login_timeout)
     }
 
     /// Whether a rule of the listener denies commands of this name.
@@ -182,7 +182,7 @@ mod tests {
         let (mut session, mut client) = demanding_login(LIMIT, &shutdown).await;
         session.note_stranger(Class::Local(Local::Hello));
         let shared = std::sync::Arc::clone(&session.shared);
-        let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+        let served = tokio::spawn(async move { session.serve().await });
         let started = Instant::now();
         while started.elapsed() < LIMIT * 3 {
             assert!(ask(&mut client, &rawdoc! { "ping": 1, "$db": "admin" }).await);
@@ -201,7 +201,7 @@ mod tests {
             let shutdown = Shutdown::new();
             let (mut session, mut client) = demanding_login(LIMIT, &shutdown).await;
             let shared = std::sync::Arc::clone(&session.shared);
-            let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+            let served = tokio::spawn(async move { session.serve().await });
             let started = Instant::now();
             let more = rawdoc! { "whatsmyuri": 1, "$db": "admin" };
             assert!(ask(&mut client, &more).await);
@@ -241,7 +241,7 @@ mod tests {
             let shutdown = Shutdown::new();
             let (mut session, mut client, _node) = judging(BTreeMap::new(), &shutdown).await;
             let shared = std::sync::Arc::clone(&session.shared);
-            let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+            let served = tokio::spawn(async move { session.serve().await });
             client.write_all(&message).await.unwrap();
             let rest = timeout(LIMIT * 30, client.read(&mut [0; 64])).await.unwrap();
             assert!(!matches!(rest, Ok(1..)));
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(session.shared.admission.strangers(), 0);
         session.note_logged_out();
         assert_eq!(session.shared.admission.strangers(), 1);
-        let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+        let served = tokio::spawn(async move { session.serve().await });
         let more = rawdoc! { "whatsmyuri": 1, "$db": "admin" };
         assert!(ask(&mut client, &more).await);
         tokio::time::sleep(LIMIT * 2).await;

@@ -10,11 +10,13 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Limits, ListenerOptions, Logins, Shared, Source, options::Peer, relay, session::Session};
+use super::{
+    Limits, ListenerOptions, Listening, Logins, Settings, Shared, Source, options::Peer, relay,
+    session::Session,
+};
 use crate::{
     audit::Audit,
     auth::{self, UserName, UsersFile, users_file::Entry},
-    failover,
     net::Socket,
     pool::Pool,
     shutdown::Shutdown,
@@ -201,8 +203,10 @@ async fn session_of(
 ) -> (Session, TcpStream) {
     let shared = Arc::new(Shared::new(
         cluster,
-        limits,
-        failover::Options::default(),
+        Arc::new(Settings {
+            limits,
+            ..Settings::default()
+        }),
         Audit::off(),
         logins,
         1,
@@ -216,12 +220,14 @@ async fn session_of(
         ..options
     };
     let admitted = shared.admission.admit(None, options.demands_login).unwrap();
+    let none = Shutdown::new();
+    let listening = Listening::new(options, shared.settings(), &none, &none);
     let session = Session::new(
         Socket::new(stream),
         Peer::Tcp(address),
         admitted,
         0,
-        Arc::new(options),
+        Arc::new(listening),
         shared,
     );
     (session, client)

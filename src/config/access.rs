@@ -150,7 +150,9 @@ fn token(section: &mut Section<'_>, [inline, file]: [&'static str; 2], folder: &
         false => folder,
     };
     let read = path.and_then(|path| {
-        secret::read(&base.join(path))
+        let path = base.join(path);
+        section.note_file(&path);
+        secret::read(&path)
             .map_err(|problem| section.mistake(file, problem))
             .ok()
     });

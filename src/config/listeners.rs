@@ -21,7 +21,7 @@ use crate::{
 /// Where a listener listens that names no address.
 const DEFAULT_LISTENER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 27018);
-const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
+pub(super) const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
 const LEGACY: &[(&str, bool)] = &[("translate", true), ("refuse", false)];
 /// Far above that of any server.
 const MOST_WIRE_VERSION: usize = 100;

@@ -3,7 +3,11 @@
 //! Invariant: no text in this module ever holds the value of a secret setting. Those who report a mistake about
 //! such a setting describe the fault and leave the value out.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +87,7 @@ pub(super) struct Report {
     faults: Vec<Mistake>,
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
+    files: Vec<PathBuf>,
 }
 
 impl Report {
@@ -112,6 +117,16 @@ impl Report {
             key: String::new(),
             problem,
         });
+    }
+
+    /// A file beside the configuration's own in which a setting stands.
+    pub(super) fn note_file(&mut self, path: &Path) {
+        self.files.push(path.to_owned());
+    }
+
+    /// Those files.
+    pub(super) fn take_files(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.files)
     }
 
     /// Whether all of the text could be read, so that what was not found is indeed missing.

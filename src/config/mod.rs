@@ -10,6 +10,7 @@
 
 mod access;
 mod auth;
+mod changes;
 mod check;
 mod compressors;
 mod environment;
@@ -32,6 +33,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use changes::{Change, Changes, Effect};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use read_preference::ReadPreferenceParts;
 pub use users::{UsersError, read_users};
@@ -72,8 +74,12 @@ pub struct Config {
     pub admin: Option<admin::Options>,
     /// Where the audit log goes; `None` where it is `"off"`.
     pub audit: Option<audit::Target>,
+    /// Whether the file is read again when it changes.
+    pub watches: bool,
     /// The log.
     pub log: log::Options,
+    /// Files beside the configuration's own in which settings stand: secrets and users.
+    pub files: Vec<PathBuf>,
     /// What is allowed and yet worth a look, each as `file:line: key: text`.
     pub warnings: Vec<String>,
 }

@@ -77,6 +77,11 @@ impl<'a> Section<'a> {
             .warning(&place, &format!("{}.{key}", self.path), problem);
     }
 
+    /// Says that settings stand in this file, too.
+    pub(super) fn note_file(&mut self, path: &Path) {
+        self.report.note_file(path);
+    }
+
     /// Takes a setting as it was written.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Node> {
         let node = self.table.remove(key)?;

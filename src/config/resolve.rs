@@ -42,13 +42,16 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     let drain = drain_section(&mut root, &mut report);
     let admin = admin_section(&mut root, folder, &listeners, &mut report);
     let audit = access::audit_section(&mut root, folder, &mut report);
+    let watches = reload_section(&mut root, &mut report);
     let log = log_section(&mut root, &mut report);
     for (name, node) in &root {
         report.mistake(&node.place, name, schema::unknown(None, name));
     }
     check::listeners(&listeners, &mut report);
     let mut listeners: Vec<_> = listeners.into_iter().map(|(options, _)| options).collect();
+    let mut files = report.take_files();
     let warnings = report.finish()?;
+    files.extend(auth.users_file.clone());
     for listener in &mut listeners {
         listener.demands_login = auth.source.demands_login();
     }
@@ -63,7 +66,9 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
         limits,
         admin,
         audit,
+        watches,
         log,
+        files,
         warnings,
     })
 }
@@ -122,7 +127,9 @@ fn upstream_section(root: &mut Table, folder: &Path, report: &mut Report) -> Con
     let from_file = file.and_then(|path| {
         // In the file a relative path counts from that file, in a variable from the working directory.
         let base = if place.is_untyped() { Path::new("") } else { folder };
-        secret::read(&base.join(path))
+        let path = base.join(path);
+        section.note_file(&path);
+        secret::read(&path)
             .map_err(|problem| section.mistake("uri_file", problem))
             .ok()
     });
@@ -342,6 +349,14 @@ fn admin_section(
     let (access, tls) = access::admin(&mut section, folder, address);
     section.finish(|name| schema::unknown(schema::section("admin"), name));
     address.map(|address| admin::Options { address, access, tls })
+}
+
+/// Whether the file is read again when it changes.
+fn reload_section(root: &mut Table, report: &mut Report) -> bool {
+    let mut section = section(root, "reload", report);
+    let watches = section.choice("watch", listeners::SWITCH, true);
+    section.finish(|name| schema::unknown(schema::section("reload"), name));
+    watches
 }
 
 fn log_section(root: &mut Table, report: &mut Report) -> log::Options {

@@ -119,6 +119,11 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &["file"],
     },
     Section {
+        name: "reload",
+        repeated: false,
+        keys: &["watch"],
+    },
+    Section {
         name: "log",
         repeated: false,
         keys: &["level", "format"],

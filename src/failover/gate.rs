@@ -27,8 +27,8 @@ pub const WINDOW: usize = 64;
 /// The gate of a process.
 #[derive(Debug)]
 pub struct Gate {
-    hold_commands: usize,
-    hold_bytes: usize,
+    hold_commands: AtomicUsize,
+    hold_bytes: AtomicUsize,
     waiting: Mutex<Waiting>,
     /// The turns of those that want the primary; the semaphore is fair.
     turns: Arc<Semaphore>,
@@ -134,8 +134,8 @@ impl Gate {
     #[must_use]
     pub fn new(options: &Options) -> Self {
         Self {
-            hold_commands: options.hold_commands,
-            hold_bytes: options.hold_bytes,
+            hold_commands: AtomicUsize::new(options.hold_commands),
+            hold_bytes: AtomicUsize::new(options.hold_bytes),
             waiting: Mutex::default(),
             turns: Arc::new(Semaphore::new(WINDOW)),
             queued: AtomicUsize::new(0),
@@ -145,19 +145,25 @@ impl Gate {
         }
     }
 
+    /// Changes the bounds. Those that wait keep their places.
+    pub fn set_bounds(&self, options: &Options) {
+        self.hold_commands.store(options.hold_commands, Relaxed);
+        self.hold_bytes.store(options.hold_bytes, Relaxed);
+    }
+
     /// Takes a place for a command whose message has `bytes`. `why` is for the log, if it is the first that waits.
     ///
     /// # Errors
     /// When there is none left.
     pub fn enter(self: &Arc<Self>, bytes: usize, why: impl FnOnce() -> String) -> Result<Place, Full> {
-        let mut waiting = self.waiting();
-        if waiting.places.len() >= self.hold_commands {
+        let (mut waiting, hold_bytes) = (self.waiting(), self.hold_bytes.load(Relaxed));
+        if waiting.places.len() >= self.hold_commands.load(Relaxed) {
             return Err(Full::Commands(waiting.places.len()));
         }
-        if waiting.bytes.saturating_add(bytes) > self.hold_bytes {
+        if waiting.bytes.saturating_add(bytes) > hold_bytes {
             return Err(Full::Bytes {
                 waiting: waiting.bytes,
-                hold_bytes: self.hold_bytes,
+                hold_bytes,
             });
         }
         Ok(self.place(&mut waiting, bytes, why))
@@ -252,8 +258,8 @@ impl Gate {
         GateStatus {
             commands: waiting.places.len(),
             bytes: waiting.bytes,
-            hold_commands: self.hold_commands,
-            hold_bytes: self.hold_bytes,
+            hold_commands: self.hold_commands.load(Relaxed),
+            hold_bytes: self.hold_bytes.load(Relaxed),
             oldest: waiting.places.values().next().map(|(since, _)| since.elapsed()),
             paused: self.paused.borrow().map(|since| since.elapsed()),
         }
@@ -318,7 +324,15 @@ mod tests {
         drop((first, second, third));
         assert_eq!((gate.status().commands, gate.status().bytes), (0, 0));
         assert_eq!(gate.status().oldest, None);
-        assert!(gate.enter(100, String::new).is_ok());
+        let place = gate.enter(100, String::new).unwrap();
+        gate.set_bounds(&Options {
+            hold_commands: 1,
+            hold_bytes: 200,
+            ..Options::default()
+        });
+        assert_eq!(gate.enter(0, String::new).unwrap_err(), Full::Commands(1));
+        drop(place);
+        assert!(gate.enter(200, String::new).is_ok());
     }
 
     #[test]

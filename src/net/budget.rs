@@ -16,7 +16,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, watch},
     time::Instant,
 };
 
@@ -33,26 +33,68 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// One direction's half.
 #[derive(Debug, Clone)]
-pub struct Budget {
+pub struct Budget(Arc<Half>);
+
+#[derive(Debug)]
+struct Half {
+    /// What may be taken. Together with what is taken it is the total and the debt.
     free: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
-    total: u32,
+    waiting: AtomicUsize,
+    /// Wakes those that wait when it changes.
+    total: watch::Sender<u32>,
+    /// What a smaller total still has to take out of what comes back.
+    debt: AtomicUsize,
 }
 
 /// Room for one message; given back on drop.
 #[derive(Debug)]
-pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Permit {
+    taken: Option<OwnedSemaphorePermit>,
+    half: Arc<Half>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let Some(mut taken) = self.taken.take() else {
+            return;
+        };
+        if self.half.debt.load(Relaxed) > 0 {
+            let owed = self.half.pay(taken.num_permits());
+            let _ = taken.split(owed).map(OwnedSemaphorePermit::forget);
+        }
+    }
+}
 
 impl Budget {
     /// A budget of `bytes`.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        let total = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).max(1);
-        Self {
+        let total = total_of(bytes);
+        Self(Arc::new(Half {
             free: Arc::new(Semaphore::new(total as usize)),
-            waiting: Arc::default(),
-            total,
-        }
+            waiting: AtomicUsize::new(0),
+            total: watch::channel(total).0,
+            debt: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Makes it a budget of `bytes`. More room is there at once; of less, what is taken counts until it comes back, and takes nothing from
+    /// others before.
+    pub fn resize(&self, bytes: usize) {
+        let (half, new) = (&self.0, total_of(bytes));
+        // Under the channel's lock, so that two calls do not mix.
+        half.total.send_if_modified(|total| {
+            let old = std::mem::replace(total, new);
+            if new > old {
+                let more = (new - old) as usize;
+                half.free.add_permits(more - half.pay(more));
+            } else {
+                let less = (old - new) as usize;
+                half.debt
+                    .fetch_add(less - half.free.forget_permits(less), Relaxed);
+            }
+            new != old
+        });
     }
 
     /// Waits for room for `bytes`, first come first served; a message above the whole budget takes all of it.
@@ -62,19 +104,33 @@ impl Budget {
         if let Ok(room) = self.try_acquire(bytes) {
             return room;
         }
-        let _waiting = Waiting::new(&self.waiting);
-        // The semaphore is never closed, so this never fails.
-        Arc::clone(&self.free)
-            .acquire_many_owned(self.units(bytes))
-            .await
-            .ok()
-            .map(Permit)
+        let _waiting = Waiting::new(&self.0.waiting);
+        let mut total = self.0.total.subscribe();
+        loop {
+            total.mark_unchanged();
+            let units = units(bytes, *total.borrow_and_update());
+            let room = Arc::clone(&self.0.free).acquire_many_owned(units);
+            tokio::select! {
+                biased;
+                // The semaphore is never closed, so this never fails.
+                room = room => return room.ok().map(|room| self.permit(room)),
+                // What is waited for may be more than there will ever be now.
+                _ = total.changed() => {}
+            }
+        }
+    }
+
+    fn permit(&self, taken: OwnedSemaphorePermit) -> Permit {
+        Permit {
+            taken: Some(taken),
+            half: Arc::clone(&self.0),
+        }
     }
 
     /// Whether somebody waits for room.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
-        self.waiting.load(Relaxed) > 0
+        self.0.waiting.load(Relaxed) > 0
     }
 
     /// Takes room for `bytes` if there is some now; `Ok(None)` for a message that is not counted.
@@ -85,28 +141,40 @@ impl Budget {
         if bytes <= SMALL {
             return Ok(None);
         }
-        Arc::clone(&self.free)
-            .try_acquire_many_owned(self.units(bytes))
-            .map(|permit| Some(Permit(permit)))
-    }
-
-    fn units(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.div_ceil(UNIT))
-            .unwrap_or(u32::MAX)
-            .min(self.total)
+        Arc::clone(&self.0.free)
+            .try_acquire_many_owned(units(bytes, *self.0.total.borrow()))
+            .map(|room| Some(self.permit(room)))
     }
 
     /// Bytes in use.
     #[must_use]
     pub fn used(&self) -> usize {
-        (self.total as usize - self.free.available_permits()) * UNIT
+        let (half, total) = (&self.0, *self.0.total.borrow() as usize);
+        (total + half.debt.load(Relaxed)).saturating_sub(half.free.available_permits()) * UNIT
     }
 
     /// Bytes in all.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.total as usize * UNIT
+        *self.0.total.borrow() as usize * UNIT
     }
+}
+
+impl Half {
+    /// Takes up to `units` out of the debt; how many.
+    fn pay(&self, units: usize) -> usize {
+        let left = |debt: usize| Some(debt.saturating_sub(units));
+        let before = self.debt.fetch_update(Relaxed, Relaxed, left);
+        before.unwrap_or_default().min(units)
+    }
+}
+
+fn total_of(bytes: usize) -> u32 {
+    u32::try_from(bytes / UNIT).unwrap_or(u32::MAX).max(1)
+}
+
+fn units(bytes: usize, total: u32) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(total)
 }
 
 /// Somebody who waits for room, until drop.
@@ -162,6 +230,48 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let _all = budget.acquire(48 << 20).await.unwrap();
         assert_eq!(budget.used(), budget.total());
+    }
+
+    #[tokio::test]
+    async fn it_grows_at_once_and_shrinks_as_room_comes_back() {
+        const MIB: usize = 1 << 20;
+        let budget = Budget::new(4 * MIB);
+        let taken = [budget.acquire(MIB).await, budget.acquire(2 * MIB).await];
+        budget.resize(2 * MIB);
+        assert_eq!((budget.used(), budget.total()), (3 * MIB, 2 * MIB));
+        assert!(budget.try_acquire(MIB).is_err(), "there is less than nothing");
+        let [first, second] = taken;
+        drop(first);
+        assert_eq!(budget.used(), 2 * MIB);
+        assert!(budget.try_acquire(MIB).is_err(), "what came back is gone");
+        budget.resize(3 * MIB);
+        assert!(budget.try_acquire(MIB).is_ok(), "there is more");
+        drop(second);
+        assert_eq!(budget.used(), 0);
+        assert!(budget.try_acquire(3 * MIB).unwrap().is_some());
+        // Up while there is a debt: that is paid first.
+        let all = budget.acquire(3 * MIB).await;
+        budget.resize(MIB);
+        budget.resize(2 * MIB);
+        assert!(budget.try_acquire(MIB).is_err());
+        drop(all);
+        let _two = budget.try_acquire(2 * MIB).unwrap();
+        assert!(budget.try_acquire(MIB).is_err());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_more_than_there_will_be_gets_all_that_there_is() {
+        let budget = Budget::new(4 << 20);
+        let first = budget.acquire(1 << 20).await;
+        let waits = tokio::spawn({
+            let budget = budget.clone();
+            async move { budget.acquire(4 << 20).await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        budget.resize(2 << 20);
+        drop(first);
+        let served = tokio::time::timeout(Duration::from_secs(5), waits).await;
+        assert!(served.expect("it waits for what never comes").unwrap());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Pooled connections to one node: a state machine without IO, and the thin shell that waits and connects.
 
 mod allowance;
+mod bounds;
 mod error;
 mod identity;
 mod lane;

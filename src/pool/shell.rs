@@ -57,7 +57,7 @@ pub struct Pool {
     /// The generation in force: connections that are being made for an older one are given up.
     generation: watch::Sender<u64>,
     in_flight: AtomicUsize,
-    most_streams: usize,
+    most_streams: AtomicUsize,
     /// Connections whose reply goes to its client as it comes, at the client's speed.
     streams: AtomicUsize,
     /// Exchanges that ended well, whose connection was given back.
@@ -80,7 +80,7 @@ impl Pool {
         shutdown: &Shutdown,
     ) -> Arc<Self> {
         let pool = Arc::new(Self {
-            most_streams: (options.max_size / 2).max(1),
+            most_streams: AtomicUsize::new(most_streams(&options)),
             address,
             upstream,
             cores,
@@ -109,6 +109,14 @@ impl Pool {
     #[must_use]
     pub fn options(&self) -> Options {
         self.lock().options().clone()
+    }
+
+    /// Puts other bounds in force. What is lent is not disturbed: where there are more connections than there may be now, they are closed as
+    /// they come back.
+    pub fn set_options(self: &Arc<Self>, options: Options) {
+        self.most_streams.store(most_streams(&options), Relaxed);
+        let given_up = self.lock().set_options(options);
+        self.serve_waiting(0, given_up);
     }
 
     /// What the pool holds now.
@@ -195,7 +203,7 @@ impl Pool {
 
     /// Takes one of the places for connections that go at their client's speed: half of the pool, so that slow clients cannot hold all of it.
     pub(super) fn begin_stream(&self) -> bool {
-        let one_more = |streams| (streams < self.most_streams).then_some(streams + 1);
+        let one_more = |streams| (streams < self.most_streams.load(Relaxed)).then_some(streams + 1);
         self.streams.fetch_update(Relaxed, Relaxed, one_more).is_ok()
     }
 
@@ -442,6 +450,11 @@ impl NodeResource for Pool {
     fn generation(&self) -> u64 {
         self.counts().generation
     }
+}
+
+/// Half of the pool: slow clients shall not hold all of it.
+fn most_streams(options: &Options) -> usize {
+    (options.max_size / 2).max(1)
 }
 
 /// What a command on this share adds to a node's load. One that awaits new documents costs the node next to nothing.

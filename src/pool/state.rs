@@ -108,11 +108,13 @@ pub struct State<C, W> {
     pub(super) lanes: BTreeMap<Identity, Lane<C, W>>,
     /// Over all lanes.
     pub(super) idle: usize,
-    ordinary: Part,
-    awaiting: Part,
+    pub(super) ordinary: Part,
+    pub(super) awaiting: Part,
     next_ticket: u64,
     paused: bool,
     retired: bool,
+    /// There are more connections than there may be now: some are closed as they come back.
+    pub(super) shrinks: bool,
 }
 
 impl<C, W> State<C, W> {
@@ -127,6 +129,7 @@ impl<C, W> State<C, W> {
             next_ticket: 0,
             paused: true,
             retired: false,
+            shrinks: false,
             options,
         }
     }
@@ -256,7 +259,9 @@ impl<C, W> State<C, W> {
     }
 
     fn hand_on(&mut self, pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
-        if self.is_paused() || pooled.generation != self.generation || pooled.is_over(now) {
+        // It is not counted any more, or not yet.
+        self.shrinks = self.shrinks && self.total() + 1 > self.options.most();
+        if self.is_paused() || pooled.generation != self.generation || pooled.is_over(now) || self.shrinks {
             self.drop_if_empty(&pooled.identity);
             return Placed::Unwanted(pooled);
         }
@@ -403,11 +408,6 @@ impl<C, W> State<C, W> {
         self.idle -= reaped.len();
         self.lanes.retain(|_, lane| !lane.is_empty());
         reaped
-    }
-
-    /// The bounds in force.
-    pub fn options(&self) -> &Options {
-        &self.options
     }
 
     /// Counts of now.

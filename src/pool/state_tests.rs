@@ -52,6 +52,32 @@ fn open(state: &mut TestState, connection: u32, core: usize, now: Instant) {
 }
 
 #[test]
+fn other_bounds_close_what_is_idle_beyond_them_and_what_comes_back() {
+    let (mut state, now) = (ready(options(6, 0)), Instant::now());
+    (1..=6).for_each(|connection| open(&mut state, connection, 0, now));
+    let mut lent: Vec<_> = (0..5).map(|_| check_out(&mut state, Ordinary).unwrap()).collect();
+    let bounds = |max_size| Options {
+        max_awaiting: 0,
+        ..options(max_size, 0)
+    };
+    let given_up = state.set_options(bounds(3));
+    assert_eq!(given_up.len(), 1, "the idle one");
+    assert!(check_out(&mut state, Ordinary).is_none());
+    for unwanted in [true, true, false] {
+        let placed = state.place(lent.pop().unwrap(), now);
+        assert_eq!(matches!(placed, Placed::Unwanted(_)), unwanted);
+    }
+    assert_eq!((state.counts().in_use, state.counts().idle), (2, 1));
+    // Up again: who waits finds room at once.
+    lent.push(check_out(&mut state, Ordinary).unwrap());
+    wait(&mut state, Ordinary, 7);
+    assert!(state.begin_connect(false).is_none());
+    assert!(state.set_options(bounds(4)).is_empty());
+    assert!(state.begin_connect(false).is_some());
+    assert_eq!(state.counts().generation, 0);
+}
+
+#[test]
 fn the_most_recently_used_of_the_own_core_comes_first_then_another_cores() {
     let (mut state, now) = (ready(options(10, 0)), Instant::now());
     for (connection, core) in [(1, 0), (2, 1), (3, 1)] {

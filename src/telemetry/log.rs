@@ -1,12 +1,17 @@
 //! The log: `tracing` events on standard error, as text for people or as JSON for machines.
 
-use std::{fmt, io::IsTerminal, str::FromStr};
+use std::{fmt, io::IsTerminal, str::FromStr, sync::OnceLock};
 
 use tracing::{Subscriber, level_filters::LevelFilter};
-use tracing_subscriber::{Layer, filter::Targets, fmt as text, layer::SubscriberExt, registry::LookupSpan};
+use tracing_subscriber::{
+    Layer, Registry, filter::Targets, fmt as text, layer::SubscriberExt, registry::LookupSpan, reload,
+};
 
 /// The environment variable that sets the level over all else, as `RUST_LOG` does elsewhere.
 pub const VARIABLE: &str = "TIDEGATE_LOG";
+
+/// By which the level of this process's log is changed; none where [`VARIABLE`] has set it over all else.
+static LEVEL: OnceLock<Option<reload::Handle<Targets, Registry>>> = OnceLock::new();
 
 /// How the log is written.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -102,14 +107,24 @@ pub enum Error {
 /// # Errors
 /// If [`VARIABLE`] names no level, or this process has a log already.
 pub fn init(options: &Options) -> Result<(), Error> {
-    let level = match std::env::var(VARIABLE) {
-        Ok(text) if !text.is_empty() => text.parse().map_err(Error::Variable)?,
-        _ => options.level.clone(),
+    let (level, may_change) = match std::env::var(VARIABLE) {
+        Ok(text) if !text.is_empty() => (text.parse().map_err(Error::Variable)?, false),
+        _ => (options.level.clone(), true),
     };
+    let (filter, handle) = reload::Layer::new(level.targets);
     let ansi = options.format == Format::Auto && std::io::stderr().is_terminal();
-    let layer = layer(options.format, ansi, std::io::stderr).with_filter(level.targets);
+    let layer = layer(options.format, ansi, std::io::stderr).with_filter(filter);
     let subscriber = tracing_subscriber::registry().with(layer);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::Twice)
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::Twice)?;
+    let _ = LEVEL.set(may_change.then_some(handle));
+    Ok(())
+}
+
+/// Changes which events this process's log has from now on; `false` if they are as they were, because [`VARIABLE`] sets the level, or there
+/// is no log.
+pub fn set_level(level: &Level) -> bool {
+    let handle = LEVEL.get().and_then(Option::as_ref);
+    handle.is_some_and(|handle| handle.reload(level.targets.clone()).is_ok())
 }
 
 /// The layer that writes events to `writer`. A log that cannot be written is no reason to fail, or to write about

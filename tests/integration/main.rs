@@ -43,6 +43,7 @@ mod presentation;
 mod private_memory;
 mod reads_again;
 mod relays;
+mod reload;
 mod rescue;
 mod sandbox;
 mod service_user;

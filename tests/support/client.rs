@@ -33,6 +33,14 @@ impl Client {
         Self { stream, last_id: 0 }
     }
 
+    /// The same where that may fail.
+    pub(crate) async fn try_connect(address: impl ToSocketAddrs) -> io::Result<Self> {
+        let stream = timeout(REPLY_LIMIT, TcpStream::connect(address)).await;
+        let stream = stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, last_id: 0 })
+    }
+
     /// Sends a command without waiting for its reply.
     pub(crate) async fn send(&mut self, db: &str, mut command: Document) -> io::Result<()> {
         command.insert("$db", db);

@@ -26,6 +26,7 @@ pub(crate) mod relay;
 mod run;
 pub(crate) mod secrets_scan;
 mod set;
+pub(crate) mod steady;
 pub(crate) mod users;
 
 pub(crate) use balancer::Balancer;

@@ -105,11 +105,8 @@ impl Proxy {
         listener: &str,
         sections: &str,
     ) -> Self {
-        let configuration = format!(
-            "[upstream]\nuri = {uri:?}\n{upstream}\n\n[[listener]]\naddress = \"{address}\"\n{listener}\n\n\
-             [admin]\naddress = \"{admin}\"\n\n{sections}\n"
-        );
-        Self::spawn_configured([address, admin], &configuration)
+        let text = configuration([address, admin], uri, upstream, listener, sections);
+        Self::spawn_configured([address, admin], &text)
     }
 
     fn spawn_configured([address, admin]: [SocketAddr; 2], configuration: &str) -> Self {
@@ -147,6 +144,18 @@ impl Proxy {
             }
             thread::sleep(POLL);
         }
+    }
+
+    /// Exchanges its configuration file for one as of [`start_with`](Self::start_with), in one step.
+    pub(crate) fn configure(&self, uri: &str, listener: &str, sections: &str) {
+        let text = configuration([self.address, self.admin], uri, "", listener, sections);
+        fs::write(self.folder.join("new.toml"), text).unwrap();
+        fs::rename(self.folder.join("new.toml"), self.folder.join("proxy.toml")).unwrap();
+    }
+
+    /// `POST` to its admin endpoint: the status code and the body.
+    pub(crate) fn post(&self, path: &str) -> (u16, String) {
+        http(self.admin, "POST", path, "").unwrap()
     }
 
     /// The URI for drivers.
@@ -244,6 +253,19 @@ impl Drop for Proxy {
     }
 }
 
+fn configuration(
+    [address, admin]: [SocketAddr; 2],
+    uri: &str,
+    upstream: &str,
+    listener: &str,
+    sections: &str,
+) -> String {
+    format!(
+        "[upstream]\nuri = {uri:?}\n{upstream}\n\n[[listener]]\naddress = \"{address}\"\n{listener}\n\n\
+         [admin]\naddress = \"{admin}\"\n\n{sections}\n"
+    )
+}
+
 /// GET over HTTP/1.1 on a connection of its own: the status code and the body.
 pub(crate) fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     http_get_with(address, path, "")
@@ -255,9 +277,18 @@ pub(crate) fn http_get_with(
     path: &str,
     headers: &str,
 ) -> std::io::Result<(u16, String)> {
+    http(address, "GET", path, headers)
+}
+
+fn http(address: SocketAddr, method: &str, path: &str, headers: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
+    let request =
+        format!("{method} {path} HTTP/1.1
+Host: {address}
+Connection: close
+{headers}
+");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -10,7 +10,7 @@ use std::{pin::Pin, sync::Arc, sync::atomic::Ordering::Relaxed, task::Context, t
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Stage, Ties};
-use crate::client::{Shared, session::End};
+use crate::client::{Listening, Shared, session::End};
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(100);
@@ -105,10 +105,11 @@ impl Drop for Watch {
 pub(in crate::client) fn look(
     watch: &mut Option<Box<Watch>>,
     shared: &Arc<Shared>,
+    listening: &Listening,
     ties: &Ties,
     cx: &mut Context<'_>,
 ) -> Option<End> {
-    let stage = shared.drain.stage();
+    let stage = shared.drain.stage().max(listening.stage());
     if stage < Stage::Closing {
         return None;
     }
@@ -208,12 +209,12 @@ mod tests {
                 // The length of a message of which nothing follows.
                 client.write_all(&[200, 0, 0, 0]).await.unwrap();
             }
-            let (shared, front) = (Arc::clone(&session.shared), Shutdown::new());
+            let (shared, front) = (Arc::clone(&session.shared), session.place.listening.front.clone());
             assert!(shared.drain.begin(Duration::from_secs(9)));
             shared.drain.advance(Stage::Closing);
             front.begin();
             let started = Instant::now();
-            let served = tokio::time::timeout(Duration::from_secs(5), session.serve(&front)).await;
+            let served = tokio::time::timeout(Duration::from_secs(5), session.serve()).await;
             assert_eq!(served.is_err(), has_begun);
             assert!(started.elapsed() >= TICK * OTHERS_AFTER);
             let drained = shared.counters.core(0).clients_drained.get();
@@ -228,7 +229,7 @@ mod tests {
         let shutdown = Shutdown::new();
         let (mut session, mut client) = testing::connected(&shutdown).await;
         client.write_all(&[200, 0, 0, 0]).await.unwrap();
-        let (shared, front) = (Arc::clone(&session.shared), Shutdown::new());
+        let (shared, front) = (Arc::clone(&session.shared), session.place.listening.front.clone());
         assert!(shared.drain.begin(Duration::from_secs(9)));
         shared.drain.advance(Stage::Closing);
         front.begin();
@@ -237,7 +238,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(3)).await;
             shared.drain.advance(Stage::Stopping);
         };
-        tokio::join!(session.serve(&front), stopping);
+        tokio::join!(session.serve(), stopping);
         assert!(
             started.elapsed() <= Duration::from_secs(3) + TICK * 2,
             "the next look sees it"

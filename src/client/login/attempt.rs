@@ -37,6 +37,11 @@ impl UnderWay {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes the longest delay.
+    pub(in crate::client) fn set_longest_delay(&self, longest: Duration) {
+        self.lock().set_longest(longest);
+    }
+
     /// Has so many logins from there fail.
     #[cfg(test)]
     pub(super) fn fail(&self, address: IpAddr, count: usize) {

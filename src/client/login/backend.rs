@@ -71,8 +71,8 @@ pub(super) enum BackendError {
 type Found = Option<Arc<Credentials>>;
 type Answer = Result<Found, BackendError>;
 
-/// Credentials of the cluster itself.
-#[derive(Debug)]
+/// Credentials of the cluster itself. Clones share what was read.
+#[derive(Debug, Clone)]
 pub struct Backend {
     cache: Arc<Cache>,
     asks: mpsc::Sender<Ask>,

@@ -39,7 +39,7 @@ pub(in crate::client) fn note_change(session: &Session, inbound: &Inbound) {
     if let Some(logins) = &session.shared.logins
         && changes_users(inbound)
     {
-        logins.source.forget_all();
+        logins.load().source.forget_all();
     }
 }
 
@@ -90,7 +90,7 @@ pub(in crate::client) async fn refused(
     inbound: &Inbound,
     error: CheckOutError,
 ) -> Attempt {
-    let logins = session.shared.logins.clone();
+    let logins = session.shared.logins();
     let Some(logins) = logins.filter(|_| !session.identity.is_service()) else {
         return Attempt::Answer(ErrorReply::unreachable(&inbound.request, error.to_string()));
     };

@@ -48,7 +48,7 @@ pub(in crate::client) async fn answer(
     session: &mut Session,
     inbound: &Inbound,
 ) -> Result<Answers, ErrorReply> {
-    let Some(logins) = session.shared.logins.clone() else {
+    let Some(logins) = session.shared.logins() else {
         return Ok(Answers::default());
     };
     let message = inbound.frame.bytes();

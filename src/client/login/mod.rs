@@ -57,13 +57,13 @@ pub struct Logins {
     /// How nodes are reached.
     upstream: Arc<upstream::Options>,
     source: Source,
-    identities: Identities,
+    identities: Arc<Identities>,
     /// Those that the operator has named, for users that act as another.
     named: BTreeMap<Box<str>, Identity>,
     /// As whom the owner of a certificate of this subject acts.
     subjects: BTreeMap<Box<str>, ActsAs>,
     /// Makes the answers about users that do not exist.
-    secret: Zeroizing<[u8; 32]>,
+    secret: Arc<Zeroizing<[u8; 32]>>,
     /// What users of the users file have.
     usual_in_file: Iterations,
 }
@@ -81,7 +81,36 @@ impl Logins {
     ) -> Result<Self, getrandom::Error> {
         let mut secret = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *secret)?;
-        let identities = Identities::default();
+        let (secret, identities) = (Arc::new(secret), Arc::default());
+        Ok(Self::known(options, source, upstream, file, identities, secret))
+    }
+
+    /// The same with another users file and other mechanisms. Who has logged in stays so.
+    #[must_use]
+    pub fn renewed(&self, options: auth::Options, file: UsersFile) -> Self {
+        let source = Source {
+            backend: self.source.backend.clone(),
+            ..Source::default()
+        };
+        let (upstream, identities) = (Arc::clone(&self.upstream), Arc::clone(&self.identities));
+        Self::known(
+            options,
+            source,
+            upstream,
+            file,
+            identities,
+            Arc::clone(&self.secret),
+        )
+    }
+
+    fn known(
+        options: auth::Options,
+        source: Source,
+        upstream: Arc<upstream::Options>,
+        file: UsersFile,
+        identities: Arc<Identities>,
+        secret: Arc<Zeroizing<[u8; 32]>>,
+    ) -> Self {
         let mut named = BTreeMap::from([(SERVICE.into(), Identity::SERVICE)]);
         for (name, identity) in file.identities {
             if let Some(login) = login_of(identity) {
@@ -94,7 +123,7 @@ impl Logins {
         let in_file = source.users.values();
         let in_file = in_file.flat_map(|entry| entry.scram_sha_1.iter().chain(&entry.scram_sha_256));
         let usual_in_file = Iterations::of(in_file.map(Arc::as_ref));
-        Ok(Self {
+        Self {
             options,
             upstream,
             source,
@@ -105,7 +134,7 @@ impl Logins {
                 .collect(),
             secret,
             usual_in_file,
-        })
+        }
     }
 
     /// What stands in for the verifier of a user that does not exist. Look for the user before: by that the backend learns what is usual.
@@ -198,7 +227,7 @@ pub(super) async fn serve(
     inbound: &Inbound,
 ) -> Result<(), End> {
     let message = inbound.frame.bytes();
-    let Some(logins) = session.shared.logins.clone() else {
+    let Some(logins) = session.shared.logins() else {
         return without_logins(session, command, inbound).await;
     };
     let body = inbound.request.layout.body(message).and_then(|body| {

@@ -318,7 +318,7 @@ async fn logins_that_fail_and_those_that_are_given_up_slow_the_next_ones_and_rig
         let shutdown = Shutdown::new();
         let (mut session, mut client, _node) = testing::judging(users(), &shutdown).await;
         let shared = Arc::clone(&session.shared);
-        let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+        let served = tokio::spawn(async move { session.serve().await });
         for _ in 0..5 {
             let (conversation, begun) = challenge(&mut client).await;
             match way {
@@ -343,7 +343,7 @@ async fn a_proof_waits_for_what_has_failed_since_its_challenge() {
     let shutdown = Shutdown::new();
     let (mut session, mut client, _node) = testing::judging(users(), &shutdown).await;
     let (shared, address) = (Arc::clone(&session.shared), session.peer.ip().unwrap());
-    let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+    let served = tokio::spawn(async move { session.serve().await });
     let started = Instant::now();
     let (conversation, begun) = challenge(&mut client).await;
     shared.attempts.fail(address, 6);
@@ -362,7 +362,7 @@ async fn a_proof_waits_for_what_has_failed_since_its_challenge() {
 async fn a_login_that_begins_in_a_hello_which_must_wait_for_a_node_is_not_lost() {
     let shutdown = Shutdown::new();
     let (mut session, mut client, node) = testing::judging(users(), &shutdown).await;
-    let served = tokio::spawn(async move { session.serve(&Shutdown::new()).await });
+    let served = tokio::spawn(async move { session.serve().await });
     let (conversation, mut begin) = begin();
     begin.insert("db", "shop");
     let hello = doc! {

@@ -1,6 +1,7 @@
 //! The configuration by tables and properties.
 
 mod auth;
+mod changes;
 mod default_file;
 mod documentation;
 mod listeners;
