@@ -18,6 +18,7 @@ use super::{
     respond::respond,
     routes::Caller,
 };
+use crate::shutdown::Shutdown;
 
 /// Most connections at once; more wait in the kernel until one ends, but for those of an address that has its share.
 const MAX_CONNECTIONS: usize = places::MOST;
@@ -32,12 +33,12 @@ const MAX_BUFFER: usize = 16 << 10;
 /// The pause after a failed accept, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves requests until it is cancelled, which ends all connections at once.
-pub async fn serve(listener: TcpListener, view: Arc<View>) {
-    serve_in(listener, view, Places::default()).await;
+/// Serves requests until it is cancelled, which ends all connections at once, or until `doors` close: then answers in flight are finished.
+pub async fn serve(listener: TcpListener, view: Arc<View>, doors: Shutdown) {
+    serve_in(listener, view, Places::default(), doors).await;
 }
 
-async fn serve_in(listener: TcpListener, view: Arc<View>, places: Places) {
+async fn serve_in(listener: TcpListener, view: Arc<View>, places: Places, doors: Shutdown) {
     let observer = Arc::new(Observer::new(view));
     observer.look();
     let mut changes = observer.changes();
@@ -56,8 +57,14 @@ async fn serve_in(listener: TcpListener, view: Arc<View>, places: Places) {
             },
             Some(_) = connections.join_next() => {}
             Ok(()) = changes.changed() => observer.look(),
+            () = doors.requested() => break,
         }
     }
+    drop(listener);
+    let _ = timeout(LAST_ANSWER, async {
+        while connections.join_next().await.is_some() {}
+    })
+    .await;
 }
 
 async fn attend(stream: TcpStream, address: SocketAddr, _place: Place, observer: Arc<Observer>) {
@@ -121,7 +128,6 @@ mod tests {
         audit::Audit,
         client::{ListenerOptions, Listeners, Listening, Shared},
         pool::Pool,
-        shutdown::Shutdown,
         tls::{
             Acceptor, AcceptorOptions, Connector, ConnectorOptions,
             testing::{Authority, Time},
@@ -167,7 +173,7 @@ mod tests {
             access: ArcSwap::from_pointee(access),
             tls: ArcSwapOption::from_pointee(tls),
         };
-        tokio::spawn(serve_in(listener, Arc::new(view), places));
+        tokio::spawn(serve_in(listener, Arc::new(view), places, Shutdown::new()));
         address
     }
 

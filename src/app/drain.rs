@@ -24,7 +24,7 @@ impl Proxy {
         );
         tokio::time::sleep(options.grace).await;
         drain.advance(Stage::Closing);
-        self.front.doors.begin();
+        self.front.close_doors();
         self.front.front.begin();
         tracing::info!(
             clients = self.shared.admission.count(),

@@ -1,6 +1,7 @@
 //! The listeners of a proxy: bound, served, given other terms, added and removed while it runs.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -12,11 +13,16 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Error, start_cluster};
+use super::{
+    Error,
+    handover::Passed,
+    sockets::{Socket, Sockets},
+    start_cluster,
+};
 use crate::{
     admin,
     client::{
-        Core, ListenerOptions, Listeners, Listening, Reach, Shared, Stage, drain, listener,
+        Core, ListenAddress, ListenerOptions, Listeners, Listening, Reach, Shared, Stage, drain, listener,
         listener::Acceptor,
     },
     config::Config,
@@ -37,29 +43,66 @@ pub(super) struct Bound {
     sockets: Vec<(listener::Bound, ListenerOptions)>,
 }
 
-/// Binds every address before anything starts, so that a mistake leaves nothing half done.
-pub(super) fn bind_all(config: &Config) -> Result<(Vec<Bound>, Option<BoundAdmin>), Error> {
-    let listeners: Result<Vec<_>, _> = config.listeners.iter().map(bind).collect();
-    let admin = config.admin.as_ref().map(bind_admin).transpose()?;
-    Ok((listeners?, admin))
+/// Binds every address before anything starts, so that a mistake leaves nothing half done. What is there already is used.
+///
+/// # Errors
+/// When an address cannot be listened on, or one of `sockets` is of no use.
+pub(super) fn bind_all(
+    config: &Config,
+    mut sockets: Sockets,
+) -> Result<(Vec<Bound>, Option<BoundAdmin>), Error> {
+    let listeners = config.listeners.iter();
+    let listeners: Result<Vec<_>, _> = listeners
+        .map(|options| bind_or_take(options, &mut sockets))
+        .collect();
+    let admin = config.admin.as_ref();
+    let admin = admin.map(|admin| bind_admin(admin, &mut sockets)).transpose()?;
+    let listeners = listeners?;
+    match sockets.left().as_slice() {
+        [] => Ok((listeners, admin)),
+        left => Err(Error::Unused(
+            left.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        )),
+    }
 }
 
-/// The admin endpoint's socket, and where it is.
-pub(super) type BoundAdmin = (std::net::TcpListener, SocketAddr);
+/// The admin endpoint's socket.
+pub(super) struct BoundAdmin {
+    pub(super) socket: std::net::TcpListener,
+    pub(super) address: SocketAddr,
+    /// Another descriptor of it, for the next process.
+    pub(super) another: Passed,
+}
 
-fn bind_admin(admin: &admin::Options) -> Result<BoundAdmin, Error> {
+fn bind_admin(admin: &admin::Options, sockets: &mut Sockets) -> Result<BoundAdmin, Error> {
     let address = admin.address;
     let failed = |source| Error::Listen {
         address: address.into(),
         source,
     };
-    let socket = listener::bind(address).map_err(failed)?;
+    let (socket, is_kept) = match sockets.take(&address.into()) {
+        Some((Socket::Tcp(socket), is_kept)) => (socket, is_kept),
+        _ => (listener::bind(address).map_err(failed)?, false),
+    };
     let address = socket.local_addr().unwrap_or(address);
-    Ok((socket, address))
+    let another = (socket.try_clone().map_err(failed)?.into(), is_kept);
+    Ok(BoundAdmin {
+        socket,
+        address,
+        another,
+    })
 }
 
 /// Binds a listener, whose options tell then where it is.
 pub(super) fn bind(configured: &ListenerOptions) -> Result<Bound, Error> {
+    bind_or_take(configured, &mut Sockets::default())
+}
+
+fn bind_or_take(configured: &ListenerOptions, sockets: &mut Sockets) -> Result<Bound, Error> {
+    let mut bind_one = |options| bind_one(options, sockets);
     let (socket, mut options) = bind_one(configured.clone())?;
     let second = options.secondary_alias().map(bind_one).transpose()?;
     if let Some((_, second)) = &second
@@ -74,12 +117,22 @@ pub(super) fn bind(configured: &ListenerOptions) -> Result<Bound, Error> {
     })
 }
 
-fn bind_one(mut options: ListenerOptions) -> Result<(listener::Bound, ListenerOptions), Error> {
+fn bind_one(
+    mut options: ListenerOptions,
+    sockets: &mut Sockets,
+) -> Result<(listener::Bound, ListenerOptions), Error> {
     let failed = |source| Error::Listen {
         address: options.address.clone(),
         source,
     };
-    let socket = listener::Bound::bind(&options).map_err(failed)?;
+    let socket = match (sockets.take(&options.address), &options.address) {
+        (Some((Socket::Tcp(socket), is_kept)), _) => Ok(listener::Bound::tcp(socket, is_kept)),
+        (Some((Socket::Unix(socket), is_kept)), ListenAddress::Unix(path)) => {
+            listener::Bound::unix(socket, path.clone(), is_kept)
+        }
+        _ => listener::Bound::bind(&options),
+    };
+    let socket = socket.map_err(failed)?;
     options.address = socket.address().map_err(failed)?;
     Ok((socket, options))
 }
@@ -116,6 +169,8 @@ struct Served {
 struct Part {
     listening: Arc<Listening>,
     member: Option<Member>,
+    /// Another descriptor of its socket, for the next process. While it is there, nobody's doors are closed.
+    another: Option<Passed>,
 }
 
 /// A member that a listener reaches by itself.
@@ -160,12 +215,21 @@ impl Front {
                 Some(member) => Arc::new(self.shared.for_member(Arc::clone(&member.cluster))),
                 None => Arc::clone(&self.shared),
             };
+            let failed = |source| Error::Listen {
+                address: options.address.clone(),
+                source,
+            };
+            let another = Some(socket.another().map_err(failed)?);
             let acceptor = Acceptor::new(socket).map_err(|error| Error::Start("listener", error))?;
             let settings = self.shared.settings();
             let listening = Arc::new(Listening::new(options, settings, &self.doors, &self.front));
             let accept = listener::accept(acceptor, Arc::clone(&listening), reached, Arc::clone(&self.cores));
             self.front.spawn_to_end(accept);
-            parts.push(Part { listening, member });
+            parts.push(Part {
+                listening,
+                member,
+                another,
+            });
         }
         self.served().push(Served {
             configured: bound.configured,
@@ -218,6 +282,36 @@ impl Front {
             tracing::info!(%address, clients, "listener closed: it stands no more in the configuration");
             self.back.spawn("listener", go(part, patience.deadline));
         }
+    }
+
+    /// Descriptors of all sockets, for the next process.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub(super) fn sockets(&self) -> io::Result<Vec<Passed>> {
+        let served = self.served();
+        let parts = served.iter().flat_map(|served| &served.parts);
+        let passed = parts.filter_map(|part| part.another.as_ref());
+        passed
+            .map(|(socket, is_kept)| Ok((socket.try_clone()?, *is_kept)))
+            .collect()
+    }
+
+    /// Takes no new clients any more.
+    pub(super) fn close_doors(&self) {
+        self.served()
+            .iter_mut()
+            .flat_map(|served| &mut served.parts)
+            .for_each(|part| part.another = None);
+        self.doors.begin();
+    }
+
+    /// Leaves all sockets to another process that listens on them, too, and takes no new clients any more.
+    pub(super) fn give_away(&self) {
+        for listening in self.listeners.load().iter() {
+            listening.give_away();
+        }
+        self.close_doors();
     }
 
     /// Has every pool go by the bounds in force.
@@ -276,7 +370,12 @@ fn for_member(options: &pool::Options) -> pool::Options {
 
 /// The way down of one listener, in the stages of a drain.
 async fn go(part: Part, deadline: Duration) {
-    let Part { listening, member } = part;
+    let Part {
+        listening,
+        member,
+        another,
+    } = part;
+    drop(another);
     listening.close_doors();
     let began = Instant::now();
     // Who was on his way in is counted by then.

@@ -7,10 +7,14 @@ mod certificates;
 mod check;
 mod drain;
 mod front;
+mod handover;
 mod import;
+mod notify;
 mod reload;
 mod run;
 mod seeds;
+mod sockets;
+mod upgrade;
 mod watch;
 
 pub use check::{Checked, check_connect};
@@ -29,7 +33,9 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use front::{Front, bind_all};
+use front::{BoundAdmin, Front, bind_all};
+use handover::Passed;
+use sockets::Sockets;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Handle, Runtime},
@@ -74,6 +80,23 @@ pub enum Error {
         address: ListenAddress,
         /// Why.
         source: io::Error,
+    },
+    /// Sockets were passed to this process that it has no use for.
+    #[error(
+        "sockets were passed to this process that no [[listener]] and no [admin] has as its address: {0}; give them listeners, or do not \
+         pass them (ListenStream= of the systemd unit; by tidegate reload the running process gives up a listener before an upgrade)"
+    )]
+    Unused(String),
+    /// Sockets that were passed to this process cannot be used.
+    #[error("the sockets that were passed to this process (LISTEN_FDS) cannot be used: {0}")]
+    Passed(io::Error),
+    /// The running process cannot be taken over.
+    #[error("cannot take over from the process at {path}: {problem}; it goes on as it was")]
+    TakeOver {
+        /// Its socket.
+        path: String,
+        /// Why.
+        problem: String,
     },
     /// The audit log cannot be written.
     #[error(
@@ -122,6 +145,16 @@ pub struct Proxy {
     certificates: Arc<ArcSwap<Reloads>>,
     view: Option<Arc<View>>,
     reloading: Arc<Reloading>,
+    /// Has the admin endpoint accept nobody any more.
+    admin_doors: Shutdown,
+    admin_socket: Option<Passed>,
+}
+
+/// A proxy that knows its nodes, and has its sockets, and accepts nobody yet.
+struct Prepared {
+    proxy: Proxy,
+    listeners: Vec<front::Bound>,
+    admin: Option<(BoundAdmin, admin::Options)>,
 }
 
 impl Proxy {
@@ -130,8 +163,13 @@ impl Proxy {
     /// # Errors
     /// When an address cannot be listened on, or a thread not be made.
     pub fn start(config: &Config) -> Result<Self, Error> {
+        Self::prepare(config, Sockets::default())?.open()
+    }
+
+    /// Does all of [`Proxy::start`] but to accept. What is in `sockets` is not bound anew.
+    fn prepare(config: &Config, sockets: Sockets) -> Result<Prepared, Error> {
         let back = Shutdown::new();
-        let (listeners, admin) = bind_all(config)?;
+        let (listeners, admin) = bind_all(config, sockets)?;
         let audit = start_audit(config.audit.as_ref())?;
         let count = thread::available_parallelism().map_or(1, usize::from);
         let (runtimes, cores): (Vec<_>, Vec<_>) = start_cores(count)?.into_iter().unzip();
@@ -149,50 +187,46 @@ impl Proxy {
         let certificates = Arc::new(ArcSwap::from_pointee(certificates::of(config)));
         back.spawn("certificates", certificates::watch(Arc::clone(&certificates)));
         back.spawn("sessions", upkeep::keep_sessions(Arc::clone(&shared)));
-        for bound in listeners {
-            front.serve(bound)?;
-        }
-        let mut proxy = Self {
+        let proxy = Self {
             shared,
             front,
+            admin_doors: back.child(),
             back,
             cores,
             admin: None,
             certificates,
             view: None,
             reloading: Arc::default(),
+            admin_socket: None,
         };
-        if let Some((socket, address)) = admin {
-            proxy.serve_admin(socket, address, config)?;
-        }
-        Ok(proxy)
+        Ok(Prepared {
+            proxy,
+            listeners,
+            admin: admin.zip(config.admin.clone()),
+        })
     }
 
-    fn serve_admin(
-        &mut self,
-        socket: std::net::TcpListener,
-        address: SocketAddr,
-        config: &Config,
-    ) -> Result<(), Error> {
+    fn serve_admin(&mut self, bound: BoundAdmin, options: admin::Options) -> Result<(), Error> {
+        let address = bound.address;
         tracing::info!(%address, "serving the admin endpoint");
         self.admin = Some(address);
-        let socket = TcpListener::from_std(socket).map_err(|error| Error::Start("listener", error))?;
-        let options = config.admin.as_ref();
-        let access = options.map(|admin| admin.access.clone());
-        let view = View {
+        self.admin_socket = Some(bound.another);
+        let socket = TcpListener::from_std(bound.socket);
+        let socket = socket.map_err(|error| Error::Start("listener", error))?;
+        let view = Arc::new(View {
             shared: Arc::clone(&self.shared),
             cores: Arc::clone(&self.front.cores),
             listeners: Arc::clone(&self.front.listeners),
-            upstream: config.upstream.clone(),
+            upstream: self.front.upstream.clone(),
             certificates: Arc::clone(&self.certificates),
             reloading: Arc::clone(&self.reloading),
-            access: ArcSwap::from_pointee(access.unwrap_or_default()),
-            tls: ArcSwapOption::from_pointee(options.and_then(|admin| admin.tls.clone())),
-        };
-        let view = Arc::new(view);
+            access: ArcSwap::from_pointee(options.access),
+            tls: ArcSwapOption::from_pointee(options.tls),
+        });
         self.view = Some(Arc::clone(&view));
         // It is the last to go: it tells how far the way down is.
-        self.back.spawn("admin", admin::serve(socket, view));
+        let serve = admin::serve(socket, view, self.admin_doors.clone());
+        self.back.spawn("admin", serve);
         Ok(())
     }
 
@@ -242,7 +276,7 @@ impl Proxy {
     /// Stops, with so long for the commands in flight.
     async fn stop_within(self, in_flight: Duration) {
         self.shared.drain.advance(Stage::Stopping);
-        self.front.doors.begin();
+        self.front.close_doors();
         self.shared.gate.stop();
         self.front.front.begin();
         if !self.front.front.finished(in_flight).await {
@@ -281,6 +315,20 @@ fn pool_options(config: &Config) -> pool::Options {
         options.min_size = 0;
     }
     options
+}
+
+impl Prepared {
+    /// Begins to accept.
+    fn open(self) -> Result<Proxy, Error> {
+        let mut proxy = self.proxy;
+        for bound in self.listeners {
+            proxy.front.serve(bound)?;
+        }
+        if let Some((bound, options)) = self.admin {
+            proxy.serve_admin(bound, options)?;
+        }
+        Ok(proxy)
+    }
 }
 
 /// Watches a cluster, with a pool for each node. `pool` tells the bounds of one that is made.
@@ -374,7 +422,7 @@ pub fn sandbox(options: &DemoOptions, loader: Loader) -> Result<(), Error> {
         .set("upstream.uri", "mongodb://127.0.0.1", "the sandbox's URI");
     // An address that is taken shows now, not once the set is up.
     if let Ok(config) = unknown.load() {
-        drop(bind_all(&config)?);
+        drop(bind_all(&config, Sockets::default())?);
     }
     runtime()?.block_on(async {
         sandbox::demo::run(options, &mut io::stdout(), async |uri: &str| {

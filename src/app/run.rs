@@ -1,13 +1,21 @@
 //! The life of `tidegate run`: what each signal does.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Error, Proxy, Source, find_nodes, reload::Reloader, runtime};
+use super::{
+    Error, Proxy, Source, find_nodes,
+    handover::Giving,
+    notify,
+    reload::Reloader,
+    runtime,
+    sockets::Sockets,
+    upgrade::{Upgrade, take_over as take_over_from},
+};
 use crate::{audit::Audit, config::Config};
 
 /// How long the audit log's last lines may take where all ends at once.
@@ -16,12 +24,23 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 /// Between two looks at the files of the configuration.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Why the proxy ends.
+enum End {
+    /// It was told to, and clients are let go.
+    Drain,
+    /// It was told to, quickly.
+    Stop,
+    /// The next process serves in its place.
+    Given(Giving),
+}
+
 /// Runs the proxy until SIGINT, by which it stops, or SIGTERM or `POST /drain`, by which it drains. A second signal ends it at once.
-/// `source` tells what the configuration is when it is reloaded.
+/// `source` tells what the configuration is when it is reloaded, `take_over` where a process listens that must be taken over; one at
+/// `[upgrade] socket` is if there is one.
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(config: &Config, source: Source) -> Result<(), Error> {
+pub fn run(config: &Config, source: Source, take_over: Option<&Path>) -> Result<(), Error> {
     runtime()?.block_on(async {
         let failed = |error| Error::Start("signal handler", error);
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -35,38 +54,67 @@ pub fn run(config: &Config, source: Source) -> Result<(), Error> {
         };
         let file = source.file();
         let mut reloader = Reloader::new(source, config.clone());
-        let proxy = Proxy::start(&found)?;
+        let mut sockets = Sockets::from_environment().map_err(Error::Passed)?;
+        let path = take_over.or(config.upgrade.as_deref());
+        let taking = match path {
+            Some(path) => take_over_from(path, take_over.is_some(), &mut sockets)?.zip(Some(path)),
+            None => None,
+        };
+        let prepared = Proxy::prepare(&found, sockets)?;
+        let (mut proxy, mut upgrade) = match taking {
+            None => {
+                let upgrade = Upgrade::listen(config.upgrade.as_deref())?;
+                (prepared.open()?, upgrade)
+            }
+            Some((taking, path)) => {
+                let opened = tokio::select! {
+                    opened = prepared.open_in_place_of(taking, path) => opened?,
+                    _ = interrupt.recv() => return Ok(()),
+                    _ = terminate.recv() => return Ok(()),
+                };
+                (opened, Upgrade::listen(config.upgrade.as_deref())?)
+            }
+        };
+        notify::ready();
         let audit = proxy.shared.audit.clone();
         proxy.shared.drain.take_requests();
         let mut reloads = proxy.reloading.take_requests(file, reloader.hash());
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let drains = loop {
+        let end = loop {
+            let settled = !upgrade.is_under_way();
             tokio::select! {
                 _ = interrupt.recv() => {
                     tracing::info!("stopping: SIGINT");
-                    break false;
+                    break End::Stop;
                 }
                 _ = terminate.recv() => {
                     tracing::info!("draining: SIGTERM");
-                    break true;
+                    break End::Drain;
                 }
                 () = proxy.shared.drain.asked() => {
                     tracing::info!("draining: POST /drain");
-                    break true;
+                    break End::Drain;
                 }
-                Some(()) = hangup.recv() => {
+                giving = upgrade.taken(&proxy) => {
+                    tracing::info!("draining: the next process has taken over");
+                    break End::Given(giving);
+                }
+                // The next process has the sockets of now: they stay as they are until it has settled what becomes of them.
+                Some(()) = hangup.recv(), if settled => {
+                    notify::reloading();
                     proxy.reopen_audit();
                     proxy.reload_certificates();
                     reloader.reload(&proxy, "SIGHUP").await;
+                    notify::ready();
                 }
-                Some(request) = reloads.recv() => {
+                Some(request) = reloads.recv(), if settled => {
                     proxy.reload_certificates();
                     let reloaded = reloader.reload(&proxy, "POST /reload").await;
                     // Who asked may be gone.
                     let _ = request.send(reloaded);
                 }
-                _ = looks.tick() => {
+                _ = looks.tick(), if settled => {
                     if reloader.has_changed().await {
                         reloader.reload(&proxy, "its file has changed").await;
                     }
@@ -75,9 +123,23 @@ pub fn run(config: &Config, source: Source) -> Result<(), Error> {
         };
         // Whoever asks for a reload from now on is told that there is none.
         drop(reloads);
+        let mut options = reloader.running.drain;
+        let drains = match end {
+            End::Given(giving) => {
+                upgrade.finish(&mut proxy, giving);
+                // Nobody new comes here any more.
+                options.grace = Duration::ZERO;
+                true
+            }
+            End::Drain | End::Stop => {
+                notify::stopping();
+                upgrade.decline();
+                matches!(end, End::Drain)
+            }
+        };
         let going = async {
             if drains {
-                proxy.drain(&reloader.running.drain).await;
+                proxy.drain(&options).await;
             } else {
                 proxy.stop().await;
             }

@@ -21,6 +21,9 @@ pub(super) struct Arguments {
     /// The configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "TIDEGATE_CONFIG")]
     config: Option<PathBuf>,
+    /// Take the listening sockets over from the proxy whose [upgrade] socket this is; it must be there
+    #[arg(long, value_name = "SOCKET")]
+    take_over: Option<PathBuf>,
 }
 
 const HELP: &str = "\
@@ -29,6 +32,7 @@ Examples:
   TIDEGATE_POOL__MAX_SIZE=50 tidegate run --config proxy.toml
   TIDEGATE_UPSTREAM__URI='mongodb://db1,db2,db3/?replicaSet=rs0' tidegate run
   TIDEGATE_LOG=debug tidegate run
+  tidegate run --config proxy.toml --take-over /run/tidegate/upgrade.sock
 
 The log goes to standard error. The limit on open files is raised to its hard limit. The process leaves no core dumps,
 and only root can look into it with a debugger.
@@ -46,7 +50,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     prepare(&config);
     let source = Source::new(file.clone(), move || load(file.as_deref()));
-    crate::app::run(&config, source).map_err(Failure::work)
+    crate::app::run(&config, source, arguments.take_over.as_deref()).map_err(Failure::work)
 }
 
 /// Reads the configuration, now or again. Environment variables win over the file each time.

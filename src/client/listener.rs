@@ -3,6 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{
         Arc,
@@ -78,12 +79,16 @@ impl Core {
 
 /// A bound socket that listens.
 #[derive(Debug)]
-pub struct Bound(BoundKind);
+pub struct Bound {
+    kind: BoundKind,
+    /// Somebody outlasts this process who holds it, too, as systemd does.
+    is_kept: bool,
+}
 
 #[derive(Debug)]
 enum BoundKind {
     Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener, SocketFile, PathBuf),
+    Unix(std::os::unix::net::UnixListener, Option<SocketFile>, PathBuf),
 }
 
 impl Bound {
@@ -92,13 +97,51 @@ impl Bound {
     /// # Errors
     /// When the address is in use or not this machine's, or a file is in the way of a Unix domain socket.
     pub fn bind(options: &ListenerOptions) -> io::Result<Self> {
-        Ok(Self(match &options.address {
+        let kind = match &options.address {
             ListenAddress::Tcp(address) => BoundKind::Tcp(bind(*address)?),
             ListenAddress::Unix(path) => {
                 let (socket, file) = unix::bind(path, options.unix_mode, BACKLOG)?;
-                BoundKind::Unix(socket, file, path.clone())
+                BoundKind::Unix(socket, Some(file), path.clone())
             }
-        }))
+        };
+        Ok(Self { kind, is_kept: false })
+    }
+
+    /// Takes a socket that listens at an IP address and does not block. `is_kept`: somebody outlasts this process who holds it, too.
+    #[must_use]
+    pub fn tcp(socket: std::net::TcpListener, is_kept: bool) -> Self {
+        Self {
+            kind: BoundKind::Tcp(socket),
+            is_kept,
+        }
+    }
+
+    /// The same at a path, whose file is removed at the end unless somebody keeps it.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn unix(socket: std::os::unix::net::UnixListener, path: PathBuf, is_kept: bool) -> io::Result<Self> {
+        let file = if is_kept {
+            None
+        } else {
+            Some(SocketFile::of(&path)?)
+        };
+        Ok(Self {
+            kind: BoundKind::Unix(socket, file, path),
+            is_kept,
+        })
+    }
+
+    /// Another descriptor of it, to be passed to another process, and whether somebody keeps it.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub fn another(&self) -> io::Result<(OwnedFd, bool)> {
+        let socket = match &self.kind {
+            BoundKind::Tcp(socket) => socket.try_clone()?.into(),
+            BoundKind::Unix(socket, ..) => socket.try_clone()?.into(),
+        };
+        Ok((socket, self.is_kept))
     }
 
     /// Where it listens; with a configured port of 0 this tells the one that was found.
@@ -106,7 +149,7 @@ impl Bound {
     /// # Errors
     /// Those of the socket.
     pub fn address(&self) -> io::Result<ListenAddress> {
-        match &self.0 {
+        match &self.kind {
             BoundKind::Tcp(socket) => socket.local_addr().map(ListenAddress::Tcp),
             BoundKind::Unix(_, _, path) => Ok(ListenAddress::Unix(path.clone())),
         }
@@ -129,7 +172,10 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// A socket that clients are accepted from, on the current runtime.
 #[derive(Debug)]
-pub struct Acceptor(AcceptorKind);
+pub struct Acceptor {
+    kind: AcceptorKind,
+    is_kept: bool,
+}
 
 #[derive(Debug)]
 enum AcceptorKind {
@@ -144,18 +190,27 @@ impl Acceptor {
     /// # Errors
     /// Those of the runtime's registry.
     pub fn new(bound: Bound) -> io::Result<Self> {
-        Ok(Self(match bound.0 {
+        let kind = match bound.kind {
             BoundKind::Tcp(socket) => AcceptorKind::Tcp(TcpListener::from_std(socket)?),
-            BoundKind::Unix(socket, file, _) => {
-                AcceptorKind::Unix(UnixListener::from_std(socket)?, Some(file))
-            }
-        }))
+            BoundKind::Unix(socket, file, _) => AcceptorKind::Unix(UnixListener::from_std(socket)?, file),
+        };
+        Ok(Self {
+            kind,
+            is_kept: bound.is_kept,
+        })
+    }
+
+    /// Leaves the socket to somebody else who listens there. Nobody in its queue is touched.
+    fn leave(self) {
+        if let AcceptorKind::Unix(_, Some(file)) = self.kind {
+            file.give_away();
+        }
     }
 
     /// Lets nobody begin to connect any more. Who has begun, or waits in the queue, can still be accepted: what is not, is reset. The
     /// filter belongs to the socket, not to the process: a socket that another process goes on with must be spared this.
     fn turn_away(&mut self) {
-        match &mut self.0 {
+        match &mut self.kind {
             AcceptorKind::Tcp(socket) => {
                 // Without it clients of that moment are reset rather than refused, which drivers take for the same.
                 if let Err(error) = SockRef::from(&*socket).attach_filter(&NO_SYN) {
@@ -167,7 +222,7 @@ impl Acceptor {
     }
 
     async fn next(&self) -> io::Result<(Accepted, Peer)> {
-        match &self.0 {
+        match &self.kind {
             AcceptorKind::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
                 Ok((Accepted::Tcp(stream), Peer::Tcp(canonical(peer))))
@@ -236,6 +291,9 @@ pub async fn accept(
             }
             () = doors.requested() => break,
         }
+    }
+    if acceptor.is_kept || door.listening.is_given_away() {
+        return acceptor.leave();
     }
     if door.shared.drain.is_stopping() {
         return;

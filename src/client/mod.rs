@@ -40,7 +40,7 @@ mod terms;
 #[cfg(test)]
 mod testing;
 mod transaction;
-mod unix;
+pub mod unix;
 pub mod upkeep;
 
 pub use drain::{Drain, Stage};

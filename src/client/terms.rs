@@ -82,6 +82,8 @@ pub struct Listening {
     clients: AtomicUsize,
     /// As far as this listener goes by itself; when the process does, that has its own.
     drain: Drain,
+    /// Another process listens on the socket, too, and goes on with it.
+    is_given_away: AtomicBool,
     /// Has the acceptor end.
     pub(super) doors: Shutdown,
     /// Wakes the sessions.
@@ -101,6 +103,7 @@ impl Listening {
             terms: ArcSwap::from_pointee(Terms::new(options, settings)),
             clients: AtomicUsize::new(0),
             drain: Drain::default(),
+            is_given_away: AtomicBool::new(false),
             doors: doors.child(),
             front: front.child(),
         }
@@ -153,6 +156,16 @@ impl Listening {
     /// Takes no new clients any more; those that it has are served until [`Listening::advance`].
     pub fn close_doors(&self) {
         self.doors.begin();
+    }
+
+    /// Leaves the socket to another process that listens on it, once the doors are closed: no client in its queue is touched.
+    pub fn give_away(&self) {
+        self.is_given_away.store(true, Relaxed);
+    }
+
+    /// Whether another process goes on with the socket.
+    pub(super) fn is_given_away(&self) -> bool {
+        self.is_given_away.load(Relaxed)
     }
 
     /// Goes on to a stage of its own way down, and wakes its sessions.

@@ -16,14 +16,39 @@ use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
 /// The file of a socket; removed on drop.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     /// Device and inode: whoever has put another file in its place keeps it.
     identity: (u64, u64),
+    /// Another process listens there.
+    is_given_away: bool,
+}
+
+impl SocketFile {
+    /// The file of a socket that is there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let made = fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            identity: (made.dev(), made.ino()),
+            is_given_away: false,
+        })
+    }
+
+    /// Leaves it to another process.
+    pub(super) fn give_away(mut self) {
+        self.is_given_away = true;
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.is_given_away {
+            return;
+        }
         let is_own =
             fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.identity);
         if is_own && let Err(error) = fs::remove_file(&self.path) {
@@ -36,18 +61,14 @@ impl Drop for SocketFile {
 ///
 /// # Errors
 /// When somebody listens there, a file that is no socket is in the way, or the folder cannot be written to.
-pub(super) fn bind(path: &Path, mode: u32, backlog: i32) -> io::Result<(UnixListener, SocketFile)> {
+pub fn bind(path: &Path, mode: u32, backlog: i32) -> io::Result<(UnixListener, SocketFile)> {
     clear_stale(path)?;
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     // The file gets the mode of its socket, less what the umask takes, so that it is never open to more than it shall be.
     fchmod(&socket, Mode::from_raw_mode(mode))?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let made = fs::symlink_metadata(path)?;
-    let file = SocketFile {
-        path: path.to_owned(),
-        identity: (made.dev(), made.ino()),
-    };
+    let file = SocketFile::of(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.listen(backlog)?;
     Ok((socket.into(), file))

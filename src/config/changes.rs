@@ -148,6 +148,8 @@ pub(super) const KEYS: &[Key] = keys! {
 
     "reload.watch" AtOnce Here |a, b| a.watches != b.watches;
 
+    "upgrade.socket" Restart Here |a, b| a.upgrade != b.upgrade;
+
     "log.level" AtOnce Here |a, b| a.log.level != b.log.level;
     "log.format" Restart Here |a, b| a.log.format != b.log.format;
 };
@@ -280,6 +282,7 @@ fn effective(running: &Config, new: &Config) -> Config {
         new.auth = running.auth.clone();
     }
     new.log.format = running.log.format;
+    new.upgrade.clone_from(&running.upgrade);
     match (&running.admin, &mut new.admin) {
         (Some(running), Some(new)) if running.address == new.address => {
             keep_if_equal(&running.tls, &mut new.tls)

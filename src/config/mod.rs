@@ -74,6 +74,8 @@ pub struct Config {
     pub admin: Option<admin::Options>,
     /// Where the audit log goes; `None` where it is `"off"`.
     pub audit: Option<audit::Target>,
+    /// Where the next process asks for the listening sockets; `None` where it cannot.
+    pub upgrade: Option<PathBuf>,
     /// Whether the file is read again when it changes.
     pub watches: bool,
     /// The log.

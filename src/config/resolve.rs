@@ -1,6 +1,9 @@
 //! From the tree of values to each module's own options.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use super::{
     Config, MOST_CONNECTIONS, access, auth, check, listeners,
@@ -43,6 +46,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     let admin = admin_section(&mut root, folder, &listeners, &mut report);
     let audit = access::audit_section(&mut root, folder, &mut report);
     let watches = reload_section(&mut root, &mut report);
+    let upgrade = upgrade_section(&mut root, folder, &mut report);
     let log = log_section(&mut root, &mut report);
     for (name, node) in &root {
         report.mistake(&node.place, name, schema::unknown(None, name));
@@ -66,6 +70,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
         limits,
         admin,
         audit,
+        upgrade,
         watches,
         log,
         files,
@@ -357,6 +362,22 @@ fn reload_section(root: &mut Table, report: &mut Report) -> bool {
     let watches = section.choice("watch", listeners::SWITCH, true);
     section.finish(|name| schema::unknown(schema::section("reload"), name));
     watches
+}
+
+/// Where the next process asks for the listening sockets.
+fn upgrade_section(root: &mut Table, folder: &Path, report: &mut Report) -> Option<PathBuf> {
+    let mut section = section(root, "upgrade", report);
+    let wanted = "a path such as \"/run/tidegate/upgrade.sock\", or \"off\"";
+    let socket = section.read("socket", wanted, |node| match &node.value {
+        Value::Text(text) if text == "off" => Some(Ok(None)),
+        Value::Text(text) if text.is_empty() => Some(Err("is empty; write \"off\" for none".to_owned())),
+        // In the file a relative path counts from that file, in a variable from the working directory.
+        Value::Text(text) if node.place.is_untyped() => Some(Ok(Some(text.into()))),
+        Value::Text(text) => Some(Ok(Some(folder.join(text)))),
+        _ => None,
+    });
+    section.finish(|name| schema::unknown(schema::section("upgrade"), name));
+    socket.flatten()
 }
 
 fn log_section(root: &mut Table, report: &mut Report) -> log::Options {

@@ -124,6 +124,11 @@ pub(super) const SECTIONS: &[Section] = &[
         keys: &["watch"],
     },
     Section {
+        name: "upgrade",
+        repeated: false,
+        keys: &["socket"],
+    },
+    Section {
         name: "log",
         repeated: false,
         keys: &["level", "format"],

@@ -60,6 +60,7 @@ mod support;
 mod tls;
 mod topology;
 mod unknown_outcome;
+mod upgrade;
 mod upkeep;
 mod upstream_kinds;
 mod users_file;

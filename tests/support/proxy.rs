@@ -7,7 +7,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     thread,
     time::{Duration, Instant},
 };
@@ -30,6 +30,26 @@ pub(crate) struct Proxy {
     folder: PathBuf,
     process: Mutex<Option<Child>>,
     guard: Guard,
+    upgrades: Option<Upgrades>,
+}
+
+/// How the next process is to be started.
+#[derive(Debug, Clone)]
+struct Upgrades {
+    uri: String,
+    sections: String,
+    /// Where the processes meet.
+    folder: Arc<tempfile::TempDir>,
+}
+
+impl Upgrades {
+    fn sections(&self) -> String {
+        format!("[upgrade]\nsocket = {:?}\n{}", self.socket(), self.sections)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("upgrade.sock")
+    }
 }
 
 impl Proxy {
@@ -80,9 +100,50 @@ impl Proxy {
         panic!("no ports were free for long enough in {PORT_TRIES} tries");
     }
 
+    /// Starts a proxy that the next process can take over.
+    pub(crate) fn upgradable(uri: &str, sections: &str) -> Self {
+        let upgrades = Upgrades {
+            uri: uri.to_owned(),
+            sections: sections.to_owned(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+        };
+        let mut proxy = Self::start(uri, &upgrades.sections());
+        proxy.upgrades = Some(upgrades);
+        proxy
+    }
+
+    /// Where the next process asks an [`upgradable`](Self::upgradable) one.
+    pub(crate) fn upgrade_socket(&self) -> PathBuf {
+        self.upgrades.as_ref().unwrap().socket()
+    }
+
+    /// Has the next process take over from this one; it does by then.
+    pub(crate) fn upgrade(&self) -> Self {
+        let upgrades = self.upgrades.clone().unwrap();
+        let sections = upgrades.sections();
+        let mut next = Self::spawn_at([self.address, self.admin], &upgrades.uri, "", "", &sections);
+        next.upgrades = Some(upgrades);
+        let deadline = Instant::now() + READY_LIMIT;
+        while !next.log().contains("took over from the process before") {
+            let ended = next.reap_if_ended();
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "{ended:?}: {}",
+                next.log()
+            );
+            thread::sleep(POLL);
+        }
+        next
+    }
+
     /// Starts a proxy where another one was, and waits until it is ready.
     pub(crate) fn start_at(uri: &str, address: SocketAddr, admin: SocketAddr) -> Self {
-        let proxy = Self::spawn_at([address, admin], uri, "", "", "");
+        Self::start_at_with(uri, address, admin, "")
+    }
+
+    /// The same with further sections.
+    pub(crate) fn start_at_with(uri: &str, address: SocketAddr, admin: SocketAddr, sections: &str) -> Self {
+        let proxy = Self::spawn_at([address, admin], uri, "", "", sections);
         match proxy.wait_for("/readyz") {
             Ok(()) => proxy,
             Err(why) => panic!("the proxy did not start again: {why}"),
@@ -123,6 +184,7 @@ impl Proxy {
             folder,
             process: Mutex::new(Some(child)),
             guard,
+            upgrades: None,
         }
     }
 
@@ -199,9 +261,19 @@ impl Proxy {
 
     /// Waits until it has ended, and returns its exit status and log.
     pub(crate) fn ended(self) -> (ExitStatus, String) {
-        let ended = self.wait_for_end();
+        self.ended_within(STOP_LIMIT)
+    }
+
+    /// The same for one that may take longer.
+    pub(crate) fn ended_within(self, limit: Duration) -> (ExitStatus, String) {
+        self.end_within(limit)
+    }
+
+    /// The same for one whose place is still needed.
+    pub(crate) fn end_within(&self, limit: Duration) -> (ExitStatus, String) {
+        let ended = self.wait_for_end(limit);
         (
-            ended.unwrap_or_else(|| panic!("it did not end in {STOP_LIMIT:?}\n{}", self.log())),
+            ended.unwrap_or_else(|| panic!("it did not end in {limit:?}\n{}", self.log())),
             self.log(),
         )
     }
@@ -223,8 +295,8 @@ impl Proxy {
         }
     }
 
-    fn wait_for_end(&self) -> Option<ExitStatus> {
-        let deadline = Instant::now() + STOP_LIMIT;
+    fn wait_for_end(&self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + limit;
         while Instant::now() < deadline && self.process().is_some() {
             if let Some(status) = self.reap_if_ended() {
                 return Some(status);
@@ -247,7 +319,7 @@ impl Drop for Proxy {
         }
         let ran = self.process().is_some();
         self.signal(Signal::INT);
-        if ran && self.wait_for_end().is_none() {
+        if ran && self.wait_for_end(STOP_LIMIT).is_none() {
             panic!("SIGINT did not end the proxy in {STOP_LIMIT:?}\n{}", self.log());
         }
     }

@@ -93,6 +93,7 @@ fn each_key_tells_when_a_change_of_it_takes_effect() {
         ),
         ("[audit]\nfile = 'stdout'", "audit.file", AtOnce),
         ("[reload]\nwatch = 'off'", "reload.watch", AtOnce),
+        ("[upgrade]\nsocket = '/run/x.sock'", "upgrade.socket", Restart),
         ("[log]\nlevel = 'debug'", "log.level", AtOnce),
         ("[log]\nformat = 'json'", "log.format", Restart),
     ] {

@@ -1,0 +1,207 @@
+//! The upgrade of a running proxy on one host: the next process takes the listening sockets, and the running one drains ([`super::handover`] has
+//! what they say to each other).
+
+use std::{io, os::unix::net::UnixStream, path::Path, time::Duration};
+
+use tokio::{
+    net::UnixListener,
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
+
+use super::{
+    Error, Proxy,
+    handover::{self, Giving, Passed, TAKE_OVER, Taking},
+    sockets::Sockets,
+};
+use crate::client::unix::{self, SocketFile};
+
+/// Who may connect: the owner alone.
+const MODE: u32 = 0o600;
+/// The pause after a failed accept.
+const PAUSE: Duration = Duration::from_secs(1);
+/// One process takes over at a time.
+const BACKLOG: i32 = 1;
+
+/// Takes the sockets of the process that listens at `path`; `None` if nobody does, unless somebody `must`. Blocks for some seconds.
+///
+/// # Errors
+/// When the process there does not hand them over.
+pub(super) fn take_over(path: &Path, must: bool, sockets: &mut Sockets) -> Result<Option<Taking>, Error> {
+    let failed = |error: io::Error| Error::TakeOver {
+        path: path.display().to_string(),
+        problem: error.to_string(),
+    };
+    match Taking::begin(path) {
+        Ok((taking, passed)) => {
+            sockets.add(passed).map_err(failed)?;
+            Ok(Some(taking))
+        }
+        Err(error) if !must && is_nobody(&error) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// What is missing until this process can take over.
+#[derive(Debug, thiserror::Error)]
+#[error("no node that holds data has answered within {TAKE_OVER:?}")]
+struct NoNode;
+
+impl Proxy {
+    /// Waits until a node that holds data is known.
+    async fn is_usable(&self) -> Result<(), NoNode> {
+        let cluster = &self.shared.cluster;
+        let mut news = cluster.subscribe_news();
+        let is_known = || cluster.load().topology.data_bearing().next().is_some();
+        let known = async { while !is_known() && news.changed().await.is_ok() {} };
+        timeout(TAKE_OVER, known).await.map_err(|_| NoNode)
+    }
+
+    /// Descriptors of all listening sockets.
+    fn sockets(&self) -> io::Result<Vec<Passed>> {
+        let mut sockets = self.front.sockets()?;
+        if let Some((socket, is_kept)) = &self.admin_socket {
+            sockets.push((socket.try_clone()?, *is_kept));
+        }
+        Ok(sockets)
+    }
+
+    /// Leaves all listening sockets to the next process, which accepts clients already.
+    fn give_away(&mut self) {
+        self.front.give_away();
+        self.admin_socket = None;
+        self.admin_doors.begin();
+    }
+}
+
+impl super::Prepared {
+    /// Begins to accept in the place of another process, once this one can serve.
+    ///
+    /// # Errors
+    /// When it cannot, or the other one is about to end.
+    pub(super) async fn open_in_place_of(self, taking: Taking, path: &Path) -> Result<Proxy, Error> {
+        let failed = |problem: String| Error::TakeOver {
+            path: path.display().to_string(),
+            problem,
+        };
+        if let Err(error) = self.proxy.is_usable().await {
+            return Err(failed(error.to_string()));
+        }
+        let proxy = self.open()?;
+        if spawn_blocking(move || taking.finish()).await.unwrap_or(true) {
+            tracing::info!("took over from the process before");
+            return Ok(proxy);
+        }
+        proxy.stop().await;
+        Err(failed(
+            "it is about to end itself, so start this one anew".to_owned(),
+        ))
+    }
+}
+
+/// Where the next process asks for the sockets.
+pub(super) struct Upgrade {
+    listener: Option<(UnixListener, SocketFile)>,
+    /// The next process is at it; with it a way to tell that this one will not wait.
+    under_way: Option<(JoinHandle<io::Result<Giving>>, UnixStream)>,
+}
+
+impl Upgrade {
+    /// Listens at `path`, if there is one.
+    ///
+    /// # Errors
+    /// When somebody listens there, or the folder cannot be written to.
+    pub(super) fn listen(path: Option<&Path>) -> Result<Self, Error> {
+        let listen = |path: &Path| {
+            let (socket, file) = unix::bind(path, MODE, BACKLOG)?;
+            Ok((UnixListener::from_std(socket)?, file))
+        };
+        let listener = path.map(|path| {
+            listen(path).map_err(|source| Error::Listen {
+                address: crate::client::ListenAddress::Unix(path.to_owned()),
+                source,
+            })
+        });
+        Ok(Self {
+            listener: listener.transpose()?,
+            under_way: None,
+        })
+    }
+
+    /// Whether the next process has the sockets, and has not said yet that it serves.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Waits until a next process serves; whom it is to tell that this one does not any more. Cancel safe.
+    pub(super) async fn taken(&mut self, proxy: &Proxy) -> Giving {
+        loop {
+            if let Some((giving, _)) = &mut self.under_way {
+                let given = giving.await;
+                self.under_way = None;
+                match given {
+                    Ok(Ok(giving)) => return giving,
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "the next process did not take over; this one goes on");
+                    }
+                    Err(error) => tracing::error!(%error, "the upgrade failed; this process goes on"),
+                }
+                continue;
+            }
+            let Some((listener, _)) = &self.listener else {
+                return std::future::pending().await;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    if let Err(error) = stream.into_std().and_then(|stream| self.begin(stream, proxy)) {
+                        tracing::warn!(%error, "the sockets could not be handed to the next process");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept the next process");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, stream: UnixStream, proxy: &Proxy) -> io::Result<()> {
+        let (sockets, other) = (proxy.sockets()?, stream.try_clone()?);
+        tracing::info!(
+            sockets = sockets.len(),
+            "the next process takes over; this one serves until it says that it does"
+        );
+        let giving = spawn_blocking(move || {
+            let mut giving = Giving::give(stream, &sockets)?;
+            drop(sockets);
+            giving.wait()?;
+            Ok(giving)
+        });
+        self.under_way = Some((giving, other));
+        Ok(())
+    }
+
+    /// Has this process go for another reason: the next one may not take over any more.
+    pub(super) fn decline(self) {
+        if let Some((_, stream)) = &self.under_way {
+            handover::decline(stream);
+        }
+    }
+
+    /// Leaves everything to the next process.
+    pub(super) fn finish(self, proxy: &mut Proxy, giving: Giving) {
+        proxy.give_away();
+        // Its file goes before the next process makes its own.
+        drop(self);
+        if let Err(error) = giving.finish() {
+            tracing::warn!(%error, "the next process is gone again, and with it the listening sockets");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A running proxy is replaced by the next process, on the same host.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use bson::doc;
+
+use crate::support::{
+    Proxy,
+    client::{Client, eventually},
+    http_get, python, run, shared_set,
+    steady::Steady,
+};
+
+const DB: &str = "upgrade";
+const LIMIT: Duration = Duration::from_secs(30);
+const DRAIN: &str = "[drain]\ndeadline = '20s'\n";
+
+#[tokio::test]
+async fn upgrades_under_load_refuse_reset_and_fail_nobody() {
+    let mut proxy = Proxy::upgradable(&shared_set().uri(), DRAIN);
+    let load = Steady::start(proxy.address, 0, 6, Duration::from_millis(1));
+    for _ in 0..3 {
+        let mut stays = Client::connect(proxy.address).await;
+        let cursor = open_cursor(&mut stays).await;
+        let commands = load.commands();
+        eventually("the clients are at work", LIMIT, async || {
+            load.commands() > commands + 300
+        })
+        .await;
+        let next = proxy.upgrade();
+        assert_ne!(proxy.pid(), next.pid());
+        // The one before has a client with a cursor, and lets it end that.
+        assert_eq!(
+            next.status()["pid"],
+            next.pid(),
+            "the admin endpoint was left to the next one, too"
+        );
+        stays
+            .succeed(DB, doc! { "getMore": cursor, "collection": "c" })
+            .await;
+        stays.closed().await;
+        let (status, log) = std::mem::replace(&mut proxy, next).ended_within(LIMIT);
+        assert!(
+            status.success() && log.contains("the next process has taken over"),
+            "{log}"
+        );
+    }
+    let seen = load.stop().await;
+    assert_eq!((seen.failed, &seen.errors), (0, &Vec::new()), "{seen:?}");
+    assert!(seen.visits > 100, "{seen:?}");
+}
+
+async fn open_cursor(client: &mut Client) -> i64 {
+    let documents = [doc! { "n": 1 }, doc! { "n": 2 }, doc! { "n": 3 }];
+    client
+        .succeed(DB, doc! { "insert": "c", "documents": documents })
+        .await;
+    let opened = client.succeed(DB, doc! { "find": "c", "batchSize": 1 }).await;
+    crate::support::client::batch(&opened).1
+}
+
+#[tokio::test]
+async fn a_next_process_that_cannot_serve_leaves_the_running_one_as_it_was() {
+    let proxy = Proxy::upgradable(&shared_set().uri(), DRAIN);
+    let mut client = Client::connect(proxy.address).await;
+    client.succeed(DB, doc! { "ping": 1 }).await;
+    let mode = fs::metadata(proxy.upgrade_socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // It has no listener for the socket that is passed to it.
+    let elsewhere = tidegate::sandbox::free_ports(1).unwrap()[0];
+    let uri = shared_set().uri();
+    let text = format!(
+        "[upstream]\nuri = {uri:?}\n[[listener]]\naddress = '127.0.0.1:{elsewhere}'\n[admin]\naddress = 'off'\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.toml");
+    fs::write(&file, text).unwrap();
+    let mut next = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    next.args(["run", "--config"])
+        .arg(&file)
+        .arg("--take-over")
+        .arg(proxy.upgrade_socket());
+    let output = run(&mut next, LIMIT);
+    assert!(
+        !output.status.success() && output.stderr.contains(&proxy.address.to_string()),
+        "{output:?}"
+    );
+    eventually("the running one has seen that", LIMIT, async || {
+        proxy.log().contains("the next process did not take over")
+    })
+    .await;
+    client.succeed(DB, doc! { "ping": 1 }).await;
+    Client::connect(proxy.address)
+        .await
+        .succeed(DB, doc! { "ping": 1 })
+        .await;
+    assert_eq!(http_get(proxy.admin, "/readyz").unwrap().0, 200);
+    // It can still be taken over.
+    let next = proxy.upgrade();
+    drop(client);
+    assert!(proxy.ended_within(LIMIT).0.success());
+    Client::connect(next.address)
+        .await
+        .succeed(DB, doc! { "ping": 1 })
+        .await;
+}
+
+#[test]
+fn where_nobody_runs_a_take_over_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.toml");
+    fs::write(
+        &file,
+        "[upstream]\nuri = 'mongodb://127.0.0.1:1'\n[admin]\naddress = 'off'\n",
+    )
+    .unwrap();
+    let mut next = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    next.args(["run", "--config"])
+        .arg(&file)
+        .args(["--take-over", "/no/such.sock"]);
+    let output = run(&mut next, LIMIT);
+    assert!(
+        !output.status.success() && output.stderr.contains("/no/such.sock"),
+        "{output:?}"
+    );
+}
+
+/// Binds sockets as systemd does, and becomes the program that it is told.
+const ACTIVATE: &str = "
+import os, socket, sys
+sockets = []
+for port in sys.argv[1].split(','):
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind(('127.0.0.1', int(port)))
+    one.listen(100)
+    sockets.append(one)
+for number, one in enumerate(sockets):
+    os.dup2(one.fileno(), 100 + number)
+for number in range(len(sockets)):
+    os.dup2(100 + number, 3 + number)
+os.environ['LISTEN_FDS'] = str(len(sockets))
+os.environ['LISTEN_PID'] = str(os.getpid())
+os.execv(sys.argv[2], sys.argv[2:])
+";
+
+#[tokio::test]
+async fn sockets_of_the_service_manager_are_used_and_it_is_told_when_that_is_so() {
+    let ports = tidegate::sandbox::free_ports(3).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, notify) = (folder.path().join("proxy.toml"), folder.path().join("notify"));
+    let uri = shared_set().uri();
+    let text = format!(
+        "[upstream]\nuri = {uri:?}\n[[listener]]\naddress = '127.0.0.1:{}'\n[admin]\naddress = '127.0.0.1:{}'\n",
+        ports[0], ports[1]
+    );
+    fs::write(&file, text).unwrap();
+    let told = std::os::unix::net::UnixDatagram::bind(&notify).unwrap();
+    told.set_read_timeout(Some(LIMIT)).unwrap();
+    let activated = |ports: &str| {
+        let mut command = Command::new(python());
+        command.args([
+            "-c",
+            ACTIVATE,
+            ports,
+            env!("CARGO_BIN_EXE_tidegate"),
+            "run",
+            "--config",
+        ]);
+        command.arg(&file).env("NOTIFY_SOCKET", &notify);
+        command
+    };
+    let mut child = activated(&format!("{},{}", ports[0], ports[1]))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let next_told = || {
+        let mut text = [0; 256];
+        let length = told.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    assert!(next_told().starts_with("READY=1\n"));
+    Client::connect(("127.0.0.1", ports[0]))
+        .await
+        .succeed(DB, doc! { "ping": 1 })
+        .await;
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    assert!(next_told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert!(next_told().starts_with("READY=1\n"));
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(next_told(), "STOPPING=1\n");
+    assert!(child.wait().unwrap().success());
+    // A socket that no listener has.
+    let output = run(&mut activated(&format!("{},{}", ports[0], ports[2])), LIMIT);
+    let wrong = format!("127.0.0.1:{}", ports[2]);
+    assert!(
+        !output.status.success() && output.stderr.contains(&wrong),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn who_listens_there_and_hands_nothing_over_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, socket) = (folder.path().join("proxy.toml"), folder.path().join("x.sock"));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let other = std::thread::spawn(move || drop(listener.accept().unwrap()));
+    fs::write(
+        &file,
+        "[upstream]\nuri = 'mongodb://127.0.0.1:1'\n[upgrade]\nsocket = 'x.sock'\n[admin]\naddress = 'off'\n",
+    )
+    .unwrap();
+    let mut next = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let output = run(next.args(["run", "--config"]).arg(&file), LIMIT);
+    assert!(
+        !output.status.success() && output.stderr.contains("cannot take over"),
+        "{output:?}"
+    );
+    other.join().unwrap();
+}
