@@ -355,12 +355,13 @@ pub(crate) fn http_get_with(
 fn http(address: SocketAddr, method: &str, path: &str, headers: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let request =
-        format!("{method} {path} HTTP/1.1
+    let request = format!(
+        "{method} {path} HTTP/1.1
 Host: {address}
 Connection: close
 {headers}
-");
+"
+    );
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
