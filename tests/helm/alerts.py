@@ -47,6 +47,7 @@ HEALTHY = {
     "tidegate_buffer_limit_bytes" + BUFFER: "1000000x60",
     CERTIFICATE: f"{90 * DAY}x60",
     own("config_last_reload_success"): "1x60",
+    own("config_waiting_for_restart"): "0x60",
     own("audit_events_lost_total"): "0x60",
     own("clients_drained_late_total"): "0x60",
 }
@@ -73,6 +74,8 @@ FIRES = {
     "TidegateBuffersFull": {"tidegate_buffer_used_bytes" + BUFFER: "950000x60"},
     "TidegateCertificateExpires": {CERTIFICATE: f"{10 * DAY}x60"},
     "TidegateCertificateExpiresSoon": {CERTIFICATE: f"{DAY}x60"},
+    "TidegateReloadFailed": {own("config_last_reload_success"): "0x60"},
+    "TidegateRestartWaits": {own("config_waiting_for_restart"): "2x120"},
     "TidegateAuditEventsLost": {own("audit_events_lost_total"): "0x35 5x20"},
     "TidegateDrainedLate": {own("clients_drained_late_total"): "0x35 2x20"},
 }

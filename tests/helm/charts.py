@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,9 @@ APPLICATION = ROOT / "tests/helm/application"
 VERSIONS = ["1.29", kubernetes_validate.latest_version()]
 # Kinds of the Prometheus operator, whose schemas Kubernetes does not have.
 FOREIGN = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+RELOAD = ROOT / "docs/reload.md"
+# The chart itself gives the connection string; the deadline of the drain decides how long the kubelet waits.
+UNTRIED = {"upstream": {"uri", "uri_file"}, "drain": {"deadline"}}
 MOUNTED = "/etc/tidegate/"
 
 # Each manifest would have the definitions read anew otherwise.
@@ -223,6 +227,32 @@ class Check:
             if (checksum(config, how) != checksum({}, how)) != replaces:
                 self.add({"config": config, "restartOnChange": how}, [f"replaces the pods: {not replaces}"])
 
+    def agrees_with_reload(self, chart):
+        """What docs/reload.md says to take effect with the next start replaces the pods, and nothing else does."""
+        schema = json.loads((CHART / "values.schema.json").read_text())["$defs"]["config"]["properties"]
+        sections = {name: section.get("items", section)["properties"] for name, section in schema.items()}
+        waits = set()
+        for cell in re.findall(r"^\| (.*?) \| with the next start", RELOAD.read_text(), re.M):
+            section, *keys = [re.sub(r"[][]", "", word) for word in re.findall(r"`([^`]+)`", cell)]
+            section, *more = section.split()
+            keys = sections[section] if "all keys" in cell else more + keys
+            waits |= {(section, key) for key in keys}
+        before = self.checksum(chart, {})
+        for section, keys in sections.items():
+            for key in set(keys) - UNTRIED.get(section, set()):
+                inner = {name: "x" for name in keys[key].get("properties", {})}
+                one = {key: inner or ("[::]:9218" if key == "address" else "x")}
+                after = self.checksum(chart, {section: [one] if section == "listener" else one})
+                # A listener's address is a port of the pod.
+                expected = (section, key) in waits or (section, key) == ("listener", "address")
+                if (after != before) != expected:
+                    self.add({section: one}, [f"replaces the pods: {after != before}, which docs/reload.md does not say"])
+
+    def checksum(self, chart, config):
+        values = cases.merged(cases.DEFAULTS, {"restartOnChange": "needed", "config": config})
+        [deployment] = find(render(chart, values)[0], "Deployment")
+        return deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+
     def refused(self, chart):
         for values, said in cases.WRONG:
             # A change that the schema does not know may not hide behind what is missing.
@@ -268,6 +298,7 @@ def check(tidegate, secrets):
         count += 1
     it.drain_fits(chart)
     it.restarts(chart)
+    it.agrees_with_reload(chart)
     it.refused(chart)
     for values in ({}, cases.DEFAULTS, cases.merged(cases.DEFAULTS, {"mode": "sidecar"})):
         it.lint(CHART, values)
