@@ -83,7 +83,7 @@ pub(crate) async fn run(set: &ReplicaSet, reloads: usize) -> String {
     }
     let (after, elapsed) = (pools(&proxy), connected.elapsed());
     let told = proxy.status()["config"]["reloads"].clone();
-    let seen = load.stop().await;
+    let seen = load.stop();
     assert_eq!(told["invalid"], json!(invalid), "{told}");
     assert!(!proxy.log().contains("panicked"));
     println!("{seen:?}");

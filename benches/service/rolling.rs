@@ -13,7 +13,7 @@ use tidegate::sandbox::{Guard, ReplicaSet, free_ports, temporary_folder};
 
 use crate::{
     support::{self, Proxy, chaos::crew::Crew, provenance},
-    upgrades::drivers,
+    upgrades::{drivers, seed},
 };
 
 pub(crate) const RESULTS: &str = "docs/results/rolling.md";
@@ -75,6 +75,7 @@ pub(crate) async fn run(set: &ReplicaSet, restarts: usize) -> String {
     let mut proxies = [(); 2].map(|()| Proxy::start(&set.uri(), DRAIN));
     let haproxy = Haproxy::start(&proxies);
     tokio::time::sleep(BETWEEN * 2).await;
+    seed(&proxies[0]).await;
     let crew = Crew::start(&drivers(&format!("mongodb://127.0.0.1:{}/", haproxy.port)));
     tokio::time::sleep(BETWEEN * 3).await;
     let (started, mut slowest) = (Instant::now(), Duration::ZERO);
@@ -97,7 +98,7 @@ pub(crate) async fn run(set: &ReplicaSet, restarts: usize) -> String {
         .iter()
         .filter(|operation| operation.error.is_some())
         .collect();
-    println!("{failed:?}");
+    println!("{:?}", &failed[..failed.len().min(20)]);
     page(restarts, elapsed, slowest, [operations.len(), failed.len()])
 }
 

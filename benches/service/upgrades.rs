@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use bson::doc;
 use tidegate::sandbox::ReplicaSet;
 
 use crate::support::{
-    Proxy,
+    self, Proxy,
     chaos::{
-        Workload,
+        DATABASE, Workload,
         crew::{Client, Crew, Kind},
     },
     provenance,
@@ -28,6 +29,7 @@ pub(crate) async fn run(set: &ReplicaSet, upgrades: usize) -> String {
         &set.uri(),
         &format!("[drain]\ndeadline = '{}s'\n", DEADLINE.as_secs()),
     );
+    seed(&proxy).await;
     let crew = Crew::start(&drivers(&proxy.uri()));
     let load = Steady::start(proxy.address, 0, VISITING, PAUSE);
     tokio::time::sleep(BETWEEN * 3).await;
@@ -41,15 +43,26 @@ pub(crate) async fn run(set: &ReplicaSet, upgrades: usize) -> String {
         tokio::time::sleep(BETWEEN).await;
     }
     let elapsed = started.elapsed();
-    let seen = load.stop().await;
+    let seen = load.stop();
     let (operations, hung) = crew.stop();
     assert_eq!(hung, Vec::<String>::new());
     let failed: Vec<_> = operations
         .iter()
         .filter(|operation| operation.error.is_some())
         .collect();
-    println!("{seen:?}\n{failed:?}");
+    println!("{seen:?}\n{:?}", &failed[..failed.len().min(20)]);
     page(upgrades, elapsed, took, &seen, [operations.len(), failed.len()])
+}
+
+/// Writes the document that drivers read, on all nodes.
+pub(crate) async fn seed(proxy: &Proxy) {
+    let documents = [doc! { "_id": 1 }];
+    let insert = doc! { "insert": "seeds", "documents": documents, "writeConcern": { "w": 3 } };
+    // Another part of this run may have done so.
+    support::Client::connect(proxy.address)
+        .await
+        .run(DATABASE, insert)
+        .await;
 }
 
 /// Long-lived clients, with the drivers' defaults.

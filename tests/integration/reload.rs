@@ -72,7 +72,7 @@ async fn reloads_under_load_disturb_no_client_and_no_pool() {
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
     let after = pools(&proxy);
-    let seen = load.stop().await;
+    let seen = load.stop();
     assert_eq!((seen.failed, &seen.errors), (0, &Vec::new()), "{seen:?}");
     assert!(seen.commands > 1000 && seen.visits > 10, "{seen:?}");
     assert_eq!(before, after, "a pool was disturbed");

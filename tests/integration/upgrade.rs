@@ -50,7 +50,7 @@ async fn upgrades_under_load_refuse_reset_and_fail_nobody() {
             "{log}"
         );
     }
-    let seen = load.stop().await;
+    let seen = load.stop();
     assert_eq!((seen.failed, &seen.errors), (0, &Vec::new()), "{seen:?}");
     assert!(seen.visits > 100, "{seen:?}");
 }

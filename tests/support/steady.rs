@@ -6,11 +6,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
 use bson::{Uuid, doc};
-use tokio::task::JoinSet;
+use tokio::{runtime::Builder, task::JoinSet};
 
 use super::client::{Client, is_ok};
 
@@ -40,27 +41,38 @@ pub(crate) struct Seen {
     pub(crate) errors: Vec<String>,
 }
 
-/// Clients at work, until they are stopped. They write and read by turns, without retries of their own: each error counts.
+/// Clients at work, until they are stopped, on a thread of their own: whatever the test waits for, they go on. They write and read by turns, without
+/// retries: each error counts.
 #[derive(Debug)]
 pub(crate) struct Steady {
     counts: Arc<Counts>,
-    clients: JoinSet<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Steady {
     /// Has `staying` clients stay connected, and as many as `visiting` come and go, with a pause after each command.
     pub(crate) fn start(address: SocketAddr, staying: usize, visiting: usize, pause: Duration) -> Self {
-        let (counts, mut clients) = (Arc::new(Counts::default()), JoinSet::new());
-        for number in 0..staying + visiting {
-            let counts = Arc::clone(&counts);
-            clients.spawn(async move {
-                let visit = if number < staying { usize::MAX } else { VISIT };
-                while !counts.stop.load(Relaxed) {
-                    attend(address, number, visit, pause, &counts).await;
+        let counts = Arc::new(Counts::default());
+        let all = Arc::clone(&counts);
+        let thread = std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut clients = JoinSet::new();
+                for number in 0..staying + visiting {
+                    let counts = Arc::clone(&all);
+                    clients.spawn(async move {
+                        let visit = if number < staying { usize::MAX } else { VISIT };
+                        while !counts.stop.load(Relaxed) {
+                            attend(address, number, visit, pause, &counts).await;
+                        }
+                    });
+                }
+                while let Some(ended) = clients.join_next().await {
+                    ended.unwrap();
                 }
             });
-        }
-        Self { counts, clients }
+        });
+        Self { counts, thread }
     }
 
     /// How many commands have been answered well.
@@ -69,11 +81,9 @@ impl Steady {
     }
 
     /// Ends all clients between two commands.
-    pub(crate) async fn stop(mut self) -> Seen {
+    pub(crate) fn stop(self) -> Seen {
         self.counts.stop.store(true, Relaxed);
-        while let Some(ended) = self.clients.join_next().await {
-            ended.unwrap();
-        }
+        self.thread.join().unwrap();
         Seen {
             commands: self.counts.commands.load(Relaxed),
             visits: self.counts.visits.load(Relaxed),
