@@ -4,7 +4,7 @@
 //! its own, and boxed, so that the future of an idle or ordinary session stays small.
 
 use super::{
-    abandon, again, alias, awaits, batch,
+    abandon, again, alias, awaits,
     choose::{Chosen, NoNode, Patience},
     compression, drain, fail_point, fan_out,
     inbound::{self, Inbound, NoRequest, ReplyTo},
@@ -246,7 +246,6 @@ pub(super) async fn attempt(
     node: &Chosen,
     patience: &Patience,
 ) -> Attempt {
-    batch::gather().await;
     let share = awaits::share(&inbound.request);
     let mut lease = node.pool.try_check_out(&session.identity, session.core, share);
     if lease.is_none() {

@@ -18,8 +18,16 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    Listening, Terms, admission::Admitted, batch::UnderWay, compression, drain, drivers::Described,
-    exchange::exchange, legacy, login, options::Peer, shared::Shared, stranger::Stranger,
+    Listening, Terms,
+    admission::Admitted,
+    batch::{self, UnderWay},
+    compression, drain,
+    drivers::Described,
+    exchange::exchange,
+    legacy, login,
+    options::Peer,
+    shared::Shared,
+    stranger::Stranger,
 };
 use crate::{
     net::{Permit, Socket, budget, buffers},
@@ -267,6 +275,7 @@ impl Session {
             self.counters().received_bytes.add(header.length as u64);
             busy.store(true, Relaxed);
             let under_way = UnderWay::begin();
+            batch::gather().await;
             let outcome = exchange(self, &header, &mut held).await;
             drop(under_way);
             busy.store(false, Relaxed);
