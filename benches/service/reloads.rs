@@ -132,7 +132,7 @@ fn page(
          | errors that clients saw | {} |\n\
          | pools that were cleared | {} |\n\
          | connections to nodes that were closed | {} |\n\
-         | connections to nodes that were opened, for more commands at a time than before | {} |\n",
+         | connections to nodes that were opened | {} |\n",
         provenance(RESULTS),
         BETWEEN.as_millis(),
         elapsed.as_secs_f64(),

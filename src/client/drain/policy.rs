@@ -47,7 +47,8 @@ fn may_close(stage: Stage, client: Client, others: usize) -> bool {
         _ if client.tied || client.arrives => false,
         _ if client.monitors => others == 0 && client.seen >= MONITORS_AFTER,
         Stage::Closing => client.seen >= OTHERS_AFTER && client.quiet >= PAUSE,
-        Stage::Hurrying => client.seen > 0,
+        // Just after a reply, when its next command is hardly on its way; between two looks it might be.
+        Stage::Hurrying => client.seen > 0 && (client.quiet == 0 || client.quiet >= PAUSE),
     }
 }
 
@@ -158,6 +159,7 @@ mod tests {
         ..IDLE
     };
     const ACTIVE: Client = Client { quiet: 1, ..IDLE };
+    const ANSWERED: Client = Client { quiet: 0, ..IDLE };
     const FRESH: Client = Client {
         seen: 1,
         quiet: 1,
@@ -171,8 +173,9 @@ mod tests {
         // The first stage in which each may go while nobody is tied, and while others are.
         for (client, alone, beside) in [
             (IDLE, Some(Closing), Some(Closing)),
-            (ACTIVE, Some(Hurrying), Some(Hurrying)),
-            (FRESH, Some(Hurrying), Some(Hurrying)),
+            (ACTIVE, Some(Stopping), Some(Stopping)),
+            (ANSWERED, Some(Hurrying), Some(Hurrying)),
+            (FRESH, Some(Stopping), Some(Stopping)),
             (MONITOR, Some(Closing), Some(Stopping)),
             (TIED, Some(Stopping), Some(Stopping)),
             (ARRIVING, Some(Stopping), Some(Stopping)),
