@@ -57,7 +57,7 @@ impl Block<'_> {
         let examples = self.keys.iter().filter(|(key, _)| is_example(key)).count();
         let shown = match examples {
             0 => "The default",
-            _ if examples == names.len() => "An example; without it the key has no effect",
+            _ if examples == names.len() => "An example; there is no default",
             _ => "The default, or an example where there is none",
         };
         let variables: Vec<_> = names
@@ -97,7 +97,10 @@ fn configuration() -> String {
             block = Block::default();
         } else if line.starts_with('[') {
             section = line.trim_matches(['[', ']']);
-            writeln!(page, "\n## {line}\n\n{}", block.text().trim_end()).unwrap();
+            writeln!(page, "\n## {line}").unwrap();
+            if !block.said.is_empty() {
+                write!(page, "\n{}", block.text()).unwrap();
+            }
             block = Block::default();
         } else if let Some(pair) = commented(line)
             .or_else(|| Some(line).filter(|line| !line.starts_with('#')))
