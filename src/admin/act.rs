@@ -1,5 +1,10 @@
 //! The paths that do something. Each writes to the audit log what it did.
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -8,7 +13,14 @@ use super::{
     draining,
     reloading::Outcome,
     routes::Call,
+    show,
 };
+use crate::{pool::Pool, telemetry::log, topology::Address};
+
+/// How long a node is avoided where nothing is said.
+const AVOID_FOR: Duration = Duration::from_secs(600);
+/// How long anything lasts at most that ends by itself.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn pause(call: &Call<'_>) -> Answer {
     set_paused(call, true)
@@ -51,4 +63,138 @@ pub(super) async fn reload(call: &Call<'_>) -> Answer {
         Outcome::Applied | Outcome::Unchanged => StatusCode::OK,
     };
     answer::json(code, &reloaded)
+}
+
+pub(super) fn reconnect(call: &Call<'_>) -> Answer {
+    let (node, pool) = match node(call) {
+        Ok(found) => found,
+        Err(refusal) => return *refusal,
+    };
+    let renewed = pool.renew();
+    call.report(renewed.is_some());
+    let Some(renewed) = renewed else {
+        let error = format!("{node} is not reached just now: there are no connections to it");
+        return problem(StatusCode::CONFLICT, &error);
+    };
+    tracing::info!(%node, closed = renewed.closed, lent = renewed.lent, "all connections are made anew (POST /pools/{{node}}/reconnect)");
+    answer::json(
+        StatusCode::OK,
+        &json!({
+            "node": node.to_string(), "changed": true, "generation": renewed.generation, "closed": renewed.closed,
+            "closing_later": renewed.lent,
+        }),
+    )
+}
+
+pub(super) fn avoid(call: &Call<'_>) -> Answer {
+    let (node, _) = match node(call) {
+        Ok(found) => found,
+        Err(refusal) => return *refusal,
+    };
+    let avoided = call.observer.shared().cluster.avoided();
+    let lasts = match duration(call, "for") {
+        Ok(lasts) => lasts,
+        Err(refusal) => return *refusal,
+    };
+    if call.query.get("off").is_some() {
+        if lasts.is_some() {
+            return problem(StatusCode::BAD_REQUEST, "give one of for and off");
+        }
+        let changed = avoided.lift(&node);
+        call.report(changed);
+        tracing::info!(%node, changed, "reads go to it again (POST /nodes/{{node}}/avoid?off)");
+        let body = json!({ "node": node.to_string(), "avoided": false, "changed": changed });
+        return answer::json(StatusCode::OK, &body);
+    }
+    let lasts = lasts.unwrap_or(AVOID_FOR);
+    let changed = avoided.left(&node).is_none();
+    avoided.set(&node, Instant::now() + lasts);
+    call.report(changed);
+    tracing::warn!(%node, ?lasts, "reads pass it over while another node fits (POST /nodes/{{node}}/avoid)");
+    let body = json!({
+        "node": node.to_string(), "avoided": true, "changed": changed, "seconds": lasts.as_secs_f64(),
+    });
+    answer::json(StatusCode::OK, &body)
+}
+
+pub(super) fn kill(call: &Call<'_>) -> Answer {
+    let found = call
+        .name
+        .parse()
+        .ok()
+        .filter(|id| call.observer.shared().roster.kill(*id));
+    let Some(id) = found else {
+        let error = format!("there is no client {:?}; GET /clients lists them", call.name);
+        return problem(StatusCode::NOT_FOUND, &error);
+    };
+    call.report(true);
+    answer::json(StatusCode::OK, &json!({ "id": id, "killed": true }))
+}
+
+pub(super) fn log_level(call: &Call<'_>) -> Answer {
+    let bad = |error: &str| problem(StatusCode::BAD_REQUEST, error);
+    let Some(control) = log::control() else {
+        return show::no_log();
+    };
+    let lasts = match duration(call, "for") {
+        Ok(lasts) => lasts,
+        Err(refusal) => return *refusal,
+    };
+    let level = match (call.query.get("level"), call.query.get("reset")) {
+        (Some(text), None) => match text.parse::<log::Level>() {
+            Ok(level) => Some(level),
+            Err(error) => return bad(&error.to_string()),
+        },
+        (None, Some(_)) if lasts.is_none() => None,
+        _ => return bad("give either level, and for how long if it shall end (for), or reset"),
+    };
+    let (changed, change) = control.set(level, lasts);
+    if let Some(lasts) = lasts {
+        tokio::spawn(async move {
+            tokio::time::sleep(lasts).await;
+            control.end(change);
+        });
+    }
+    call.report(changed);
+    let (level, _) = control.now();
+    tracing::warn!(%level, ?lasts, "the log's level was set (POST /log-level)");
+    answer::json(StatusCode::OK, &show::level(control, changed))
+}
+
+/// The node that the path names, and its pool.
+fn node(call: &Call<'_>) -> Result<(Address, Arc<Pool>), Box<Answer>> {
+    let snapshot = call.observer.shared().cluster.load();
+    let known = snapshot.topology.servers().iter().zip(&snapshot.nodes);
+    let mut found = known.filter(|(server, _)| server.address.to_string().eq_ignore_ascii_case(&call.name));
+    match found.next() {
+        Some((server, pool)) => Ok((server.address.clone(), Arc::clone(pool))),
+        None => {
+            let nodes: Vec<_> = snapshot
+                .topology
+                .servers()
+                .iter()
+                .map(|server| server.address.to_string())
+                .collect();
+            let error = format!(
+                "there is no node {:?}; there are: {}",
+                call.name,
+                nodes.join(", ")
+            );
+            Err(Box::new(problem(StatusCode::NOT_FOUND, &error)))
+        }
+    }
+}
+
+/// How long something shall last, if that is said.
+fn duration(call: &Call<'_>, name: &str) -> Result<Option<Duration>, Box<Answer>> {
+    let Some(text) = call.query.get(name) else {
+        return Ok(None);
+    };
+    let lasts = humantime::parse_duration(text)
+        .ok()
+        .filter(|lasts| !lasts.is_zero() && *lasts <= LONGEST);
+    lasts.map(Some).ok_or_else(|| {
+        let error = format!("{name} must be a duration such as 90s or 10m, at most 24h, not {text:?}");
+        Box::new(problem(StatusCode::BAD_REQUEST, &error))
+    })
 }

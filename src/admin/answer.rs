@@ -104,14 +104,18 @@ pub(super) fn refused(reason: AdminRefusal) -> Answer {
     response
 }
 
-/// Every path with what it is for; those that do something begin with their method.
+/// Every path with what it is for; what is done there by `POST` follows that word.
 pub(super) fn paths() -> Map<String, Value> {
-    let row = |route: &super::routes::Route| {
-        let about = match route.method {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in ROUTES {
+        let mut about = match route.method {
             Verb::Get => route.about.to_owned(),
             Verb::Post => format!("POST: {}", route.about),
         };
-        (route.path.to_owned(), json!(about))
-    };
-    ROUTES.iter().map(row).collect()
+        if let Some(Value::String(first)) = paths.get(route.path) {
+            about = format!("{first}; {about}");
+        }
+        paths.insert(route.path.to_owned(), json!(about));
+    }
+    paths
 }

@@ -1,119 +1,255 @@
-//! `tidegate status`, and the commands that have a running proxy do something: asks its admin endpoint and prints what it tells.
+//! The commands that ask a running proxy, or have it do something: `tidegate status` and the like.
 
 use std::{
     io::{self, Write},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{
-    Method, Request, StatusCode, Uri,
-    client::conn::http1,
-    header::{AUTHORIZATION, HOST},
+use hyper::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use super::{
+    Outcome, Reloaded, Status,
+    ask::{Endpoint, Error},
+    table, tables,
 };
-use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use tokio::{net::TcpStream, runtime::Builder, time::timeout};
 
-use super::{Outcome, Reloaded, Status, Token, table};
-
-/// The port of an address that names none.
-const DEFAULT_PORT: u16 = 9218;
-/// For connecting.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// For all of it; the proxy itself takes a second at most.
-const LIMIT: Duration = Duration::from_secs(10);
-/// A status takes about a kilobyte for each node.
-const MAX_BODY: usize = 16 << 20;
-
-/// Why a proxy's state cannot be shown.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The address is none.
-    #[error(
-        "{url:?} is not the address of an admin endpoint: {problem}; write it as http://127.0.0.1:{DEFAULT_PORT}"
-    )]
-    Url {
-        /// What was given.
-        url: String,
-        /// What is wrong with it.
-        problem: &'static str,
+/// What a running proxy can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Show {
+    /// All of it, in short.
+    Status,
+    /// The replica set.
+    Topology,
+    /// The connections to the nodes, and who holds them.
+    Pools,
+    /// Those who are connected.
+    Clients(Filter),
+    /// Cursors and the node of each.
+    Cursors {
+        /// How many are told.
+        limit: Option<usize>,
     },
-    /// Nothing listens there, or it cannot be reached.
-    #[error(
-        "no proxy answers at {authority}: {source}; is it running? name its admin endpoint ([admin] address of its \
-         configuration) with --admin"
-    )]
-    Connect {
-        /// Host and port that were tried.
-        authority: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// It takes too long.
-    #[error("no answer from {0} within {LIMIT:?}; is that the admin endpoint of a proxy?")]
-    Timeout(String),
-    /// What answers does not speak HTTP, or broke off.
-    #[error(
-        "{authority} does not answer as an admin endpoint does: {problem}; name the proxy's with --admin"
-    )]
-    Answer {
-        /// Host and port that were asked.
-        authority: String,
-        /// What it answered.
-        problem: String,
-    },
-    /// It demands a token, or another one.
-    #[error(
-        "{authority} does not let you do that: {problem}; name the file that holds it with --token-file, or set TIDEGATE_TOKEN"
-    )]
-    Refused {
-        /// Host and port that were asked.
-        authority: String,
-        /// What it demands.
-        problem: &'static str,
-    },
-    /// It cannot do that.
-    #[error("{0}")]
-    Conflict(String),
-    /// The configuration that it was to reload has these mistakes.
-    #[error("{0}\nnothing was changed: the configuration has mistakes")]
-    Invalid(String),
-    /// No runtime can be made.
-    #[error("cannot start a runtime: {0}")]
-    Runtime(io::Error),
-    /// The output cannot be written.
-    #[error("cannot write to standard output: {0}")]
-    Output(io::Error),
+    /// The configuration.
+    Config,
 }
 
-/// Asks the proxy whose admin endpoint is at `url` and prints its state, as JSON or for people.
+/// Which clients are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Those of this user, as `name@database`.
+    pub user: Option<String>,
+    /// Those of this application.
+    pub application: Option<String>,
+    /// Those in this state.
+    pub state: Option<String>,
+    /// How many are told.
+    pub limit: Option<usize>,
+}
+
+impl Show {
+    /// The path, without a query string.
+    #[must_use]
+    pub fn path(&self) -> &'static str {
+        match self {
+            Self::Status => "/status",
+            Self::Topology => "/topology",
+            Self::Pools => "/pools",
+            Self::Clients(_) => "/clients",
+            Self::Cursors { .. } => "/cursors",
+            Self::Config => "/config",
+        }
+    }
+
+    fn query(&self) -> String {
+        let number = |limit: &Option<usize>| limit.map(|limit| limit.to_string());
+        match self {
+            Self::Clients(filter) => query(&[
+                ("user", filter.user.as_deref()),
+                ("application", filter.application.as_deref()),
+                ("state", filter.state.as_deref()),
+                ("limit", number(&filter.limit).as_deref()),
+            ]),
+            Self::Cursors { limit } => query(&[("limit", number(limit).as_deref())]),
+            Self::Status | Self::Topology | Self::Pools | Self::Config => String::new(),
+        }
+    }
+}
+
+/// What a running proxy can be told to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// To end without errors for its clients.
+    Drain,
+    /// To have commands wait.
+    Pause,
+    /// To have them go on.
+    Resume,
+    /// To make all connections to this node anew.
+    Reconnect(String),
+    /// To have reads pass a node over.
+    Avoid {
+        /// The node.
+        node: String,
+        /// For how long; `None`: as the proxy sees fit.
+        lasts: Option<Duration>,
+    },
+    /// To have them go to a node again.
+    Unavoid(String),
+    /// To log at another level.
+    LogLevel {
+        /// The level; `None`: the one that is configured.
+        level: Option<String>,
+        /// For how long; `None`: until another one is set.
+        lasts: Option<Duration>,
+    },
+    /// To close a client's connection.
+    Kill(i32),
+}
+
+impl Action {
+    /// The path to which it is posted, with its query string.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let lasting = |lasts: &Option<Duration>| lasts.map(|lasts| format!("{}ms", lasts.as_millis()));
+        match self {
+            Self::Drain => "/drain".to_owned(),
+            Self::Pause => "/pause".to_owned(),
+            Self::Resume => "/resume".to_owned(),
+            Self::Reconnect(node) => format!("/pools/{}/reconnect", encoded(node)),
+            Self::Avoid { node, lasts } => {
+                let query = query(&[("for", lasting(lasts).as_deref())]);
+                format!("/nodes/{}/avoid{query}", encoded(node))
+            }
+            Self::Unavoid(node) => format!("/nodes/{}/avoid?off", encoded(node)),
+            Self::LogLevel { level: None, .. } => "/log-level?reset".to_owned(),
+            Self::LogLevel { level, lasts } => {
+                let query = query(&[("level", level.as_deref()), ("for", lasting(lasts).as_deref())]);
+                format!("/log-level{query}")
+            }
+            Self::Kill(id) => format!("/clients/{id}/kill"),
+        }
+    }
+
+    /// What its answer means, for people.
+    fn told(&self, answer: &Value) -> String {
+        let changed = answer["changed"] == true;
+        let number = |field: &str| answer[field].as_u64().unwrap_or_default();
+        match self {
+            Self::Drain => {
+                let clients = number("clients");
+                match changed {
+                    true => format!(
+                        "the proxy drains; {clients} clients are connected (tidegate status tells how far it is)"
+                    ),
+                    false => format!("the proxy drains already; {clients} clients are left"),
+                }
+            }
+            Self::Pause if changed => "commands wait now, until tidegate resume".to_owned(),
+            Self::Pause => "commands wait already".to_owned(),
+            Self::Resume if changed => "commands go on".to_owned(),
+            Self::Resume => "nothing to resume: commands were not made to wait".to_owned(),
+            Self::Reconnect(node) => format!(
+                "connections to {node} are made anew; {} idle ones were closed, {} are closed when their command is done",
+                number("closed"),
+                number("closing_later")
+            ),
+            Self::Avoid { node, .. } => {
+                let seconds = Duration::from_secs(answer["seconds"].as_f64().unwrap_or_default() as u64);
+                format!(
+                    "reads pass {node} over for {}, while another node fits",
+                    humantime::format_duration(seconds)
+                )
+            }
+            Self::Unavoid(node) if changed => format!("reads go to {node} again"),
+            Self::Unavoid(node) => format!("nothing to end: reads did not pass {node} over"),
+            Self::LogLevel { .. } => {
+                let level = answer["level"].as_str().unwrap_or_default();
+                match answer["returns_in_seconds"].as_f64() {
+                    Some(seconds) => {
+                        let back = answer["configured"].as_str().unwrap_or_default();
+                        let seconds = Duration::from_secs(seconds.round() as u64);
+                        format!(
+                            "the log's level is {level}, and {back} again in {}",
+                            humantime::format_duration(seconds)
+                        )
+                    }
+                    None => format!("the log's level is {level}"),
+                }
+            }
+            Self::Kill(id) => format!("the connection of client {id} is closed"),
+        }
+    }
+}
+
+fn query(parameters: &[(&str, Option<&str>)]) -> String {
+    let mut text = String::new();
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            let sign = if text.is_empty() { '?' } else { '&' };
+            text.push_str(&format!(
+                "{sign}{name}={}",
+                utf8_percent_encode(value, NON_ALPHANUMERIC)
+            ));
+        }
+    }
+    text
+}
+
+/// Asks the proxy behind this endpoint and prints what it tells, as JSON or for people.
 ///
 /// # Errors
 /// When no proxy answers there, or its answer makes no sense. In at most ten seconds.
-pub fn status_command(url: &str, token: Option<&Token>, json: bool) -> Result<(), Error> {
-    let target = Target::parse(url)?;
-    let body = target.ask(Method::GET, "/status", token)?;
+pub fn show_command(endpoint: &Endpoint, show: &Show, json: bool) -> Result<(), Error> {
+    let body = endpoint.ask(Method::GET, &format!("{}{}", show.path(), show.query()))?;
     if json {
         return print(&String::from_utf8_lossy(&body));
     }
-    let status: Status = serde_json::from_slice(&body).map_err(|error| target.answer(error))?;
-    print(&table::render(&status))
+    let text = match show {
+        Show::Status => table::render(&endpoint.read::<Status>(&body)?),
+        Show::Topology => tables::topology(&endpoint.read(&body)?),
+        Show::Pools => tables::pools(&endpoint.read(&body)?),
+        Show::Clients(_) => tables::clients(&endpoint.read(&body)?),
+        Show::Cursors { .. } => tables::cursors(&endpoint.read(&body)?),
+        Show::Config => tables::config(&endpoint.read(&body)?),
+    };
+    print(&text)
 }
 
-/// Has the proxy whose admin endpoint is at `url` reload its configuration, and prints what that came to, as JSON or for people.
+/// Says nothing if the proxy behind this endpoint can serve clients.
+///
+/// # Errors
+/// When it cannot, or does not answer.
+pub fn ready_command(endpoint: &Endpoint) -> Result<(), Error> {
+    endpoint
+        .is_ready()?
+        .map_err(|reasons| Error::NotReady(reasons.join("; ")))
+}
+
+/// Has the proxy behind this endpoint do something, and prints its answer, as JSON or for people.
+///
+/// # Errors
+/// When no proxy answers there, or it refuses. In at most ten seconds.
+pub fn act_command(endpoint: &Endpoint, action: &Action, json: bool) -> Result<(), Error> {
+    let body = endpoint.ask(Method::POST, &action.path())?;
+    if json {
+        return print(&String::from_utf8_lossy(&body));
+    }
+    print(&(action.told(&endpoint.read(&body)?) + "\n"))
+}
+
+/// Has the proxy behind this endpoint reload its configuration, and prints what that came to, as JSON or for people.
 ///
 /// # Errors
 /// When no proxy answers there, it refuses, or its configuration has mistakes: then nothing has changed. In at most ten seconds.
-pub fn reload_command(url: &str, token: Option<&Token>, json: bool) -> Result<(), Error> {
-    let target = Target::parse(url)?;
-    let body = target.ask(Method::POST, "/reload", token)?;
+pub fn reload_command(endpoint: &Endpoint, json: bool) -> Result<(), Error> {
+    let body = endpoint.ask(Method::POST, "/reload")?;
     if json {
         print(&String::from_utf8_lossy(&body))?;
     }
-    let reloaded: Reloaded = serde_json::from_slice(&body).map_err(|error| target.answer(error))?;
+    let reloaded: Reloaded = endpoint.read(&body)?;
     if reloaded.result == Outcome::Invalid {
         return Err(Error::Invalid(reloaded.mistakes.join("\n")));
     }
@@ -140,65 +276,6 @@ fn what_changed(reloaded: &Reloaded) -> String {
     text
 }
 
-/// What a running proxy can be told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// To end without errors for its clients.
-    Drain,
-    /// To have commands wait.
-    Pause,
-    /// To have them go on.
-    Resume,
-}
-
-impl Action {
-    /// The path to which it is posted.
-    #[must_use]
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Drain => "/drain",
-            Self::Pause => "/pause",
-            Self::Resume => "/resume",
-        }
-    }
-}
-
-/// What an action is answered with.
-#[derive(Debug, Deserialize)]
-struct Done {
-    changed: bool,
-    /// Told for a drain.
-    clients: Option<usize>,
-}
-
-/// Has the proxy whose admin endpoint is at `url` do something, and prints its answer, as JSON or for people.
-///
-/// # Errors
-/// When no proxy answers there, or it refuses. In at most ten seconds.
-pub fn act_command(url: &str, token: Option<&Token>, action: Action, json: bool) -> Result<(), Error> {
-    let target = Target::parse(url)?;
-    let body = target.ask(Method::POST, action.path(), token)?;
-    if json {
-        return print(&String::from_utf8_lossy(&body));
-    }
-    let done: Done = serde_json::from_slice(&body).map_err(|error| target.answer(error))?;
-    print(&(told(action, &done) + "\n"))
-}
-
-fn told(action: Action, done: &Done) -> String {
-    let clients = done.clients.unwrap_or_default();
-    match (action, done.changed) {
-        (Action::Drain, true) => {
-            format!("the proxy drains; {clients} clients are connected (tidegate status tells how far it is)")
-        }
-        (Action::Drain, false) => format!("the proxy drains already; {clients} clients are left"),
-        (Action::Pause, true) => "commands wait now, until tidegate resume".to_owned(),
-        (Action::Pause, false) => "commands wait already".to_owned(),
-        (Action::Resume, true) => "commands go on".to_owned(),
-        (Action::Resume, false) => "nothing to resume: commands were not made to wait".to_owned(),
-    }
-}
-
 fn print(text: &str) -> Result<(), Error> {
     match io::stdout().write_all(text.as_bytes()) {
         // A reader that has seen enough (`| head`) is none of our concern.
@@ -207,177 +284,71 @@ fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// An admin endpoint.
-#[derive(Debug, PartialEq, Eq)]
-struct Target {
-    host: String,
-    port: u16,
-}
-
-impl Target {
-    fn parse(url: &str) -> Result<Self, Error> {
-        let error = |problem| Error::Url {
-            url: url.to_owned(),
-            problem,
-        };
-        let uri: Uri = url.parse().map_err(|_| error("it is no URL"))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(error("only http is served"));
-        }
-        if uri.path() != "/" || uri.query().is_some() {
-            return Err(error("it has a path"));
-        }
-        let host = uri
-            .host()
-            .filter(|host| !host.is_empty())
-            .ok_or_else(|| error("it names no host"))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        Ok(Self {
-            host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(DEFAULT_PORT),
-        })
-    }
-
-    fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-
-    fn answer(&self, problem: impl ToString) -> Error {
-        Error::Answer {
-            authority: self.authority(),
-            problem: problem.to_string(),
-        }
-    }
-
-    /// Asks on a runtime and a connection of its own; the body of an answer of 200.
-    fn ask(&self, method: Method, path: &str, token: Option<&Token>) -> Result<Bytes, Error> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Error::Runtime)?;
-        runtime.block_on(async {
-            let asked = timeout(LIMIT, self.fetch(method, path, token)).await;
-            asked.unwrap_or_else(|_| Err(Error::Timeout(self.authority())))
-        })
-    }
-
-    async fn fetch(&self, method: Method, path: &str, token: Option<&Token>) -> Result<Bytes, Error> {
-        let dial = TcpStream::connect((self.host.as_str(), self.port));
-        let dialled = timeout(CONNECT_LIMIT, dial)
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let stream = dialled.map_err(|source| Error::Connect {
-            authority: self.authority(),
-            source,
-        })?;
-        let failed = |error: hyper::Error| self.answer(error);
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        // It ends with the exchange; what breaks it, the sender tells.
-        let driver = tokio::spawn(connection);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, self.authority());
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, token.header());
-        }
-        let request = request.body(Empty::<Bytes>::new());
-        let response = sender
-            .send_request(request.map_err(|error| self.answer(error))?)
-            .await
-            .map_err(failed)?;
-        let code = response.status();
-        if matches!(code, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(Error::Refused {
-                authority: self.authority(),
-                problem: if token.is_some() {
-                    "it takes another token"
-                } else {
-                    "it demands a token"
-                },
-            });
-        }
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-        let body = body.map_err(|error| self.answer(error))?.to_bytes();
-        driver.abort();
-        match code {
-            StatusCode::OK => Ok(body),
-            StatusCode::UNPROCESSABLE_ENTITY if path == "/reload" => Ok(body),
-            StatusCode::CONFLICT => Err(Error::Conflict(reason(&body))),
-            _ => Err(self.answer(format_args!("{path} answers {code}"))),
-        }
-    }
-}
-
-/// Why something was not done, as the endpoint says.
-fn reason(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Refusal {
-        error: String,
-    }
-    serde_json::from_slice::<Refusal>(body).map_or_else(
-        |_| "the proxy cannot do that now".to_owned(),
-        |refusal| refusal.error,
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::admin::routes::{self, Verb};
 
-    #[test]
-    fn addresses_are_taken_with_and_without_a_port() {
-        for (url, authority) in [
-            ("http://127.0.0.1:9318", "127.0.0.1:9318"),
-            ("http://proxy.example/", "proxy.example:9218"),
-            ("http://[::1]:80", "[::1]:80"),
-        ] {
-            assert_eq!(Target::parse(url).unwrap().authority(), authority);
-        }
-        for (url, problem) in [
-            ("https://127.0.0.1", "only http is served"),
-            ("http://127.0.0.1/status", "it has a path"),
-            ("http://", "it is no URL"),
-            ("127.0.0.1:9218", "only http is served"),
-        ] {
-            let message = Target::parse(url).unwrap_err().to_string();
-            assert!(message.contains(problem) && message.contains(url), "{message}");
-        }
+    fn actions() -> Vec<Action> {
+        let node = || "[::1]:27017".to_owned();
+        let lasts = Some(Duration::from_secs(90));
+        vec![
+            Action::Drain,
+            Action::Pause,
+            Action::Resume,
+            Action::Reconnect(node()),
+            Action::Avoid { node: node(), lasts },
+            Action::Unavoid(node()),
+            Action::LogLevel {
+                level: Some("info,tidegate::pool=debug".to_owned()),
+                lasts,
+            },
+            Action::LogLevel {
+                level: None,
+                lasts: None,
+            },
+            Action::Kill(7),
+        ]
     }
 
     #[test]
-    fn where_nothing_listens_the_message_says_what_to_do() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let message = status_command(&format!("http://{address}"), None, false)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains(&address.to_string()) && message.contains("--admin"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn actions_tell_whether_they_changed_anything() {
-        let done = |changed| Done {
-            changed,
-            clients: Some(7),
+    fn every_command_asks_a_path_that_there_is() {
+        for action in actions() {
+            let path = action.path();
+            let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+            let (route, name) = routes::at(path)
+                .find(|(route, _)| route.method == Verb::Post)
+                .unwrap();
+            assert!(
+                name.is_empty() || ["[::1]:27017", "7"].contains(&&*name),
+                "{name}"
+            );
+            super::super::query::Query::parse(query, route.parameters).unwrap();
+        }
+        let filter = Filter {
+            user: Some("ann@shop".to_owned()),
+            application: Some("a & b".to_owned()),
+            state: Some("idle".to_owned()),
+            limit: Some(3),
         };
-        let all = [Action::Drain, Action::Pause, Action::Resume];
-        let texts: std::collections::BTreeSet<_> = all
-            .iter()
-            .flat_map(|action| [true, false].map(|changed| told(*action, &done(changed))))
-            .collect();
-        assert_eq!(texts.len(), 6);
-        assert!(told(Action::Drain, &done(true)).contains("7 clients"));
-        assert_eq!(reason(br#"{"error": "not now"}"#), "not now");
-        assert!(!reason(b"no JSON").is_empty());
+        for show in [
+            Show::Status,
+            Show::Topology,
+            Show::Pools,
+            Show::Clients(filter),
+            Show::Cursors { limit: Some(3) },
+            Show::Config,
+        ] {
+            let (route, _) = routes::at(show.path())
+                .find(|(route, _)| route.method == Verb::Get)
+                .unwrap();
+            let query = show.query();
+            super::super::query::Query::parse(query.trim_start_matches('?'), route.parameters).unwrap();
+        }
     }
 
     #[test]
@@ -395,22 +366,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_admin_endpoint_is_recognised() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.write_all(b"SSH-2.0-something\r\n");
-            // The client closes once it has read that.
-            let _ = io::Read::read_to_end(&mut stream, &mut Vec::new());
-        });
-        let message = status_command(&format!("http://{address}"), None, true)
-            .unwrap_err()
-            .to_string();
-        server.join().unwrap();
-        assert!(
-            message.contains("does not answer as an admin endpoint does"),
-            "{message}"
-        );
+    fn actions_tell_whether_they_changed_anything() {
+        let told = |changed| {
+            let answer = json!({ "changed": changed, "clients": 7, "seconds": 90.0, "level": "debug" });
+            actions()[..3]
+                .iter()
+                .map(|action| action.told(&answer))
+                .collect::<Vec<_>>()
+        };
+        let texts: BTreeSet<_> = [told(true), told(false)].concat().into_iter().collect();
+        assert_eq!(texts.len(), 6);
+        assert!(texts.iter().any(|text| text.contains("7 clients")));
+        let answer = json!({ "level": "debug", "configured": "info", "returns_in_seconds": 89.7 });
+        let text = actions()[6].told(&answer);
+        assert_eq!(text, "the log's level is debug, and info again in 1m 30s");
     }
 }

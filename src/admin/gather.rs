@@ -9,19 +9,20 @@ use std::{
 };
 
 use super::{
-    Access, View,
+    Access, Setting, View,
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
     draining,
+    people::{drivers, legacy_clients, listener},
     readiness::{Doing, Readiness, Verdict},
     status::{
-        Awaits, Buffer, Buffers, Certificate, Clients, Connections, Driver, Gate, LegacyClient, Listener,
-        Node, Pool, ServerSessions, Status, Topology,
+        Awaits, Buffer, Buffers, Certificate, Clients, Connections, Gate, Node, Pool, ServerSessions, Status,
+        Topology,
     },
 };
 use crate::{
     audit::{AdminRefusal, Audit},
     auth::Throttle,
-    client::{Drivers, LegacyClients, ListenerOptions, Reach, Shared},
+    client::Shared,
     failover,
     net::Budget,
     pool,
@@ -91,6 +92,11 @@ impl Observer {
             let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
             guesses.failed(address, Instant::now());
         }
+    }
+
+    /// The configuration in force.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        Vec::clone(&self.view.settings.load())
     }
 
     /// When the process started.
@@ -226,7 +232,9 @@ impl Observer {
             .zip(&snapshot.nodes)
             .map(|(server, pool)| {
                 let pool = observe_pool(pool);
+                let avoided = self.view.shared.cluster.avoided().left(&server.address);
                 Node {
+                    avoided_seconds: avoided.map(|left| left.as_secs_f64()),
                     staleness_seconds: estimate
                         .of_server_ms(server)
                         .map(|millis| millis.max(0) as f64 / 1000.0),
@@ -297,49 +305,6 @@ fn gate(gate: &failover::Gate, hold: Duration) -> Gate {
     }
 }
 
-fn listener(options: &ListenerOptions) -> Listener {
-    let reaches = match &options.reach {
-        Reach::Node(node) => node.to_string(),
-        Reach::Secondaries => "secondaries".to_owned(),
-        Reach::Cluster => "cluster".to_owned(),
-    };
-    Listener {
-        address: options.address.to_string(),
-        presents_as: options.shown_as().to_owned(),
-        reaches,
-        advertise: options.advertise.as_ref().map(Address::to_string),
-        read_preference: options.read_preference.to_string(),
-    }
-}
-
-fn drivers(counted: &Drivers) -> Vec<Driver> {
-    let counted = counted.list().into_iter();
-    counted
-        .map(|(name, version, connected)| Driver {
-            name,
-            version,
-            connected,
-        })
-        .collect()
-}
-
-fn legacy_clients(seen: &LegacyClients) -> Vec<LegacyClient> {
-    let seen = seen.list().into_iter();
-    seen.map(|(client, used)| {
-        let (driver, version) = client.driver.unzip();
-        LegacyClient {
-            application: client.application,
-            driver,
-            version,
-            address: client.address.map(|address| address.to_string()),
-            opcodes: used.opcodes().map(str::to_owned).collect(),
-            connections: used.connections,
-            last_seconds_ago: used.last.elapsed().as_secs_f64(),
-        }
-    })
-    .collect()
-}
-
 /// The word for each kind.
 pub(super) const STATES: [(ServerKind, &str); 8] = [
     (ServerKind::RsPrimary, "primary"),
@@ -372,6 +337,7 @@ fn node(server: &ServerDescription, pool: Pool) -> Node {
         tags: server.tags.iter().cloned().collect(),
         min_wire_version: server.min_wire_version,
         max_wire_version: server.max_wire_version,
+        avoided_seconds: None,
         hidden: server.hidden,
         passive: server.passive,
         error: server.error.clone(),
@@ -380,7 +346,7 @@ fn node(server: &ServerDescription, pool: Pool) -> Node {
     }
 }
 
-fn observe_pool(pool: &pool::Pool) -> Pool {
+pub(super) fn observe_pool(pool: &pool::Pool) -> Pool {
     let (counts, options, totals) = (pool.counts(), pool.options(), &pool.totals);
     let waits = totals.waits.load(Relaxed);
     let wait_micros = totals.wait_micros.load(Relaxed) as f64;

@@ -8,11 +8,17 @@
 mod access;
 mod act;
 mod answer;
+mod ask;
 pub mod capacity;
 mod command;
 mod draining;
 mod gather;
+mod listing;
+pub mod lists;
 mod metrics;
+#[cfg(test)]
+mod openapi_tests;
+mod people;
 mod places;
 mod query;
 mod readiness;
@@ -23,11 +29,14 @@ mod server;
 mod show;
 pub mod status;
 mod table;
+mod tables;
 #[cfg(test)]
 mod testing;
 
 pub use access::{Access, SHORTEST_TOKEN, Token, TokenError};
-pub use command::{Action, Error, act_command, reload_command, status_command};
+pub use ask::{Endpoint, Error};
+pub use command::{Action, Filter, Show, act_command, ready_command, reload_command, show_command};
+pub use lists::Setting;
 pub use reloading::{Outcome, ReloadRequest, Reloaded, Reloading};
 pub use server::serve;
 pub use status::Status;
@@ -72,4 +81,6 @@ pub struct View {
     pub access: ArcSwap<Access>,
     /// Speaks TLS with those who ask, if it shall.
     pub tls: ArcSwapOption<Acceptor>,
+    /// The configuration in force, to be shown.
+    pub settings: ArcSwap<Vec<Setting>>,
 }

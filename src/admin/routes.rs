@@ -5,7 +5,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
-use super::{access::Need, act, answer::Answer, gather::Observer, query::Query, show};
+use super::{access::Need, act, answer::Answer, gather::Observer, listing, query::Query, show};
 use crate::audit::Event;
 
 /// What is done at a path.
@@ -118,6 +118,46 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: Verb::Get,
+        path: "/pools",
+        need: Need::Read,
+        parameters: &["node"],
+        about: "the connections to each node, and who holds them; ?node=HOST:PORT for one of them",
+        handler: Handler::Now(listing::pools),
+    },
+    Route {
+        method: Verb::Get,
+        path: "/clients",
+        need: Need::Read,
+        parameters: &["user", "application", "state", "limit"],
+        about: "who is connected, and what each is at; ?user=, ?application=, ?state= choose, ?limit= says how many are told",
+        handler: Handler::Now(listing::clients),
+    },
+    Route {
+        method: Verb::Get,
+        path: "/cursors",
+        need: Need::Read,
+        parameters: &["limit"],
+        about: "open cursors and the node of each; ?limit= says how many are told",
+        handler: Handler::Now(listing::cursors),
+    },
+    Route {
+        method: Verb::Get,
+        path: "/config",
+        need: Need::Read,
+        parameters: &[],
+        about: "every setting, its value and where that comes from; of secrets only that they are set",
+        handler: Handler::Now(show::config),
+    },
+    Route {
+        method: Verb::Get,
+        path: "/openapi.json",
+        need: Need::Read,
+        parameters: &[],
+        about: "all of this for machines (OpenAPI 3.1)",
+        handler: Handler::Now(show::openapi),
+    },
+    Route {
+        method: Verb::Get,
         path: "/metrics",
         need: Need::Read,
         parameters: &[],
@@ -155,6 +195,46 @@ pub(super) const ROUTES: &[Route] = &[
         parameters: &[],
         about: "reads the configuration again; tells what took effect, what waits for a restart, and every mistake (422)",
         handler: Handler::Later(|call| Box::pin(act::reload(call))),
+    },
+    Route {
+        method: Verb::Post,
+        path: "/pools/{node}/reconnect",
+        need: Need::Act,
+        parameters: &[],
+        about: "all connections to a node are made anew: idle ones are closed now, others when their command is done",
+        handler: Handler::Now(act::reconnect),
+    },
+    Route {
+        method: Verb::Post,
+        path: "/nodes/{node}/avoid",
+        need: Need::Act,
+        parameters: &["for", "off"],
+        about: "reads by read preference pass a node over while another fits; ?for= says how long (10m), ?off ends it",
+        handler: Handler::Now(act::avoid),
+    },
+    Route {
+        method: Verb::Post,
+        path: "/clients/{id}/kill",
+        need: Need::Act,
+        parameters: &[],
+        about: "a client's connection is closed at once, whatever it is at",
+        handler: Handler::Now(act::kill),
+    },
+    Route {
+        method: Verb::Get,
+        path: "/log-level",
+        need: Need::Read,
+        parameters: &[],
+        about: "the level of the log",
+        handler: Handler::Now(show::log_level),
+    },
+    Route {
+        method: Verb::Post,
+        path: "/log-level",
+        need: Need::Act,
+        parameters: &["level", "for", "reset"],
+        about: "the log's level changes: ?level=debug or info,tidegate::pool=trace, ?for= says how long; ?reset sets the configured one",
+        handler: Handler::Now(act::log_level),
     },
 ];
 

@@ -172,6 +172,7 @@ mod tests {
             reloading: Arc::default(),
             access: ArcSwap::from_pointee(access),
             tls: ArcSwapOption::from_pointee(tls),
+            settings: ArcSwap::default(),
         };
         tokio::spawn(serve_in(listener, Arc::new(view), places, Shutdown::new()));
         address

@@ -6,10 +6,15 @@ use hyper::StatusCode;
 use serde_json::json;
 
 use super::{
-    answer::{self, Answer, TEXT, answer, problem},
+    answer::{self, Answer, JSON, TEXT, answer, problem},
+    lists::{Config, LogLevel},
     metrics,
     routes::Call,
 };
+use crate::telemetry::log;
+
+/// What the paths are, what they take and what they answer.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 pub(super) fn list(_: &Call<'_>) -> Answer {
     let version = env!("CARGO_PKG_VERSION");
@@ -60,4 +65,38 @@ pub(super) fn metrics(call: &Call<'_>) -> Answer {
             "the metrics cannot be rendered",
         ),
     }
+}
+
+pub(super) fn config(call: &Call<'_>) -> Answer {
+    let settings = call.observer.settings();
+    answer::json(StatusCode::OK, &Config { settings })
+}
+
+pub(super) fn openapi(_: &Call<'_>) -> Answer {
+    answer(StatusCode::OK, JSON, OPENAPI)
+}
+
+pub(super) fn log_level(_: &Call<'_>) -> Answer {
+    match log::control() {
+        Some(control) => answer::json(StatusCode::OK, &level(control, false)),
+        None => no_log(),
+    }
+}
+
+/// The level of now.
+pub(super) fn level(control: &log::Control, changed: bool) -> LogLevel {
+    let (level, left) = control.now();
+    LogLevel {
+        level: level.to_string(),
+        configured: control.configured().to_string(),
+        changed,
+        returns_in_seconds: left.map(|left| left.as_secs_f64()),
+    }
+}
+
+pub(super) fn no_log() -> Answer {
+    problem(
+        StatusCode::CONFLICT,
+        "the log of this process is not the proxy's own",
+    )
 }

@@ -230,6 +230,9 @@ pub struct Node {
     pub min_wire_version: i32,
     /// The highest wire version that it speaks.
     pub max_wire_version: i32,
+    /// For how long reads still pass it over, because somebody said so (`POST /nodes/{node}/avoid`); `null` if they do not.
+    #[serde(default)]
+    pub avoided_seconds: Option<f64>,
     /// Whether it is kept from clients.
     pub hidden: bool,
     /// Whether it has priority zero.

@@ -133,13 +133,7 @@ fn gate(gate: &Gate) -> String {
 fn body(status: &Status, text: &mut String) -> std::fmt::Result {
     let nodes = &status.topology.nodes;
     writeln!(text)?;
-    let header = ["NODE", "STATE", "RTT ms", "STALE<= s", "CHECKED s AGO", "TAGS"];
-    write_table(text, &header, nodes.iter().map(node_row))?;
-    for node in nodes {
-        if let Some(error) = &node.error {
-            writeln!(text, "{}: {error}", node.address)?;
-        }
-    }
+    nodes_table(text, nodes)?;
     writeln!(text)?;
     let header = [
         "POOL",
@@ -168,6 +162,25 @@ fn body(status: &Status, text: &mut String) -> std::fmt::Result {
     let counters = counters.filter(|(name, value)| **value > 0 || *name == "commands");
     for (name, value) in counters {
         writeln!(text, "{name:<29} {value}")?;
+    }
+    Ok(())
+}
+
+/// The members, and what is wrong with them.
+pub(super) fn nodes_table(text: &mut String, nodes: &[Node]) -> std::fmt::Result {
+    let header = ["NODE", "STATE", "RTT ms", "STALE<= s", "CHECKED s AGO", "TAGS"];
+    write_table(text, &header, nodes.iter().map(node_row))?;
+    for node in nodes {
+        if let Some(error) = &node.error {
+            writeln!(text, "{}: {error}", node.address)?;
+        }
+        if let Some(seconds) = node.avoided_seconds {
+            writeln!(
+                text,
+                "{}: reads pass it over for another {seconds:.0} s",
+                node.address
+            )?;
+        }
     }
     Ok(())
 }
@@ -229,7 +242,7 @@ fn mebibytes(bytes: usize) -> usize {
 }
 
 /// Columns as wide as their widest cell; words to the left, numbers to the right.
-fn write_table(
+pub(super) fn write_table(
     text: &mut String,
     header: &[&str],
     rows: impl Iterator<Item = Vec<String>>,

@@ -32,6 +32,7 @@ pub(super) fn pool() -> Pool {
 
 fn node(address: &str, state: &str, kind: &str) -> Node {
     Node {
+        avoided_seconds: None,
         address: address.to_owned(),
         kind: kind.to_owned(),
         state: state.to_owned(),

@@ -155,6 +155,8 @@ struct Prepared {
     proxy: Proxy,
     listeners: Vec<front::Bound>,
     admin: Option<(BoundAdmin, admin::Options)>,
+    /// To be shown.
+    settings: Vec<admin::Setting>,
 }
 
 impl Proxy {
@@ -203,10 +205,16 @@ impl Proxy {
             proxy,
             listeners,
             admin: admin.zip(config.admin.clone()),
+            settings: config.settings.clone(),
         })
     }
 
-    fn serve_admin(&mut self, bound: BoundAdmin, options: admin::Options) -> Result<(), Error> {
+    fn serve_admin(
+        &mut self,
+        bound: BoundAdmin,
+        options: admin::Options,
+        settings: Vec<admin::Setting>,
+    ) -> Result<(), Error> {
         let address = bound.address;
         tracing::info!(%address, "serving the admin endpoint");
         self.admin = Some(address);
@@ -222,6 +230,7 @@ impl Proxy {
             reloading: Arc::clone(&self.reloading),
             access: ArcSwap::from_pointee(options.access),
             tls: ArcSwapOption::from_pointee(options.tls),
+            settings: ArcSwap::from_pointee(settings),
         });
         self.view = Some(Arc::clone(&view));
         // It is the last to go: it tells how far the way down is.
@@ -325,7 +334,7 @@ impl Prepared {
             proxy.front.serve(bound)?;
         }
         if let Some((bound, options)) = self.admin {
-            proxy.serve_admin(bound, options)?;
+            proxy.serve_admin(bound, options, self.settings)?;
         }
         Ok(proxy)
     }

@@ -253,6 +253,7 @@ impl Proxy {
             front.serve(bound)?;
         }
         if let (Some(view), Some(admin)) = (&self.view, &new.admin) {
+            view.settings.store(Arc::new(new.settings.clone()));
             view.access.store(Arc::new(admin.access.clone()));
             view.tls.store(admin.tls.clone().map(Arc::new));
         }

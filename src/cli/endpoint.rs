@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::admin::{Token, TokenError};
+use crate::admin::{self, Token, TokenError};
 
 /// The variable that holds a token. An argument would show it to everybody on this host.
 const VARIABLE: &str = "TIDEGATE_TOKEN";
@@ -19,6 +19,9 @@ pub(super) struct Endpoint {
     /// The file that holds the token, where the endpoint demands one; else the token is in TIDEGATE_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// With https://: the PEM file of the authority of the endpoint's certificate [default: those of this host]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 /// Why the token cannot be used.
@@ -31,8 +34,17 @@ pub(super) enum Error {
 }
 
 impl Endpoint {
+    /// All of it, for a command that asks for this page.
+    pub(super) fn resolve(&self, page: &str) -> Result<admin::Endpoint, Error> {
+        Ok(admin::Endpoint {
+            url: self.url(page),
+            token: token(self.token_file.as_deref())?,
+            ca: self.ca.clone(),
+        })
+    }
+
     /// Its address, without the path of the page that is asked for: the sandbox prints that of `/status`, and others may be pasted.
-    pub(super) fn url(&self, page: &str) -> String {
+    fn url(&self, page: &str) -> String {
         let url = match self.admin.contains("://") {
             true => self.admin.clone(),
             false => format!("http://{}", self.admin),
@@ -41,13 +53,9 @@ impl Endpoint {
         let url = url.strip_suffix(page).unwrap_or(url);
         url.strip_suffix("/status").unwrap_or(url).to_owned()
     }
-
-    /// The token in the file, else that in the environment, if there is one.
-    pub(super) fn token(&self) -> Result<Option<Token>, Error> {
-        token(self.token_file.as_deref())
-    }
 }
 
+/// The token in the file, else that in the environment, if there is one.
 fn token(file: Option<&Path>) -> Result<Option<Token>, Error> {
     let (text, place) = match file {
         Some(path) => {
@@ -82,6 +90,7 @@ mod tests {
             let endpoint = Endpoint {
                 admin: admin.to_owned(),
                 token_file: None,
+                ca: None,
             };
             assert_eq!(endpoint.url("/drain"), url);
         }

@@ -1,4 +1,4 @@
-//! The command line: `run`, `check`, `sandbox`, `status`, `drain`, `pause`, `resume`, `user`.
+//! The command line: `run`, `check`, `sandbox`, `user`, and what asks a running proxy or has it do something (`status`, `drain` ...).
 //!
 //! Each command has a file; it reads its arguments, sets up what a process needs (configuration, log, file limit)
 //! and hands over to the module that does the work. Exit codes: 0 for success, 1 for a failure or a wrong
@@ -8,6 +8,7 @@ mod act;
 mod check;
 mod endpoint;
 mod file_limit;
+mod generate;
 mod hardening;
 mod locate;
 mod run;
@@ -37,12 +38,25 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Sandbox(sandbox::Arguments),
-    Status(status::Arguments),
+    Status(status::Status),
+    Topology(status::Topology),
+    Pools(status::Pools),
+    Clients(status::Clients),
+    Cursors(status::Cursors),
+    Config(status::Config),
     Reload(act::Reload),
     Drain(act::Drain),
     Pause(act::Pause),
     Resume(act::Resume),
+    Reconnect(act::Reconnect),
+    Avoid(act::Avoid),
+    LogLevel(act::LogLevel),
+    Kill(act::Kill),
     User(user::Arguments),
+    #[command(hide = true)]
+    Completions(generate::Completions),
+    #[command(hide = true)]
+    Man(generate::Man),
 }
 
 const HELP: &str = "\
@@ -52,6 +66,8 @@ Examples:
   tidegate run --config proxy.toml        run the proxy
   tidegate status                         see how it is doing
   tidegate reload                         have it read its configuration again
+  tidegate clients --state in_command     see who is connected, and what each is at
+  tidegate log-level debug --for 5m       log more for a while
   tidegate drain                          have it end without errors for its clients
   tidegate user import                    copy users from the cluster into the users file
 
@@ -121,12 +137,23 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Sandbox(arguments) => sandbox::run(arguments),
-        Command::Status(arguments) => status::run(&arguments),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Topology(arguments) => status::topology(&arguments),
+        Command::Pools(arguments) => status::pools(&arguments),
+        Command::Clients(arguments) => status::clients(arguments),
+        Command::Cursors(arguments) => status::cursors(&arguments),
+        Command::Config(arguments) => status::config(&arguments),
         Command::Reload(arguments) => act::reload(&arguments),
         Command::Drain(arguments) => act::drain(&arguments),
         Command::Pause(arguments) => act::pause(&arguments),
         Command::Resume(arguments) => act::resume(&arguments),
+        Command::Reconnect(arguments) => act::reconnect(arguments),
+        Command::Avoid(arguments) => act::avoid(arguments),
+        Command::LogLevel(arguments) => act::log_level(arguments),
+        Command::Kill(arguments) => act::kill(&arguments),
         Command::User(arguments) => user::run(arguments),
+        Command::Completions(arguments) => generate::completions(&arguments),
+        Command::Man(arguments) => generate::man(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -185,6 +212,23 @@ mod tests {
             "tidegate pause",
             "tidegate reload --json",
             "tidegate resume --json",
+            "tidegate status --ready",
+            "tidegate topology --admin https://proxy:9218 --ca ca.pem",
+            "tidegate pools --json",
+            "tidegate clients --user ann@shop --application a --state idle --limit 5",
+            "tidegate cursors --limit 5",
+            "tidegate config",
+            "tidegate reconnect db1:27017",
+            "tidegate avoid db1:27017 --for 5m",
+            "tidegate avoid db1:27017 --off",
+            "tidegate log-level debug --for 90s --json",
+            "tidegate log-level",
+            "tidegate kill 7",
+            "tidegate completions bash",
+            "tidegate completions zsh",
+            "tidegate completions fish",
+            "tidegate man",
+            "tidegate man /tmp/man",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -196,6 +240,11 @@ mod tests {
             "tidegate run --nodes 1",
             "tidegate user",
             "tidegate user import ann",
+            "tidegate status --ready --json",
+            "tidegate reconnect",
+            "tidegate avoid db1:27017 --for 5m --off",
+            "tidegate log-level --for 5m",
+            "tidegate kill ann",
         ] {
             assert_eq!(
                 Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(),

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{
     attend::{IfGone, attend},
     awaits,
+    roster::HeldUpBy,
     session::Session,
     shared::Shared,
 };
@@ -119,7 +120,11 @@ pub(super) fn choose(
         _ => Criteria::Primary,
     };
     let options = shared.cluster.selection();
+    let avoided = shared.cluster.avoided();
     let found = match avoid {
+        _ if avoided.is_any() && matches!(criteria, Criteria::Read(_)) => {
+            snapshot.select_sparing(&criteria, options, avoid, avoided)
+        }
         None => snapshot.select(&criteria, options),
         Some(avoid) => snapshot.select_avoiding(&criteria, options, avoid),
     };
@@ -182,6 +187,7 @@ impl Session {
         patience: Patience,
     ) -> Result<Result<Lease, CheckOutError>, NoNode> {
         self.counters().pool_waits.one();
+        let _waiting = self.place.entry.wait(HeldUpBy::Connection);
         let wait = pool.wait(
             &self.identity,
             self.core,

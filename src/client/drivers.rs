@@ -41,14 +41,14 @@ impl Described {
 
 impl Drivers {
     /// Counts a client.
-    pub(super) fn count(&self, metadata: Metadata) -> Box<Described> {
+    pub(super) fn count(&self, metadata: Metadata) -> Arc<Described> {
         let mut key = (metadata.driver, metadata.version);
         let mut counts = self.lock();
         if counts.len() >= MOST && !counts.contains_key(&key) {
             key = (OTHERS.to_owned(), String::new());
         }
         *counts.entry(key.clone()).or_default() += 1;
-        Box::new(Described {
+        Arc::new(Described {
             drivers: self.clone(),
             key,
             application: metadata.application.map(String::into_boxed_str),

@@ -6,7 +6,7 @@
 use super::{
     abandon, again, alias, awaits,
     choose::{Chosen, NoNode, Patience},
-    compression, drain, fail_point, fan_out,
+    compression, drain, fail_point, fan_out, identify,
     inbound::{self, Inbound, NoRequest, ReplyTo},
     legacy, local, login, numbered, old,
     relay::{self, Taken},
@@ -121,6 +121,7 @@ pub(super) async fn execute(
     }
     legacy::note_message(session, inbound);
     note(session, inbound);
+    session.place.entry.note_command(inbound.request.row);
     if session.identity.is_nobody() && !login::is_open(inbound) {
         return Box::pin(login::turn_away(session, inbound)).await;
     }
@@ -148,6 +149,7 @@ pub(super) async fn execute(
         Err(error) => return refuse(session, &error, inbound).await,
     };
     let patience = Patience::new(&inbound.request, session.listener.failover().hold);
+    session.note_time(patience.since());
     if session.must_wait_out_pause(inbound, &route) {
         if let Err(no_node) = Box::pin(session.wait_out_pause(inbound, patience)).await {
             return Box::pin(tell(session, no_node.into(), inbound, patience)).await;
@@ -286,6 +288,7 @@ pub(super) async fn converse(
     if let Err(error) = prepare(inbound, node.kind, &session.listener.read_preference) {
         return Attempt::Answer(error);
     }
+    identify::put(session, inbound);
     lease.set_write(is_for_primary(node, &inbound.request));
     numbered::put(session, inbound, node.kind);
     let generation = lease.generation();

@@ -8,6 +8,7 @@ use super::{
     attend::{IfGone, attend},
     choose::{Chosen, NoNode, Patience, choose, describe},
     inbound::Inbound,
+    roster::HeldUpBy,
     session::Session,
     transaction,
 };
@@ -84,6 +85,7 @@ impl Session {
         }
         let _place = self.enter(inbound, search.returns, || self.obstacle(search.route))?;
         self.counters().commands_held.one();
+        let _waiting = self.place.entry.wait(HeldUpBy::Gate);
         let way = async {
             let turn = if takes_turns {
                 Some(shared.gate.turn(is_held).await)
@@ -133,6 +135,7 @@ impl Session {
     ) -> Result<(), NoNode> {
         let _place = self.enter(inbound, false, || CLOSED.to_owned())?;
         self.counters().commands_held.one();
+        let _waiting = self.place.entry.wait(HeldUpBy::Gate);
         let gate = Arc::clone(&self.shared.gate);
         let way = async {
             tokio::select! {

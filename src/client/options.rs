@@ -149,6 +149,8 @@ pub struct ListenerOptions {
     pub twin: Option<Twin>,
     /// What its commands reach.
     pub reach: Reach,
+    /// Commands tell the nodes whose they are, where they say nothing themselves.
+    pub identifies: bool,
     /// Clients must log in before they are served.
     pub demands_login: bool,
     /// The networks from which clients may connect; none stands for all. Clients on this host by a Unix domain socket always may.
@@ -180,6 +182,7 @@ impl ListenerOptions {
             advertise: None,
             twin: None,
             reach: Reach::default(),
+            identifies: false,
             demands_login: false,
             allow_networks: Vec::new(),
             policy: None,

@@ -460,7 +460,7 @@ pub(super) fn remember(session: &Session, reply: &Reply, node: &Address, request
         (Some(old), None) if reply.code == 43 => pins.remove(old),
         (None, Some(id)) if id != 0 && request.may_have_cursor() => {
             pins.insert(id, pinned(), Instant::now());
-            session.place.ties.note_cursor(id, &session.shared);
+            session.place.entry.ties.note_cursor(id, &session.shared);
         }
         _ => {}
     }

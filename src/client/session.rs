@@ -26,10 +26,12 @@ use super::{
     exchange::exchange,
     legacy, login,
     options::Peer,
+    roster::Listed,
     shared::Shared,
     stranger::Stranger,
 };
 use crate::{
+    command::comment,
     net::{Permit, Socket, budget, buffers},
     pool::Identity,
     telemetry::Counters,
@@ -82,6 +84,9 @@ pub(super) enum End {
     /// Tidegate is stopping.
     #[error("the proxy is stopping")]
     Stopping,
+    /// The operator had the connection closed.
+    #[error("the operator closed the connection (POST /clients/{{id}}/kill)")]
+    Killed,
     /// Tidegate is draining, and the client paused.
     #[error("the proxy is draining")]
     Drained,
@@ -98,6 +103,10 @@ impl End {
             Self::Drained => {
                 counters.clients_drained.one();
                 tracing::debug!(%peer, "client let go: {self}");
+            }
+            Self::Killed => {
+                counters.clients_killed.one();
+                tracing::info!(%peer, "client connection closed: {self}");
             }
             Self::Protocol(_) => {
                 counters.protocol_errors.one();
@@ -128,8 +137,10 @@ pub(super) struct Place {
     pub(super) stranger: Option<Stranger>,
     /// The application's name, kept only where fail points ask for it.
     pub(super) app_name: Option<Box<str>>,
-    /// What would be lost if it were closed between two commands.
-    pub(super) ties: Arc<drain::Ties>,
+    /// What its commands tell the nodes of it, if they do.
+    pub(super) comment: Option<Box<[u8]>>,
+    /// What is shown of it, and what ties it.
+    pub(super) entry: Listed,
     /// The listener by which it came.
     pub(super) listening: Arc<Listening>,
 }
@@ -150,7 +161,7 @@ pub(super) struct Session {
     /// The client takes the proxy for a load balancer (Load Balancers specification).
     pub(super) load_balanced: bool,
     /// How the client has described itself.
-    pub(super) driver: Option<Box<Described>>,
+    pub(super) driver: Option<Arc<Described>>,
     /// Those that `hello` agreed on.
     pub(super) compressors: compression::Compressors,
     /// As whom its commands reach the nodes: as nobody before the login, where one is asked for.
@@ -176,6 +187,10 @@ impl Session {
         shared: Arc<Shared>,
     ) -> Self {
         let (id, listener) = (shared.next_id(), listening.terms());
+        let comment = listener
+            .identifies
+            .then(|| comment::element(None, &peer.to_string(), id));
+        let entry = shared.roster.list(id, peer, &listener.address, &shared);
         // Without a source of credentials all clients act as Tidegate itself.
         let identity = match shared.logins {
             None => Identity::SERVICE,
@@ -192,7 +207,8 @@ impl Session {
                 admitted,
                 stranger,
                 app_name: None,
-                ties: Arc::default(),
+                comment,
+                entry,
                 listening,
             }),
             id,
@@ -220,6 +236,13 @@ impl Session {
         self.shared.counters.core(self.core)
     }
 
+    /// Takes note of when the client's newest command came.
+    #[inline]
+    pub(super) fn note_time(&self, since: Instant) {
+        let since_start = since.into_std().saturating_duration_since(self.shared.started);
+        self.place.entry.note_time(since_start);
+    }
+
     /// Makes the first message due at another time than after all of the handshake timeout.
     pub(super) fn greet_by(&mut self, deadline: Instant) {
         self.greet_by = Some(deadline);
@@ -239,10 +262,10 @@ impl Session {
 
     /// Runs the commands; a session that is between two of them ends when Tidegate stops, or drains and has no more use for it.
     async fn run_until_stopped(&mut self) -> End {
-        let (shared, ties) = (Arc::clone(&self.shared), Arc::clone(&self.place.ties));
+        let (shared, entry) = (Arc::clone(&self.shared), Arc::clone(&self.place.entry));
         let listening = Arc::clone(&self.place.listening);
         let mut watch = None;
-        let mut run = pin!(self.run(&ties.busy));
+        let mut run = pin!(self.run(&entry.ties.busy));
         let mut woken = pin!(listening.front.requested());
         // Polled once, to be woken by it; a plain number says whether it was that which woke us.
         let mut listens = false;
@@ -253,11 +276,15 @@ impl Session {
             if !listens {
                 listens = true;
                 let _ = woken.as_mut().poll(cx);
+                entry.woken_by(cx.waker());
+            }
+            if entry.is_killed() {
+                return Poll::Ready(End::Killed);
             }
             if !shared.drain.is_closing() && !listening.is_closing() {
                 return Poll::Pending;
             }
-            drain::look(&mut watch, &shared, &listening, &ties, cx).map_or(Poll::Pending, Poll::Ready)
+            drain::look(&mut watch, &shared, &listening, &entry.ties, cx).map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
@@ -314,9 +341,9 @@ impl Session {
         {
             return Ok(header);
         }
-        self.place.ties.note_arrival(true);
+        self.place.entry.ties.note_arrival(true);
         let arrived = Box::pin(self.rest_of_message(held)).await;
-        self.place.ties.note_arrival(false);
+        self.place.entry.ties.note_arrival(false);
         arrived
     }
 

@@ -20,6 +20,7 @@ use super::{
     fail_point::FailPoints,
     legacy::LegacyClients,
     login::{Logins, UnderWay},
+    roster::Roster,
 };
 use crate::{
     audit::Audit,
@@ -72,6 +73,8 @@ pub struct Process {
     pub admission: Admission,
     /// Whose logins are under way or failed lately.
     pub(super) attempts: UnderWay,
+    /// What each of them is at.
+    pub roster: Roster,
     /// By which drivers.
     pub drivers: Drivers,
     /// Those that use legacy opcodes.
@@ -119,6 +122,7 @@ impl Shared {
             ),
             attempts: UnderWay::new(limits.login_delay_max),
             settings: ArcSwap::new(settings),
+            roster: Roster::default(),
             drivers: Drivers::default(),
             legacy_clients: LegacyClients::default(),
             counters: PerCore::new(cores),

@@ -2,6 +2,7 @@
 //!
 //! Pure: bytes in, facts out. The only place where protocol errors are built is [`error_reply`].
 
+pub mod comment;
 pub mod commit;
 pub mod config_shards;
 pub mod error_reply;
@@ -25,4 +26,6 @@ pub use policy::{Denied, Policy};
 pub use reply::Reply;
 pub use request::Request;
 pub use retryable::WriteShape;
-pub use table::{Class, LastErrorCommand, Local, LoginCommand, Row, Sharding, Write, may_be_compressed};
+pub use table::{
+    Class, LastErrorCommand, Local, LoginCommand, Row, Sharding, Write, may_be_compressed, row_at,
+};

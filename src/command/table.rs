@@ -347,6 +347,14 @@ pub fn find(name: &[u8]) -> Option<&'static Row> {
         .find(|row| row.name.as_bytes() == name)
 }
 
+/// The row that lies at this address, which was taken of a reference to it.
+#[must_use]
+pub fn row_at(address: usize) -> Option<&'static Row> {
+    TABLE
+        .iter()
+        .find(|row| std::ptr::from_ref(*row).addr() == address)
+}
+
 /// The rows whose name begins so.
 fn beginning_with(first: u8) -> &'static [Row] {
     static BEGINNINGS: [u16; 257] = {

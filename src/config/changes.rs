@@ -5,6 +5,7 @@
 
 use super::Config;
 use crate::{
+    admin::Setting,
     client::{Limits, ListenerOptions},
     tls::AcceptorOptions,
 };
@@ -56,10 +57,13 @@ macro_rules! keys {
 pub(super) const KEYS: &[Key] = keys! {
     "upstream.uri" Restart Here |a, b| {
         let nameserver = b.upstream.nameserver;
-        crate::upstream::Options { nameserver, ..a.upstream.clone() } != b.upstream
+        let app_name = b.upstream.app_name.clone();
+        crate::upstream::Options { nameserver, app_name, ..a.upstream.clone() } != b.upstream
     };
     "upstream.uri_file" Restart As "upstream.uri";
     "upstream.nameserver" Restart Here |a, b| a.upstream.nameserver != b.upstream.nameserver;
+    "upstream.app_name" Restart Here |a, b| a.upstream.app_name != b.upstream.app_name;
+    "upstream.comment" NewConnections Here |a, b| identifies(a) != identifies(b);
 
     "listener.address" AtOnce As "listener";
     "listener.unix_mode" Restart Listener |a, b| a.unix_mode != b.unix_mode;
@@ -153,6 +157,10 @@ pub(super) const KEYS: &[Key] = keys! {
     "log.level" AtOnce Here |a, b| a.log.level != b.log.level;
     "log.format" Restart Here |a, b| a.log.format != b.log.format;
 };
+
+fn identifies(config: &Config) -> bool {
+    config.listeners.iter().any(|listener| listener.identifies)
+}
 
 fn limit<T: PartialEq>(a: &Config, b: &Config, of: fn(&Limits) -> &T) -> bool {
     of(&a.limits) != of(&b.limits)
@@ -282,6 +290,7 @@ fn effective(running: &Config, new: &Config) -> Config {
         new.auth = running.auth.clone();
     }
     new.log.format = running.log.format;
+    new.settings = settings(running, &new);
     new.upgrade.clone_from(&running.upgrade);
     match (&running.admin, &mut new.admin) {
         (Some(running), Some(new)) if running.address == new.address => {
@@ -303,6 +312,25 @@ fn effective(running: &Config, new: &Config) -> Config {
         }
     }
     new
+}
+
+/// What is shown of the settings: of those that need a restart what is in force.
+fn settings(running: &Config, new: &Config) -> Vec<Setting> {
+    let needs_restart = |shown: &str| {
+        // `listener[0].node` is `listener.node`.
+        let name = match (shown.split_once('['), shown.split_once(']')) {
+            (Some((before, _)), Some((_, after))) => format!("{before}{after}"),
+            _ => shown.to_owned(),
+        };
+        KEYS.iter()
+            .any(|key| key.name == name && key.effect == Effect::Restart)
+    };
+    let in_force = |setting: &Setting| {
+        let old = running.settings.iter().find(|old| old.key == setting.key);
+        let kept = old.filter(|_| needs_restart(&setting.key));
+        kept.unwrap_or(setting).clone()
+    };
+    new.settings.iter().map(in_force).collect()
 }
 
 /// Of two that are equal the running one stays: its files are watched.

@@ -9,6 +9,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::admin::Setting;
+
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -29,6 +31,16 @@ impl Place {
     /// Whether values given here have no type of their own, so that `"100"` is a number where one is asked for.
     pub(super) fn is_untyped(&self) -> bool {
         matches!(self, Self::Named(_))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { name, line } => write!(f, "{name}:{line}"),
+            Self::Named(name) => f.write_str(name),
+            Self::Nowhere => f.write_str("default"),
+        }
     }
 }
 
@@ -88,6 +100,7 @@ pub(super) struct Report {
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
     files: Vec<PathBuf>,
+    settings: Vec<Setting>,
 }
 
 impl Report {
@@ -105,6 +118,16 @@ impl Report {
             key: key.to_owned(),
             problem: problem.into(),
         });
+    }
+
+    /// Takes note of a setting that was read.
+    pub(super) fn setting(&mut self, key: String, value: Option<String>, source: String) {
+        self.settings.push(Setting { key, value, source });
+    }
+
+    /// The settings that were read, in the order of the sections.
+    pub(super) fn take_settings(&mut self) -> Vec<Setting> {
+        std::mem::take(&mut self.settings)
     }
 
     /// A line that could not be read at all. What else is wrong on it mostly follows from that and is passed over.

@@ -21,6 +21,7 @@ mod reader;
 mod resolve;
 mod schema;
 mod secret;
+mod shown;
 mod tls;
 mod tree;
 pub mod uri;
@@ -82,6 +83,8 @@ pub struct Config {
     pub log: log::Options,
     /// Files beside the configuration's own in which settings stand: secrets and users.
     pub files: Vec<PathBuf>,
+    /// Every setting as it may be shown, with where it comes from.
+    pub settings: Vec<admin::Setting>,
     /// What is allowed and yet worth a look, each as `file:line: key: text`.
     pub warnings: Vec<String>,
 }

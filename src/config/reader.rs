@@ -14,6 +14,7 @@ use std::{
 use super::{
     mistake::{Place, Report},
     schema,
+    shown::Notes,
     tree::{Node, Table, Value},
     values,
 };
@@ -30,6 +31,8 @@ pub(super) struct Section<'a> {
     table: Table,
     /// The settings that were given: where, and whether they could be read.
     seen: BTreeMap<&'static str, (Place, bool)>,
+    /// What will be shown of them.
+    pub(super) notes: Notes,
     report: &'a mut Report,
 }
 
@@ -40,6 +43,7 @@ impl<'a> Section<'a> {
             place,
             table,
             seen: BTreeMap::new(),
+            notes: Notes::default(),
             report,
         }
     }
@@ -86,6 +90,7 @@ impl<'a> Section<'a> {
     pub(super) fn take(&mut self, key: &'static str) -> Option<Node> {
         let node = self.table.remove(key)?;
         self.seen.insert(key, (node.place.clone(), true));
+        self.notes.written(key, &node);
         Some(node)
     }
 
@@ -139,10 +144,13 @@ impl<'a> Section<'a> {
         default: usize,
     ) -> usize {
         let wanted = format!("a number from {} to {}", bounds.start(), bounds.end());
-        self.read(key, &wanted, |node| {
-            whole_number(node).map(|number| values::count(number, &bounds))
-        })
-        .unwrap_or(default)
+        let value = self
+            .read(key, &wanted, |node| {
+                whole_number(node).map(|number| values::count(number, &bounds))
+            })
+            .unwrap_or(default);
+        self.notes.value(key, value.to_string());
+        value
     }
 
     /// A number within `bounds`, or `"off"`.
@@ -157,7 +165,9 @@ impl<'a> Section<'a> {
             Value::Text(text) if text == "off" => Some(Ok(None)),
             _ => whole_number(node).map(|number| values::count(number, &bounds).map(Some)),
         };
-        self.read(key, &wanted, read).unwrap_or(default)
+        let value = self.read(key, &wanted, read).unwrap_or(default);
+        self.notes.value(key, or_off(value));
+        value
     }
 
     /// A number of bytes within `bounds`.
@@ -182,8 +192,11 @@ impl<'a> Section<'a> {
                 bounds.contains(&bytes).then_some(bytes).ok_or_else(fault)
             }))
         };
-        self.read(key, "a size such as \"64MiB\", or a number of bytes", read)
-            .unwrap_or(default)
+        let value = self
+            .read(key, "a size such as \"64MiB\", or a number of bytes", read)
+            .unwrap_or(default);
+        self.notes.value(key, values::display_size(value));
+        value
     }
 
     /// A time such as `"5s"`.
@@ -194,8 +207,12 @@ impl<'a> Section<'a> {
             }
             _ => duration_text(node).map(|text| values::duration(&text)),
         };
-        self.read(key, "a duration such as \"5s\"", read)
-            .unwrap_or(default)
+        let value = self
+            .read(key, "a duration such as \"5s\"", read)
+            .unwrap_or(default);
+        self.notes
+            .value(key, humantime::format_duration(value).to_string());
+        value
     }
 
     /// A time such as `"5s"`, or `"off"`.
@@ -212,8 +229,12 @@ impl<'a> Section<'a> {
                     .map_err(|problem| format!("{problem}, or \"off\"")),
             ),
         };
-        self.read(key, "a duration such as \"5s\", or \"off\"", read)
-            .unwrap_or(default)
+        let value = self
+            .read(key, "a duration such as \"5s\", or \"off\"", read)
+            .unwrap_or(default);
+        self.notes
+            .value(key, or_off(value.map(humantime::format_duration)));
+        value
     }
 
     /// An IP address and port to listen on; `None` for `"off"` where that `may_be_off`.
@@ -237,7 +258,9 @@ impl<'a> Section<'a> {
             ),
             _ => None,
         };
-        self.read(key, wanted, read).unwrap_or(Some(default))
+        let value = self.read(key, wanted, read).unwrap_or(Some(default));
+        self.notes.value(key, or_off(value));
+        value
     }
 
     /// The IP address of a name server, and a port where it is not the DNS's own; `None` for `"system"`.
@@ -282,8 +305,11 @@ impl<'a> Section<'a> {
                 })
             })
         };
-        self.read(key, wanted, read)
-            .unwrap_or(ListenAddress::Tcp(default))
+        let value = self
+            .read(key, wanted, read)
+            .unwrap_or(ListenAddress::Tcp(default));
+        self.notes.value(key, value.to_string());
+        value
     }
 
     /// The access mode of a file, written in octal digits.
@@ -298,7 +324,9 @@ impl<'a> Section<'a> {
             ),
             _ => None,
         };
-        self.read(key, wanted, read).unwrap_or(default)
+        let value = self.read(key, wanted, read).unwrap_or(default);
+        self.notes.value(key, format!("{value:04o}"));
+        value
     }
 
     /// A host and a port, as drivers name a server; `None` if it is not given.
@@ -316,7 +344,12 @@ impl<'a> Section<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)], default: T) -> T {
+    pub(super) fn choice<T: Copy + PartialEq>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&str, T)],
+        default: T,
+    ) -> T {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         let quoted = names
             .iter()
@@ -337,7 +370,11 @@ impl<'a> Section<'a> {
             };
             Some(found.ok_or_else(|| format!("must be {quoted}, not {text:?}{}", meant())))
         };
-        self.read(key, &quoted, read).unwrap_or(default)
+        let value = self.read(key, &quoted, read).unwrap_or(default);
+        if let Some((name, _)) = choices.iter().find(|(_, choice)| *choice == value) {
+            self.notes.value(key, (*name).to_owned());
+        }
+        value
     }
 
     /// `true` or `false`.
@@ -347,7 +384,9 @@ impl<'a> Section<'a> {
             Value::Text(text) if node.place.is_untyped() => text.trim().parse().ok().map(Ok),
             _ => None,
         };
-        self.read(key, "true or false", read).unwrap_or(default)
+        let value = self.read(key, "true or false", read).unwrap_or(default);
+        self.notes.value(key, value.to_string());
+        value
     }
 
     /// A list of texts, each read by `read`; empty if it is not given. What is wrong is reported, one by one.
@@ -394,7 +433,13 @@ impl<'a> Section<'a> {
             self.report
                 .mistake(&node.place, &format!("{}.{key}", self.path), unknown(key));
         }
+        self.notes.report(&self.path, self.report);
     }
+}
+
+/// A value, or the word for none.
+fn or_off(value: Option<impl ToString>) -> String {
+    value.map_or("off".to_owned(), |value| value.to_string())
 }
 
 /// A whole number, also as text where values have no type of their own.

@@ -21,6 +21,11 @@ use crate::{
 pub(super) const DEFAULT_ADMIN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9218);
 
+/// Most bytes of `appName` (Handshake specification).
+const LONGEST_APP_NAME: usize = 128;
+
+const COMMENTS: &[(&str, bool)] = &[("off", false), ("identity", true)];
+
 const EXACTLY_ONCE: &[(&str, bool)] = &[("auto", true), ("off", false)];
 
 const FORMATS: &[(&str, log::Format)] = &[
@@ -33,6 +38,7 @@ const FORMATS: &[(&str, log::Format)] = &[
 pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Result<Config, Mistakes> {
     let connection = upstream_section(&mut root, folder, &mut report);
     let upstream = upstream_options(&connection, &mut report);
+    let identifies = connection.identify;
     let fallback = uri_read_preference(&connection, upstream.heartbeat, &mut report);
     let listeners = listeners::listeners(&mut root, folder, &fallback, upstream.heartbeat, &mut report);
     let has_credential = connection.supported.credential.is_some();
@@ -54,10 +60,12 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
     check::listeners(&listeners, &mut report);
     let mut listeners: Vec<_> = listeners.into_iter().map(|(options, _)| options).collect();
     let mut files = report.take_files();
+    let settings = report.take_settings();
     let warnings = report.finish()?;
     files.extend(auth.users_file.clone());
     for listener in &mut listeners {
         listener.demands_login = auth.source.demands_login();
+        listener.identifies = identifies;
     }
     Ok(Config {
         connection: connection.string,
@@ -74,6 +82,7 @@ pub(super) fn resolve(mut root: Table, folder: &Path, mut report: Report) -> Res
         watches,
         log,
         files,
+        settings,
         warnings,
     })
 }
@@ -108,6 +117,10 @@ struct Connection {
     /// What can be done of it.
     supported: Supported,
     nameserver: Option<SocketAddr>,
+    /// What the proxy's connections to the nodes call themselves, over what the string says.
+    app_name: Option<String>,
+    /// Commands tell the nodes whose they are.
+    identify: bool,
 }
 
 fn upstream_section(root: &mut Table, folder: &Path, report: &mut Report) -> Connection {
@@ -151,6 +164,25 @@ fn upstream_section(root: &mut Table, folder: &Path, report: &mut Report) -> Con
         section.warning(key, warning.as_str());
     }
     let nameserver = section.name_server("nameserver");
+    let app_name = section.text("app_name");
+    if app_name
+        .as_ref()
+        .is_some_and(|name| name.len() > LONGEST_APP_NAME)
+    {
+        section.mistake(
+            "app_name",
+            format!("is longer than {LONGEST_APP_NAME} bytes, which nodes refuse"),
+        );
+    }
+    let identify = section.choice("comment", COMMENTS, false);
+    section.notes.connection(&string, &place);
+    let in_uri = supported.options.app_name.clone();
+    if in_uri.is_some() {
+        section.notes.given_by_uri("app_name");
+    }
+    let default = || upstream::Options::default().app_name;
+    let shown = app_name.clone().or(in_uri).unwrap_or_else(default);
+    section.notes.value("app_name", shown);
     section.finish(|name| schema::unknown(schema::section("upstream"), name));
     Connection {
         place,
@@ -158,6 +190,8 @@ fn upstream_section(root: &mut Table, folder: &Path, report: &mut Report) -> Con
         string,
         supported,
         nameserver,
+        app_name,
+        identify,
     }
 }
 
@@ -185,7 +219,11 @@ fn upstream_options(connection: &Connection, report: &mut Report) -> upstream::O
         nameserver: connection.nameserver,
         set_name: options.set_name,
         direct: options.direct.unwrap_or(default.direct),
-        app_name: options.app_name.unwrap_or(default.app_name),
+        app_name: connection
+            .app_name
+            .clone()
+            .or(options.app_name)
+            .unwrap_or(default.app_name),
         connect_timeout: options.connect_timeout.unwrap_or(default.connect_timeout),
         heartbeat: options.heartbeat.unwrap_or(default.heartbeat),
         server_selection_timeout: options
@@ -259,6 +297,17 @@ fn pool_section(root: &mut Table, connection: &Connection, report: &mut Report) 
         idle_timeout: section.duration_or_off("idle_timeout", max_idle.unwrap_or(default.idle_timeout)),
         max_lifetime: section.duration_or_off("max_lifetime", default.max_lifetime),
     };
+    for (key, is_in_uri) in [
+        ("max_size", max_pool_size.is_some()),
+        ("min_size", min_pool_size.is_some()),
+        ("max_connecting", max_connecting.is_some()),
+        ("wait_timeout", wait_timeout.is_some()),
+        ("idle_timeout", max_idle.is_some()),
+    ] {
+        if is_in_uri {
+            section.notes.given_by_uri(key);
+        }
+    }
     let in_file = check::pool(&mut section, &options);
     section.finish(|name| schema::unknown(schema::section("pool"), name));
     if let Err(problem) = in_file {

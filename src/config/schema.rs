@@ -15,7 +15,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "upstream",
         repeated: false,
-        keys: &["uri", "uri_file", "nameserver"],
+        keys: &["uri", "uri_file", "nameserver", "app_name", "comment"],
     },
     Section {
         name: "listener",

@@ -169,6 +169,11 @@ impl<W> Hold<W> {
         self.waiters.len() > self.connecting
     }
 
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
     /// The ticket of the one who waited longest.
     pub(super) fn oldest(&self) -> Option<u64> {
         self.waiters.front().map(|waiter| waiter.ticket)

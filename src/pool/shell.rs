@@ -55,11 +55,11 @@ pub struct Pool {
     allowance: Mutex<Allowance>,
     lent: Lent,
     /// The generation in force: connections that are being made for an older one are given up.
-    generation: watch::Sender<u64>,
+    pub(super) generation: watch::Sender<u64>,
     in_flight: AtomicUsize,
     most_streams: AtomicUsize,
     /// Connections whose reply goes to its client as it comes, at the client's speed.
-    streams: AtomicUsize,
+    pub(super) streams: AtomicUsize,
     /// Exchanges that ended well, whose connection was given back.
     returned: AtomicU64,
     /// Ends what serves the pool while its node is there.
@@ -270,7 +270,7 @@ impl Pool {
     }
 
     /// Lets those who wait have what lies idle, as far as there is room, or its place; `closed` are connections that are not counted.
-    fn serve_waiting(self: &Arc<Self>, core: usize, mut closed: Vec<Pooled<Box<Connection>>>) {
+    pub(super) fn serve_waiting(self: &Arc<Self>, core: usize, mut closed: Vec<Pooled<Box<Connection>>>) {
         loop {
             let served =
                 self.lock()
@@ -408,7 +408,7 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<Box<Connection>, oneshot::Sender<Outcome>>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<Box<Connection>, oneshot::Sender<Outcome>>> {
         // A panic while the lock is held is a bug, but the state is consistent between any two statements.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -104,7 +104,7 @@ pub enum Placed<C, W> {
 #[derive(Debug)]
 pub struct State<C, W> {
     pub(super) options: Options,
-    generation: u64,
+    pub(super) generation: u64,
     pub(super) lanes: BTreeMap<Identity, Lane<C, W>>,
     /// Over all lanes.
     pub(super) idle: usize,

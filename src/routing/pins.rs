@@ -4,7 +4,7 @@
 //! Bounded, and forgetful: a cursor that is not remembered is looked for on the nodes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -54,6 +54,7 @@ pub struct Pinned<N> {
 struct Pin<V> {
     pinned: V,
     used: Instant,
+    since: Instant,
 }
 
 impl<K: Key, V: Clone> Memory<K, V> {
@@ -76,7 +77,18 @@ impl<K: Key, V: Clone> Memory<K, V> {
                 oldest.map(|key| shard.remove(&key));
             }
         }
-        shard.insert(key, Pin { pinned, used: now });
+        let pin = |since| Pin {
+            pinned,
+            used: now,
+            since,
+        };
+        match shard.entry(key) {
+            Entry::Occupied(mut known) => {
+                let since = known.get().since;
+                known.insert(pin(since));
+            }
+            Entry::Vacant(place) => drop(place.insert(pin(now))),
+        }
     }
 
     /// What is remembered by `key`.
@@ -102,6 +114,23 @@ impl<K: Key, V: Clone> Memory<K, V> {
     /// Forgets what was remembered by `key`.
     pub fn remove(&self, key: K) {
         self.shard(key).remove(&key);
+    }
+
+    /// Up to `most` of what is remembered: each by its key, with the time since it was first remembered and since it was last used.
+    pub fn list(&self, most: usize, now: Instant) -> Vec<(K, V, Duration, Duration)> {
+        let mut list = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let alive = shard
+                .iter()
+                .map(|(key, pin)| {
+                    let ago = |then| now.saturating_duration_since(then);
+                    (*key, pin.pinned.clone(), ago(pin.since), ago(pin.used))
+                })
+                .filter(|(_, _, _, unused)| *unused < EXPIRY);
+            list.extend(alive.take(most - list.len()));
+        }
+        list
     }
 
     /// How many are remembered.
@@ -152,6 +181,22 @@ mod tests {
         assert_eq!(pins.get(-5, almost), Some(at("a")), "and use prolongs it");
         assert_eq!(pins.get(-5, almost + EXPIRY), None);
         assert!(pins.is_empty());
+    }
+
+    #[test]
+    fn what_is_remembered_is_listed_with_its_age_and_within_a_bound() {
+        let (pins, then) = (Pins::new(100), Instant::now());
+        let later = then + Duration::from_secs(7);
+        pins.insert(1, at("a"), then);
+        pins.insert(1, at("b"), later);
+        let seconds = Duration::from_secs;
+        let now = later + seconds(1);
+        assert_eq!(pins.list(9, now), [(1, at("b"), seconds(8), seconds(1))]);
+        for cursor in 2..50 {
+            pins.insert(cursor, at("a"), then);
+        }
+        assert_eq!(pins.list(20, now).len(), 20);
+        assert!(pins.list(100, later + EXPIRY).is_empty());
     }
 
     #[test]

@@ -53,6 +53,7 @@ counters! {
     clients_timed_out, "Client connections closed because they were idle or too slow";
     clients_drained, "Client connections closed by a drain before its deadline, each between two commands";
     clients_drained_late, "Client connections closed at the deadline of a drain";
+    clients_killed, "Client connections closed by POST /clients/{id}/kill";
     logins_timed_out, "Client connections closed because they did not log in in time";
     logins_slowed, "Logins whose answer was delayed because others from the same address had failed";
     tls_accepted, "TLS handshakes with clients that came to their end";

@@ -1,6 +1,12 @@
 //! The log: `tracing` events on standard error, as text for people or as JSON for machines.
 
-use std::{fmt, io::IsTerminal, str::FromStr, sync::OnceLock};
+use std::{
+    fmt,
+    io::IsTerminal,
+    str::FromStr,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -9,9 +15,6 @@ use tracing_subscriber::{
 
 /// The environment variable that sets the level over all else, as `RUST_LOG` does elsewhere.
 pub const VARIABLE: &str = "TIDEGATE_LOG";
-
-/// By which the level of this process's log is changed; none where [`VARIABLE`] has set it over all else.
-static LEVEL: OnceLock<Option<reload::Handle<Targets, Registry>>> = OnceLock::new();
 
 /// How the log is written.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -111,20 +114,115 @@ pub fn init(options: &Options) -> Result<(), Error> {
         Ok(text) if !text.is_empty() => (text.parse().map_err(Error::Variable)?, false),
         _ => (options.level.clone(), true),
     };
-    let (filter, handle) = reload::Layer::new(level.targets);
     let ansi = options.format == Format::Auto && std::io::stderr().is_terminal();
+    let (control, filter) = Control::new(level, may_change);
     let layer = layer(options.format, ansi, std::io::stderr).with_filter(filter);
     let subscriber = tracing_subscriber::registry().with(layer);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::Twice)?;
-    let _ = LEVEL.set(may_change.then_some(handle));
-    Ok(())
+    CONTROL.set(control).map_err(|_| Error::Twice)
 }
 
-/// Changes which events this process's log has from now on; `false` if they are as they were, because [`VARIABLE`] sets the level, or there
-/// is no log.
+/// Puts another configured level in force, as soon as no other one is that was set by hand; `false` if nothing comes of that, because
+/// [`VARIABLE`] sets the level over all else, or there is no log.
 pub fn set_level(level: &Level) -> bool {
-    let handle = LEVEL.get().and_then(Option::as_ref);
-    handle.is_some_and(|handle| handle.reload(level.targets.clone()).is_ok())
+    control().is_some_and(|control| control.configure(level))
+}
+
+/// Changes the level of this process's log.
+static CONTROL: OnceLock<Control> = OnceLock::new();
+
+/// The log's level while the process runs; `None` of a process whose log is not its own.
+pub fn control() -> Option<&'static Control> {
+    CONTROL.get()
+}
+
+/// What changes a log's level.
+#[derive(Debug)]
+pub struct Control {
+    filter: reload::Handle<Targets, Registry>,
+    /// The environment has not set it over all else.
+    may_change: bool,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    configured: Level,
+    level: Level,
+    /// When the configured one is in force again.
+    until: Option<Instant>,
+    /// How often it was changed: a change that is to end knows by that whether it is still the newest.
+    changes: u64,
+}
+
+impl Control {
+    fn new(level: Level, may_change: bool) -> (Self, reload::Layer<Targets, Registry>) {
+        let (layer, filter) = reload::Layer::new(level.targets.clone());
+        let now = Now {
+            configured: level.clone(),
+            level,
+            until: None,
+            changes: 0,
+        };
+        let control = Self {
+            filter,
+            may_change,
+            now: Mutex::new(now),
+        };
+        (control, layer)
+    }
+
+    /// The level that is configured.
+    pub fn configured(&self) -> Level {
+        self.lock().configured.clone()
+    }
+
+    fn configure(&self, level: &Level) -> bool {
+        if !self.may_change {
+            return false;
+        }
+        let mut now = self.lock();
+        let is_overridden = now.level != now.configured;
+        now.configured = level.clone();
+        is_overridden || {
+            now.level = level.clone();
+            self.filter.reload(level.targets.clone()).is_ok()
+        }
+    }
+
+    /// The level in force, and how long it still is if that is settled.
+    pub fn now(&self) -> (Level, Option<Duration>) {
+        let now = self.lock();
+        let left = now
+            .until
+            .map(|until| until.saturating_duration_since(Instant::now()));
+        (now.level.clone(), left)
+    }
+
+    /// Sets the level; `None` sets the configured one. Whether that is another one, and the number of this change, by which it is
+    /// [ended](Control::end) where it is to last only so long.
+    pub fn set(&self, level: Option<Level>, lasts: Option<Duration>) -> (bool, u64) {
+        let mut now = self.lock();
+        let level = level.unwrap_or_else(|| now.configured.clone());
+        let changed = now.level != level;
+        // It fails only where the log is gone.
+        let _ = self.filter.reload(level.targets.clone());
+        now.level = level;
+        now.until = lasts.map(|lasts| Instant::now() + lasts);
+        now.changes += 1;
+        (changed, now.changes)
+    }
+
+    /// Sets the configured level again, unless another one was set since that change.
+    pub fn end(&self, change: u64) {
+        if self.lock().changes == change {
+            self.set(None, None);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The layer that writes events to `writer`. A log that cannot be written is no reason to fail, or to write about
@@ -188,6 +286,39 @@ mod tests {
             "{text}"
         );
         assert_eq!(written(Format::Text, "off", false, log), "");
+    }
+
+    #[test]
+    fn the_level_changes_while_the_process_runs_and_goes_back() {
+        let written = Written::default();
+        let writer = written.clone();
+        let (control, filter) = Control::new("info".parse().unwrap(), true);
+        let layer = layer(Format::Text, false, move || writer.clone()).with_filter(filter);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::debug!("one");
+            let (changed, _) = control.set(Some("debug".parse().unwrap()), None);
+            assert!(changed);
+            tracing::debug!("two");
+            let (changed, first) = control.set(Some("debug".parse().unwrap()), Some(Duration::from_secs(60)));
+            assert!(!changed && control.now().1.is_some());
+            let (_, second) = control.set(Some("trace".parse().unwrap()), Some(Duration::from_secs(60)));
+            control.end(first);
+            assert_eq!(control.now().0.to_string(), "trace", "another one was set since");
+            control.end(second);
+            assert_eq!(control.now(), (control.configured(), None));
+            tracing::debug!("three");
+            control.set(Some("trace".parse().unwrap()), None);
+            assert!(control.configure(&"warn".parse().unwrap()));
+            assert_eq!(control.now().0.to_string(), "trace", "what was set by hand stays");
+            control.set(None, None);
+            assert!(control.configure(&"error".parse().unwrap()));
+            assert_eq!(control.now().0.to_string(), "error");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(
+            !text.contains("one") && text.contains("two") && !text.contains("three"),
+            "{text}"
+        );
     }
 
     #[test]

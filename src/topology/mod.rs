@@ -36,7 +36,7 @@ pub use presented::{Facts, LastWrite, Presented, UpstreamKind, last_write};
 pub use read_preference::{Mode, ReadPreference, SMALLEST_MAX_STALENESS, TagSet};
 pub use read_preference_parse::ReadPreferenceError;
 pub use rtt::RttAverage;
-pub use selection::{Criteria, SelectionError, SelectionOptions, select, select_excluding};
+pub use selection::{Criteria, SelectionError, SelectionOptions, select, select_excluding, select_without};
 pub use server::{OpTime, ServerDescription, ServerKind, TopologyVersion};
 pub use srv_hosts::{choose_hosts, shares_domain};
 pub use staleness::StalenessEstimate;

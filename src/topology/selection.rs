@@ -94,17 +94,31 @@ pub fn select_excluding(
     load: impl Fn(usize) -> usize,
     mut random: impl FnMut(usize) -> usize,
 ) -> Result<Option<usize>, SelectionError> {
-    let preferred = Selection {
-        topology,
-        options,
-        exclude,
-        load: &load,
-    }
-    .run(criteria, &mut random)?;
-    match preferred {
+    match select_without(topology, criteria, options, exclude, &load, &mut random)? {
         Some(index) => Ok(Some(index)),
         None => select(topology, criteria, options, load, random),
     }
+}
+
+/// Like [`select`], but servers that `exclude` names are not taken.
+///
+/// # Errors
+/// If waiting for another snapshot cannot help.
+pub fn select_without(
+    topology: &Topology,
+    criteria: &Criteria<'_>,
+    options: &SelectionOptions,
+    exclude: impl Fn(usize) -> bool,
+    load: impl Fn(usize) -> usize,
+    random: impl FnMut(usize) -> usize,
+) -> Result<Option<usize>, SelectionError> {
+    Selection {
+        topology,
+        options,
+        exclude,
+        load,
+    }
+    .run(criteria, random)
 }
 
 /// What every step needs.

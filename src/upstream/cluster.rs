@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Options, Resolver,
+    Avoided, Options, Resolver,
     failure::Failure,
     srv,
     writer::{Report, Writer},
@@ -18,7 +18,7 @@ use crate::{
     shutdown::Shutdown,
     topology::{
         Address, ApplicationError, ClusterTime, Criteria, ErrorCause, Presented, SelectionError,
-        SelectionOptions, ServerKind, Topology, TopologyOptions, select, select_excluding,
+        SelectionOptions, ServerKind, Topology, TopologyOptions, select, select_excluding, select_without,
     },
 };
 
@@ -83,6 +83,33 @@ impl<R: NodeResource> Snapshot<R> {
         Ok(self.found(index))
     }
 
+    /// As the two above, but nodes that the operator has reads pass over are taken only if no other fits; of them and the one that has
+    /// just failed, if any, rather they.
+    ///
+    /// # Errors
+    /// If waiting cannot help.
+    #[cold]
+    pub fn select_sparing(
+        &self,
+        criteria: &Criteria<'_>,
+        options: &SelectionOptions,
+        failed: Option<&Address>,
+        avoided: &Avoided,
+    ) -> Result<Option<(&Arc<R>, ServerKind)>, SelectionError> {
+        let exclude = |index: usize| {
+            let server = self.topology.servers().get(index);
+            server.is_some_and(|server| {
+                Some(&server.address) == failed || avoided.left(&server.address).is_some()
+            })
+        };
+        let found = select_without(&self.topology, criteria, options, exclude, self.load(), random)?;
+        match (found, failed) {
+            (Some(_), _) => Ok(self.found(found)),
+            (None, Some(failed)) => self.select_avoiding(criteria, options, failed),
+            (None, None) => self.select(criteria, options),
+        }
+    }
+
     fn load(&self) -> impl Fn(usize) -> usize {
         |index| self.nodes.get(index).map_or(usize::MAX, |node| node.load())
     }
@@ -107,6 +134,7 @@ pub struct Cluster<R> {
     check_all: watch::Sender<u64>,
     reports: mpsc::Sender<Report>,
     selection: SelectionOptions,
+    avoided: Avoided,
     server_selection_timeout: Duration,
     compresses: bool,
 }
@@ -138,6 +166,7 @@ impl<R: NodeResource> Cluster<R> {
                 local_threshold: options.local_threshold,
                 heartbeat: options.heartbeat,
             },
+            avoided: Avoided::default(),
             server_selection_timeout: options.server_selection_timeout,
             compresses: !options.compressors.is_empty(),
         });
@@ -218,6 +247,12 @@ impl<R: NodeResource> Cluster<R> {
     #[must_use]
     pub fn selection(&self) -> &SelectionOptions {
         &self.selection
+    }
+
+    /// The nodes that reads are to pass over.
+    #[must_use]
+    pub fn avoided(&self) -> &Avoided {
+        &self.avoided
     }
 
     /// Whether requests may go to the nodes compressed.

@@ -1,6 +1,7 @@
 //! The MongoDB side: connecting to nodes, the handshake, one exchange at a time on a connection,
 //! monitoring, and the published snapshot of the whole cluster.
 
+pub mod avoid;
 pub mod cluster;
 pub mod connect;
 pub mod connection;
@@ -16,6 +17,7 @@ pub mod srv;
 pub(crate) mod testing;
 mod writer;
 
+pub use avoid::Avoided;
 pub use cluster::{Cluster, NodeResource, Snapshot};
 pub use connect::{Opened, connect, connect_as};
 pub use connection::{Connection, Incoming};

@@ -11,6 +11,7 @@
 mod access;
 mod across_pymongo;
 mod admin;
+mod admin_answers;
 mod awaits;
 mod bad_input;
 mod chaos;
@@ -27,6 +28,7 @@ mod exhaust;
 mod fail_points;
 mod fleet;
 mod gate;
+mod identity;
 mod isolation;
 mod legacy;
 mod legacy_differential;

@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, Cursor},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -39,6 +40,11 @@ impl Client {
         let stream = stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, last_id: 0 })
+    }
+
+    /// The address by which the peer knows this connection.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
     }
 
     /// Sends a command without waiting for its reply.

@@ -24,6 +24,7 @@ mod proxy;
 pub(crate) mod raw;
 pub(crate) mod relay;
 mod run;
+pub(crate) mod schema;
 pub(crate) mod secrets_scan;
 mod set;
 pub(crate) mod steady;

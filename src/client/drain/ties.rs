@@ -73,13 +73,28 @@ impl Ties {
     }
 
     /// Whether it is in a command, other than a `hello` that waits.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(in crate::client) fn is_busy(&self) -> bool {
         self.busy.load(Relaxed) && !self.waits.load(Relaxed)
     }
 
     /// Whether it does nothing but look whether the proxy is there.
     pub(super) fn monitors(&self) -> bool {
         self.waits.load(Relaxed) || self.hellos.load(Relaxed) >= HELLOS_OF_A_MONITOR
+    }
+
+    /// Whether it waits in a `hello`.
+    pub(in crate::client) fn is_monitoring(&self) -> bool {
+        self.waits.load(Relaxed)
+    }
+
+    /// Whether its transaction is open, and the cursors that are.
+    pub(in crate::client) fn open(&self, shared: &Shared) -> (bool, Vec<i64>) {
+        let now = Instant::now();
+        let transaction = *lock(&self.transaction);
+        let in_transaction = transaction.is_some_and(|id| shared.open_transactions.knows(id, now));
+        let mut cursors = lock(&self.cursors).clone();
+        cursors.retain(|id| shared.pins.knows(*id, now));
+        (in_transaction, cursors)
     }
 
     /// Whether a transaction or a cursor of its is open.
@@ -103,7 +118,7 @@ pub(in crate::client) fn note_statement(session: &Session, inbound: &Inbound) {
     let Some(id) = lsid.and_then(SessionId::of) else {
         return;
     };
-    let ties = &session.place.ties;
+    let ties = &session.place.entry.ties;
     if inbound.request.ends_transaction() {
         *lock(&ties.ending) = Some(id);
     } else {
@@ -116,7 +131,7 @@ pub(in crate::client) fn note_statement(session: &Session, inbound: &Inbound) {
 /// came the driver asks again. A first statement without an answer is run anew, with all of its transaction.
 pub(in crate::client) fn note_outcome(session: &Session, inbound: &Inbound, outcome: &Attempt) {
     let (ties, answered) = (
-        &session.place.ties,
+        &session.place.entry.ties,
         matches!(outcome, Attempt::Reply(_) | Attempt::Late(..)),
     );
     let over = match (inbound.request.ends_transaction(), answered) {
@@ -138,7 +153,7 @@ mod tests {
     async fn a_cursor_ties_until_it_is_over_wherever_that_was_heard() {
         let shutdown = Shutdown::new();
         let session = testing::departed(&shutdown).await;
-        let (ties, shared) = (&session.place.ties, &session.shared);
+        let (ties, shared) = (&session.place.entry.ties, &session.shared);
         let open = |id: i64| {
             let pinned = Pinned {
                 node: "a:1".parse().unwrap(),

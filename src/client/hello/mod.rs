@@ -11,6 +11,8 @@ mod metadata;
 mod show;
 mod waiting;
 
+use std::sync::Arc;
+
 use bson::DateTime;
 
 pub(super) use self::metadata::Metadata;
@@ -26,13 +28,14 @@ use super::{
     session::{End, Session},
 };
 use crate::{
-    command::ErrorReply,
+    command::{ErrorReply, comment},
     wire::{RawDoc, op_msg},
 };
 
 /// Answers a `hello`.
 pub(super) async fn answer(session: &mut Session, inbound: &Inbound) -> Result<(), End> {
-    session.place.ties.note_hello();
+    session.place.entry.ties.note_hello();
+    session.note_time(tokio::time::Instant::now());
     let fields = match refusal(inbound).map_or_else(|| greet(session, inbound), Err) {
         Ok(fields) => fields,
         Err(error) => return say(session, inbound, &error).await,
@@ -114,7 +117,13 @@ fn remember_client(session: &mut Session, body: RawDoc<'_>) -> Result<(), ErrorR
             peer = %session.peer, driver = metadata.driver, version = metadata.version,
             application = metadata.application, "client described itself"
         );
-        session.driver = Some(session.shared.drivers.count(metadata));
+        let driver = session.shared.drivers.count(metadata);
+        session.place.entry.note_driver(Arc::clone(&driver));
+        if session.place.comment.is_some() {
+            let element = comment::element(driver.application(), &session.peer.to_string(), session.id);
+            session.place.comment = Some(element);
+        }
+        session.driver = Some(driver);
     }
     Ok(())
 }

@@ -35,6 +35,8 @@ fn every_key_of_the_file_is_known_to_take_effect_at_some_time() {
 fn each_key_tells_when_a_change_of_it_takes_effect() {
     use Effect::{AtOnce, NewConnections, Restart};
     for (text, key, when) in [
+        ("app_name = 'x'", "upstream.app_name", Restart),
+        ("comment = 'identity'", "upstream.comment", NewConnections),
         ("[pool]\nmax_size = 7", "pool.max_size", AtOnce),
         ("[pool]\nmax_awaiting = 7", "pool.max_awaiting", AtOnce),
         ("[pool]\nmax_per_user = 7", "pool.max_per_user", AtOnce),

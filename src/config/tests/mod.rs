@@ -7,6 +7,7 @@ mod documentation;
 mod listeners;
 mod mistakes;
 mod properties;
+mod shown;
 mod tls;
 mod uri;
 mod variables;
