@@ -27,6 +27,6 @@ USER 65532:65532
 EXPOSE 27017 9218
 # On SIGTERM it drains: give it --stop-timeout 30.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["tidegate", "status"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["tidegate", "status", "--ready"]
 ENTRYPOINT ["tidegate"]
 CMD ["run"]

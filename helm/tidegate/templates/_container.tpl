@@ -70,6 +70,9 @@ exec:
     - tidegate
     - status
     - --admin=http://127.0.0.1:{{ $root.Values.admin.port }}
+    {{- if .ready }}
+    - --ready
+    {{- end }}
 {{- end }}
 {{- end -}}
 
