@@ -118,12 +118,14 @@ impl Reloader {
             Err(problem) => return Reloaded::invalid(vec![problem]),
         };
         let changes = Changes::between(&self.running, &config);
+        // Of logins nothing changes before the restart then; the users may be none of theirs.
+        let users = users.filter(|_| config.auth.users_file == changes.effective.auth.users_file);
         let users_changed = changes
             .effective
             .auth
             .users_file
             .as_ref()
-            .is_some_and(|file| old.digest_of(file) != self.watch.digest_of(file));
+            .is_some_and(|file| users.is_some() && old.digest_of(file) != self.watch.digest_of(file));
         if let Err(error) = proxy.apply(&self.running, &changes, users) {
             return Reloaded::invalid(vec![error.to_string()]);
         }
@@ -227,7 +229,9 @@ impl Proxy {
             front.pool.store(Arc::new(pool));
             front.set_pools();
         }
-        if let Some(logins) = self.shared.logins() {
+        if let Some(logins) = self.shared.logins()
+            && (users.is_some() || new.auth.users_file.is_none())
+        {
             let users = users.unwrap_or_default();
             self.shared
                 .set_logins(Arc::new(logins.renewed(new.auth.clone(), users)));

@@ -94,6 +94,14 @@ async fn an_imported_user_acts_as_itself_and_others_as_the_identity_that_is_name
         .run("dock", doc! { "insert": "ships", "documents": [{}] })
         .await;
     assert_eq!(denied.get_i32("code").unwrap(), 13, "{denied}");
+
+    // What waits for a restart takes nobody's login away until then.
+    proxy.configure(&uri, "", "[auth]\nsource = 'backend'\n[reload]\nwatch = 'off'\n");
+    let (code, answer) = proxy.post("/reload");
+    assert!(code == 200 && answer.contains("auth.source"), "{answer}");
+    let mut client = Client::connect(proxy.address).await;
+    let known = log_in(&mut client, Hash::Sha256, &keeper, "open water").await;
+    assert!(is_ok(&known), "{known}");
 }
 
 /// MD5 in hexadecimal digits.
