@@ -128,7 +128,7 @@ fn bind_one(
     let socket = match (sockets.take(&options.address), &options.address) {
         (Some((Socket::Tcp(socket), is_kept)), _) => Ok(listener::Bound::tcp(socket, is_kept)),
         (Some((Socket::Unix(socket), is_kept)), ListenAddress::Unix(path)) => {
-            listener::Bound::unix(socket, path.clone(), is_kept)
+            Ok(listener::Bound::unix(socket, path.clone(), is_kept))
         }
         _ => listener::Bound::bind(&options),
     };

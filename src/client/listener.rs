@@ -116,20 +116,14 @@ impl Bound {
         }
     }
 
-    /// The same at a path, whose file is removed at the end unless somebody keeps it.
-    ///
-    /// # Errors
-    /// When there is no such file.
-    pub fn unix(socket: std::os::unix::net::UnixListener, path: PathBuf, is_kept: bool) -> io::Result<Self> {
-        let file = if is_kept {
-            None
-        } else {
-            Some(SocketFile::of(&path)?)
-        };
-        Ok(Self {
-            kind: BoundKind::Unix(socket, file, path),
+    /// The same at a path, whose file is removed at the end unless somebody keeps it; but not before it is accepted from: until then another
+    /// process serves there.
+    #[must_use]
+    pub fn unix(socket: std::os::unix::net::UnixListener, path: PathBuf, is_kept: bool) -> Self {
+        Self {
+            kind: BoundKind::Unix(socket, None, path),
             is_kept,
-        })
+        }
     }
 
     /// Another descriptor of it, to be passed to another process, and whether somebody keeps it.
@@ -192,7 +186,11 @@ impl Acceptor {
     pub fn new(bound: Bound) -> io::Result<Self> {
         let kind = match bound.kind {
             BoundKind::Tcp(socket) => AcceptorKind::Tcp(TcpListener::from_std(socket)?),
-            BoundKind::Unix(socket, file, _) => AcceptorKind::Unix(UnixListener::from_std(socket)?, file),
+            BoundKind::Unix(socket, file, path) => {
+                let taken_over = || SocketFile::of(&path).ok();
+                let file = file.or_else(|| taken_over().filter(|_| !bound.is_kept));
+                AcceptorKind::Unix(UnixListener::from_std(socket)?, file)
+            }
         };
         Ok(Self {
             kind,
