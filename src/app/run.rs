@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::{MissedTickBehavior, interval},
 };
 
@@ -16,7 +16,7 @@ use super::{
     sockets::Sockets,
     upgrade::{Upgrade, take_over as take_over_from},
 };
-use crate::{audit::Audit, config::Config};
+use crate::{admin::ReloadRequest, audit::Audit, config::Config};
 
 /// How long the audit log's last lines may take where all ends at once.
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -34,6 +34,14 @@ enum End {
     Given(Giving),
 }
 
+/// Why the configuration is read again, or may have to be.
+enum Prompt {
+    Signal,
+    Request(ReloadRequest),
+    /// It is time to look whether a file has changed.
+    Look,
+}
+
 /// Runs the proxy until SIGINT, by which it stops, or SIGTERM or `POST /drain`, by which it drains. A second signal ends it at once.
 /// `source` tells what the configuration is when it is reloaded, `take_over` where a process listens that must be taken over; one at
 /// `[upgrade] socket` is if there is one.
@@ -41,116 +49,147 @@ enum End {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: &Config, source: Source, take_over: Option<&Path>) -> Result<(), Error> {
-    runtime()?.block_on(async {
-        let failed = |error| Error::Start("signal handler", error);
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        // A name server that does not answer must not keep the process from ending.
-        let found = tokio::select! {
-            found = find_nodes(config) => found?,
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-        };
-        let file = source.file();
-        let mut reloader = Reloader::new(source, config.clone());
-        let mut sockets = Sockets::from_environment().map_err(Error::Passed)?;
-        let path = take_over.or(config.upgrade.as_deref());
-        let taking = match path {
-            Some(path) => take_over_from(path, take_over.is_some(), &mut sockets)?.zip(Some(path)),
-            None => None,
-        };
-        let prepared = Proxy::prepare(&found, sockets)?;
-        let (mut proxy, mut upgrade) = match taking {
-            None => {
-                let upgrade = Upgrade::listen(config.upgrade.as_deref())?;
-                (prepared.open()?, upgrade)
-            }
-            Some((taking, path)) => {
-                let opened = tokio::select! {
-                    opened = prepared.open_in_place_of(taking, path) => opened?,
-                    _ = interrupt.recv() => return Ok(()),
-                    _ = terminate.recv() => return Ok(()),
-                };
-                (opened, Upgrade::listen(config.upgrade.as_deref())?)
-            }
-        };
-        notify::ready();
-        let audit = proxy.shared.audit.clone();
-        proxy.shared.drain.take_requests();
-        let mut reloads = proxy.reloading.take_requests(file, reloader.hash());
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let end = loop {
-            let settled = !upgrade.is_under_way();
-            tokio::select! {
-                _ = interrupt.recv() => {
-                    tracing::info!("stopping: SIGINT");
-                    break End::Stop;
-                }
-                _ = terminate.recv() => {
-                    tracing::info!("draining: SIGTERM");
-                    break End::Drain;
-                }
-                () = proxy.shared.drain.asked() => {
-                    tracing::info!("draining: POST /drain");
-                    break End::Drain;
-                }
-                giving = upgrade.taken(&proxy) => {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(run_here(config, source, take_over));
+    // A file that cannot be read to its end must not hold the way down up.
+    runtime.shutdown_background();
+    ended
+}
+
+/// [`run`] on the current runtime.
+async fn run_here(config: &Config, source: Source, take_over: Option<&Path>) -> Result<(), Error> {
+    let failed = |error| Error::Start("signal handler", error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    let mut sockets = Sockets::from_environment().map_err(Error::Passed)?;
+    // A name server that does not answer must not keep the process from ending.
+    let found = tokio::select! {
+        found = find_nodes(config) => found?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
+    let file = source.file();
+    let mut reloader = Reloader::new(source, config.clone());
+    let path = take_over.or(config.upgrade.as_deref());
+    let taking = match path {
+        Some(path) => take_over_from(path, take_over.is_some(), &mut sockets)?.zip(Some(path)),
+        None => None,
+    };
+    let prepared = Proxy::prepare(&found, sockets)?;
+    let (mut proxy, mut upgrade) = match taking {
+        None => {
+            let upgrade = Upgrade::listen(config.upgrade.as_deref())?;
+            (prepared.open()?, upgrade)
+        }
+        Some((taking, path)) => {
+            let opened = tokio::select! {
+                opened = prepared.open_in_place_of(taking, path) => opened?,
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+            };
+            (opened, Upgrade::listen_after(config.upgrade.as_deref()))
+        }
+    };
+    notify::ready();
+    let audit = proxy.shared.audit.clone();
+    proxy.shared.drain.take_requests();
+    let mut reloads = proxy.reloading.take_requests(file, reloader.hash());
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = loop {
+        let settled = !upgrade.is_under_way();
+        let prompt = tokio::select! {
+            end = told_to_end(&mut interrupt, &mut terminate, &proxy) => break end,
+            given = upgrade.step(&proxy) => {
+                if let Some(giving) = given {
                     tracing::info!("draining: the next process has taken over");
                     break End::Given(giving);
                 }
-                // The next process has the sockets of now: they stay as they are until it has settled what becomes of them.
-                Some(()) = hangup.recv(), if settled => {
-                    notify::reloading();
-                    proxy.reopen_audit();
-                    proxy.reload_certificates();
-                    reloader.reload(&proxy, "SIGHUP").await;
-                    notify::ready();
-                }
-                Some(request) = reloads.recv(), if settled => {
-                    proxy.reload_certificates();
-                    let reloaded = reloader.reload(&proxy, "POST /reload").await;
-                    // Who asked may be gone.
-                    let _ = request.send(reloaded);
-                }
-                _ = looks.tick(), if settled => {
-                    if reloader.has_changed().await {
-                        reloader.reload(&proxy, "its file has changed").await;
-                    }
-                }
+                continue;
             }
+            // The next process has the sockets of now: they stay as they are until it has settled what becomes of them.
+            Some(()) = hangup.recv(), if settled => Prompt::Signal,
+            Some(request) = reloads.recv(), if settled => Prompt::Request(request),
+            _ = looks.tick(), if settled => Prompt::Look,
         };
-        // Whoever asks for a reload from now on is told that there is none.
-        drop(reloads);
-        let mut options = reloader.running.drain;
-        let drains = match end {
-            End::Given(giving) => {
-                upgrade.finish(&mut proxy, giving);
-                // Nobody new comes here any more.
-                options.grace = Duration::ZERO;
-                true
-            }
-            End::Drain | End::Stop => {
-                notify::stopping();
-                upgrade.decline();
-                matches!(end, End::Drain)
-            }
-        };
-        let going = async {
-            if drains {
-                proxy.drain(&options).await;
-            } else {
-                proxy.stop().await;
-            }
-        };
+        // Files may lie on a file system that hangs.
         tokio::select! {
-            () = going => tracing::info!("stopped"),
-            _ = interrupt.recv() => at_once("SIGINT", &audit).await,
-            _ = terminate.recv() => at_once("SIGTERM", &audit).await,
+            () = follow(prompt, &mut reloader, &proxy) => {}
+            end = told_to_end(&mut interrupt, &mut terminate, &proxy) => break end,
         }
-        Ok(())
-    })
+    };
+    // Whoever asks for a reload from now on is told that there is none.
+    drop(reloads);
+    let mut options = reloader.running.drain;
+    let drains = match end {
+        End::Given(giving) => {
+            upgrade.finish(&mut proxy, giving);
+            // Nobody new comes here any more.
+            options.grace = Duration::ZERO;
+            true
+        }
+        End::Drain | End::Stop => {
+            notify::stopping();
+            upgrade.decline();
+            matches!(end, End::Drain)
+        }
+    };
+    let going = async {
+        if drains {
+            proxy.drain(&options).await;
+        } else {
+            proxy.stop().await;
+        }
+    };
+    tokio::select! {
+        () = going => tracing::info!("stopped"),
+        _ = interrupt.recv() => at_once("SIGINT", &audit).await,
+        _ = terminate.recv() => at_once("SIGTERM", &audit).await,
+    }
+    Ok(())
+}
+
+/// Waits for what ends the process, but for an upgrade. Cancel safe.
+async fn told_to_end(interrupt: &mut Signal, terminate: &mut Signal, proxy: &Proxy) -> End {
+    tokio::select! {
+        _ = interrupt.recv() => {
+            tracing::info!("stopping: SIGINT");
+            End::Stop
+        }
+        _ = terminate.recv() => {
+            tracing::info!("draining: SIGTERM");
+            End::Drain
+        }
+        () = proxy.shared.drain.asked() => {
+            tracing::info!("draining: POST /drain");
+            End::Drain
+        }
+    }
+}
+
+/// Reads the configuration again, if there is reason to. Cancelled, it has changed nothing.
+async fn follow(prompt: Prompt, reloader: &mut Reloader, proxy: &Proxy) {
+    match prompt {
+        Prompt::Signal => {
+            notify::reloading();
+            proxy.reopen_audit();
+            proxy.reload_certificates();
+            reloader.reload(proxy, "SIGHUP").await;
+            notify::ready();
+        }
+        Prompt::Request(request) => {
+            proxy.reload_certificates();
+            let reloaded = reloader.reload(proxy, "POST /reload").await;
+            // Who asked may be gone.
+            let _ = request.send(reloaded);
+        }
+        Prompt::Look => {
+            if reloader.has_changed().await {
+                reloader.reload(proxy, "its file has changed").await;
+            }
+        }
+    }
 }
 
 /// What is done for a signal in the middle of the way down: the threads that serve clients end with the process.

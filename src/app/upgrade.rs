@@ -135,41 +135,52 @@ impl Upgrade {
         })
     }
 
+    /// The same of a process that has taken over. It serves alone: so it goes on without, should it fail.
+    pub(super) fn listen_after(path: Option<&Path>) -> Self {
+        Self::listen(path).unwrap_or_else(|error| {
+            tracing::error!(%error, "this process serves, but no next one can take over from it ([upgrade] socket)");
+            Self {
+                listener: None,
+                under_way: None,
+            }
+        })
+    }
+
     /// Whether the next process has the sockets, and has not said yet that it serves.
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
     }
 
-    /// Waits until a next process serves; whom it is to tell that this one does not any more. Cancel safe.
-    pub(super) async fn taken(&mut self, proxy: &Proxy) -> Giving {
-        loop {
-            if let Some((giving, _)) = &mut self.under_way {
-                let given = giving.await;
-                self.under_way = None;
-                match given {
-                    Ok(Ok(giving)) => return giving,
-                    Ok(Err(error)) => {
-                        tracing::warn!(%error, "the next process did not take over; this one goes on");
-                    }
-                    Err(error) => tracing::error!(%error, "the upgrade failed; this process goes on"),
+    /// Goes on by one step: a next process has come, has failed, or serves. The last tells whom to say that this one does not any more.
+    /// Cancel safe.
+    pub(super) async fn step(&mut self, proxy: &Proxy) -> Option<Giving> {
+        if let Some((giving, _)) = &mut self.under_way {
+            let given = giving.await;
+            self.under_way = None;
+            match given {
+                Ok(Ok(giving)) => return Some(giving),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the next process did not take over; this one goes on");
                 }
-                continue;
+                Err(error) => tracing::error!(%error, "the upgrade failed; this process goes on"),
             }
-            let Some((listener, _)) = &self.listener else {
-                return std::future::pending().await;
-            };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    if let Err(error) = stream.into_std().and_then(|stream| self.begin(stream, proxy)) {
-                        tracing::warn!(%error, "the sockets could not be handed to the next process");
-                    }
+            return None;
+        }
+        let Some((listener, _)) = &self.listener else {
+            return std::future::pending().await;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if let Err(error) = stream.into_std().and_then(|stream| self.begin(stream, proxy)) {
+                    tracing::warn!(%error, "the sockets could not be handed to the next process");
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept the next process");
-                    tokio::time::sleep(PAUSE).await;
-                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept the next process");
+                tokio::time::sleep(PAUSE).await;
             }
         }
+        None
     }
 
     fn begin(&mut self, stream: UnixStream, proxy: &Proxy) -> io::Result<()> {

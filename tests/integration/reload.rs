@@ -140,6 +140,17 @@ async fn a_change_of_the_file_is_seen_without_being_told() {
     assert!(proxy.log().contains("its file has changed"), "{}", proxy.log());
 }
 
+#[test]
+fn a_file_that_cannot_be_read_to_its_end_does_not_hold_the_way_down_up() {
+    let proxy = Proxy::start_unready("mongodb://127.0.0.1:1", "");
+    // Whoever opens it waits for a writer, as for a file system that hangs.
+    proxy.block_configuration();
+    std::thread::sleep(Duration::from_secs(3));
+    proxy.signal(Signal::TERM);
+    let (status, log) = proxy.ended();
+    assert!(status.success(), "{log}");
+}
+
 #[tokio::test]
 async fn clients_that_are_connected_go_by_the_new_rules_at_their_next_command() {
     let proxy = Proxy::start(&shared_set().uri(), BY_HAND);

@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt, net::UnixListener},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
     process::{Command, Stdio},
     time::Duration,
 };
@@ -66,7 +69,10 @@ async fn open_cursor(client: &mut Client) -> i64 {
 
 #[tokio::test]
 async fn a_next_process_that_cannot_serve_leaves_the_running_one_as_it_was() {
-    let proxy = Proxy::upgradable(&shared_set().uri(), DRAIN);
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("local.sock");
+    let with_local = format!("[[listener]]\naddress = {local:?}\n{DRAIN}");
+    let proxy = Proxy::upgradable(&shared_set().uri(), &with_local);
     let mut client = Client::connect(proxy.address).await;
     client.succeed(DB, doc! { "ping": 1 }).await;
     let mode = fs::metadata(proxy.upgrade_socket()).unwrap().permissions().mode();
@@ -75,9 +81,8 @@ async fn a_next_process_that_cannot_serve_leaves_the_running_one_as_it_was() {
     let elsewhere = tidegate::sandbox::free_ports(1).unwrap()[0];
     let uri = shared_set().uri();
     let text = format!(
-        "[upstream]\nuri = {uri:?}\n[[listener]]\naddress = '127.0.0.1:{elsewhere}'\n[admin]\naddress = 'off'\n"
+        "[upstream]\nuri = {uri:?}\n[[listener]]\naddress = '127.0.0.1:{elsewhere}'\n[[listener]]\naddress = {local:?}\n[admin]\naddress = 'off'\n"
     );
-    let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proxy.toml");
     fs::write(&file, text).unwrap();
     let mut next = Command::new(env!("CARGO_BIN_EXE_tidegate"));
@@ -95,6 +100,7 @@ async fn a_next_process_that_cannot_serve_leaves_the_running_one_as_it_was() {
     })
     .await;
     client.succeed(DB, doc! { "ping": 1 }).await;
+    assert!(UnixStream::connect(&local).is_ok(), "its file is gone");
     Client::connect(proxy.address)
         .await
         .succeed(DB, doc! { "ping": 1 })
@@ -104,10 +110,45 @@ async fn a_next_process_that_cannot_serve_leaves_the_running_one_as_it_was() {
     let next = proxy.upgrade();
     drop(client);
     assert!(proxy.ended_within(LIMIT).0.success());
+    assert!(UnixStream::connect(&local).is_ok(), "its file is gone");
     Client::connect(next.address)
         .await
         .succeed(DB, doc! { "ping": 1 })
         .await;
+}
+
+#[tokio::test]
+async fn a_next_process_that_nobody_can_take_over_from_serves_all_the_same() {
+    let proxy = Proxy::upgradable(&shared_set().uri(), DRAIN);
+    let folder = tempfile::tempdir().unwrap();
+    let (file, blocked) = (folder.path().join("proxy.toml"), folder.path().join("blocked"));
+    fs::write(&blocked, "no socket").unwrap();
+    let (uri, address, admin) = (shared_set().uri(), proxy.address, proxy.admin);
+    let text = format!(
+        "[upstream]\nuri = {uri:?}\n[[listener]]\naddress = '{address}'\n[admin]\naddress = '{admin}'\n[upgrade]\nsocket = {blocked:?}\n"
+    );
+    fs::write(&file, text).unwrap();
+    let log = fs::File::create(folder.path().join("log")).unwrap();
+    let mut next = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    next.args(["run", "--config"])
+        .arg(&file)
+        .arg("--take-over")
+        .arg(proxy.upgrade_socket())
+        .stderr(log);
+    let mut next = next.spawn().unwrap();
+    assert!(proxy.ended_within(LIMIT).0.success());
+    let told = || fs::read_to_string(folder.path().join("log")).unwrap();
+    eventually("it tells that", LIMIT, async || {
+        told().contains("no next one can take over")
+    })
+    .await;
+    Client::connect(address)
+        .await
+        .succeed(DB, doc! { "ping": 1 })
+        .await;
+    let pid = rustix::process::Pid::from_child(&next);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert!(next.wait().unwrap().success());
 }
 
 #[test]

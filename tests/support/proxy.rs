@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{CWD, FileType, Mode},
+    process::{Pid, Signal, kill_process},
+};
 use tidegate::sandbox::{Guard, free_ports, temporary_folder};
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -213,6 +216,13 @@ impl Proxy {
         let text = configuration([self.address, self.admin], uri, "", listener, sections);
         fs::write(self.folder.join("new.toml"), text).unwrap();
         fs::rename(self.folder.join("new.toml"), self.folder.join("proxy.toml")).unwrap();
+    }
+
+    /// Exchanges its configuration file for one that nobody can read to its end.
+    pub(crate) fn block_configuration(&self) {
+        let pipe = self.folder.join("pipe");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        fs::rename(pipe, self.folder.join("proxy.toml")).unwrap();
     }
 
     /// `POST` to its admin endpoint: the status code and the body.
