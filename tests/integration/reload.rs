@@ -74,7 +74,7 @@ async fn reloads_under_load_disturb_no_client_and_no_pool() {
     let after = pools(&proxy);
     let seen = load.stop();
     assert_eq!((seen.failed, &seen.errors), (0, &Vec::new()), "{seen:?}");
-    assert!(seen.commands > 1000 && seen.visits > 10, "{seen:?}");
+    assert!(seen.commands > 600 && seen.visits > 10, "{seen:?}");
     assert_eq!(before, after, "a pool was disturbed");
     let config = &proxy.status()["config"];
     assert_eq!(
