@@ -12,11 +12,13 @@ use super::{
     Access, Setting, View,
     capacity::{Answer, Answers, MONITORING, per_proxy, proxies_that_fit},
     draining,
+    live::{self, Live},
+    measured::{self, Measured},
     people::{drivers, legacy_clients, listener},
     readiness::{Doing, Readiness, Verdict},
     status::{
         Awaits, Buffer, Buffers, Certificate, Clients, Connections, Gate, Node, Pool, ServerSessions, Status,
-        Topology,
+        Took, Topology,
     },
 };
 use crate::{
@@ -45,6 +47,7 @@ pub(super) struct Observer {
     answers: Answers,
     /// Whose tokens were wrong lately.
     guesses: Mutex<Throttle>,
+    live: Live,
 }
 
 impl Observer {
@@ -60,7 +63,20 @@ impl Observer {
             readiness: Mutex::default(),
             answers,
             guesses,
+            live: Live::default(),
         }
+    }
+
+    /// What happens, for those who listen.
+    pub(super) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// The primary that is known now.
+    pub(super) fn primary(&self) -> Option<String> {
+        let snapshot = self.view.shared.cluster.load();
+        let primary = snapshot.topology.primary();
+        primary.map(|(_, primary)| primary.address.to_string())
     }
 
     /// Who may ask and act.
@@ -192,6 +208,7 @@ impl Observer {
                 requests: buffer(&shared.requests),
                 replies: buffer(&shared.replies),
             },
+            commands: measured::commands(&shared.timings),
             counters,
         }
     }
@@ -205,12 +222,18 @@ impl Observer {
             (true, false) => tracing::info!(held = gate.status().commands, "resumed: the gate is open"),
             (false, _) => {}
         }
+        live::look(self);
         changed
     }
 
     /// What all sessions share.
     pub(super) fn shared(&self) -> &Shared {
         &self.view.shared
+    }
+
+    /// What was measured and counted beyond the status.
+    pub(super) fn measured(&self) -> Measured {
+        Measured::of(&self.view.shared)
     }
 
     /// Name, help and value of each counter.
@@ -231,10 +254,12 @@ impl Observer {
             .iter()
             .zip(&snapshot.nodes)
             .map(|(server, pool)| {
+                let took = Took::from(&pool.totals.timings.sum(0));
                 let pool = observe_pool(pool);
                 let avoided = self.view.shared.cluster.avoided().left(&server.address);
                 Node {
                     avoided_seconds: avoided.map(|left| left.as_secs_f64()),
+                    took,
                     staleness_seconds: estimate
                         .of_server_ms(server)
                         .map(|millis| millis.max(0) as f64 / 1000.0),
@@ -341,6 +366,7 @@ fn node(server: &ServerDescription, pool: Pool) -> Node {
         hidden: server.hidden,
         passive: server.passive,
         error: server.error.clone(),
+        took: Took::default(),
         connections: connections(server, &pool, None),
         pool,
     }
@@ -406,61 +432,5 @@ fn date(millis: i64) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::admin::capacity::NodeConnections;
-
-    #[test]
-    fn dates_that_cannot_be_written_are_left_out() {
-        assert_eq!(date(1_700_000_000_123).unwrap(), "2023-11-14T22:13:20.123Z");
-        assert_eq!(date(LAST_DATE).unwrap(), "9999-12-31T23:59:59.999Z");
-        for millis in [-1, LAST_DATE + 1, i64::MIN, i64::MAX] {
-            assert_eq!(date(millis), None, "{millis}");
-        }
-    }
-
-    #[test]
-    fn every_kind_has_a_word_of_its_own() {
-        let words: std::collections::BTreeSet<_> = STATES.iter().map(|(kind, _)| state(*kind)).collect();
-        assert_eq!(words.len(), STATES.len());
-    }
-
-    #[test]
-    fn counts_are_unknown_with_a_reason_until_the_node_told() {
-        let mut server = ServerDescription::unknown("a".parse().unwrap(), None);
-        let pool = Pool {
-            in_use: 7,
-            max_size: 90,
-            awaits: Awaits {
-                in_use: 0,
-                waiting: 0,
-                max: 8,
-            },
-            ..crate::admin::testing::pool()
-        };
-        let answer = Answer {
-            asked: Instant::now(),
-            outcome: Ok(NodeConnections {
-                current: 20,
-                available: 190,
-            }),
-        };
-        let down = connections(&server, &pool, Some(answer.clone()));
-        assert_eq!(down.unknown_because.unwrap(), "the node does not answer");
-        assert_eq!(
-            (down.current, down.proxies_that_fit, down.age_seconds),
-            (None, None, None)
-        );
-        server.kind = ServerKind::RsPrimary;
-        assert_eq!(
-            connections(&server, &pool, None).unknown_because.unwrap(),
-            "the node has not told yet"
-        );
-        let known = connections(&server, &pool, Some(answer));
-        assert_eq!(
-            (known.available, known.per_proxy, known.proxies_that_fit),
-            (Some(190), 100, Some(2))
-        );
-        assert_eq!(known.unknown_because, None);
-    }
-}
+#[path = "gather_tests.rs"]
+mod tests;

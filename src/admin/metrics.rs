@@ -1,7 +1,10 @@
 //! `/metrics`: a status and the counters in the OpenMetrics text format.
 //!
 //! Made anew at each scrape: the metrics crate knows nothing between two. Labels are bounded: `node` by the members of the set,
-//! `used_by` by the listeners, `state`, `direction` and `core` by fixed lists.
+//! `used_by` by the listeners, `command` by the command table, `namespace` and
+//! `application` by the places that there are, `state`, `direction`, `reason` and `core` by fixed lists.
+
+mod durations;
 
 use std::fmt;
 
@@ -14,6 +17,7 @@ use prometheus_client::{
 
 use super::{
     gather::STATES,
+    measured::Measured,
     status::{Node, Pool, Status},
 };
 
@@ -27,6 +31,7 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub(super) fn render(
     status: Status,
     counters: Vec<(&'static str, &'static str, u64)>,
+    measured: Measured,
     started: f64,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
@@ -42,7 +47,11 @@ pub(super) fn render(
         "The version that runs",
         Info::new(vec![("version", status.version.clone())]),
     );
-    own.register_collector(Box::new(Scrape { status, counters }));
+    own.register_collector(Box::new(Scrape {
+        status,
+        counters,
+        measured,
+    }));
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(text)
@@ -53,6 +62,7 @@ pub(super) fn render(
 struct Scrape {
     status: Status,
     counters: Vec<(&'static str, &'static str, u64)>,
+    measured: Measured,
 }
 
 impl Collector for Scrape {
@@ -75,7 +85,10 @@ impl Collector for Scrape {
         self.server_sessions(&mut page)?;
         self.nodes(&mut page)?;
         self.pools(&mut page)?;
-        self.queues(&mut page)
+        self.queues(&mut page)?;
+        self.reasons(&mut page)?;
+        self.names(&mut page)?;
+        self.durations(&mut page)
     }
 }
 

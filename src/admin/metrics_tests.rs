@@ -1,14 +1,39 @@
 //! The format is what scrapers parse, and nothing is left out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
-use crate::{admin::testing, telemetry::PerCore};
+use crate::{
+    admin::{measured::MeasuredNode, testing},
+    telemetry::{Close, Count, PerCore, Timings, busiest::Counts},
+};
 
 fn page() -> String {
     let counters = PerCore::new(1);
     counters.core(0).received_bytes.add(42);
-    render(testing::status(), counters.sums(), 1_700_000_000.25).unwrap()
+    counters.core(0).reasons.one(Close::Idle);
+    let timings = Timings::new(1, 1);
+    for millis in [1, 2, 90_000] {
+        timings.of(0, 0).durations.record(Duration::from_millis(millis));
+    }
+    timings.of(0, 0).errors.one();
+    let timed = timings.sum(0);
+    let measured = Measured {
+        nodes: vec![MeasuredNode {
+            address: "a:27017".to_owned(),
+            waits: timed.durations.clone(),
+            timed: timed.clone(),
+        }],
+        commands: vec![("find", timed)],
+        namespaces: Counts {
+            named: vec![("shop.\"orders\"".to_owned(), 7)],
+            others: 2,
+        },
+        applications: Counts::default(),
+        reasons: counters.reasons(),
+        buffer_waits: [("request", 1), ("reply", 0)],
+    };
+    render(testing::status(), counters.sums(), measured, 1_700_000_000.25).unwrap()
 }
 
 /// Reads the text as OpenMetrics demands it: family by family, each declared once, samples named after their family.
@@ -27,12 +52,14 @@ fn parse(page: &str) -> BTreeMap<String, f64> {
         } else if !line.starts_with("# ") {
             let (name, value) = line.rsplit_once(' ').unwrap();
             let bare = name.split('{').next().unwrap();
-            let suffix = match families[&family].as_str() {
-                "counter" => "_total",
-                "info" => "_info",
-                _ => "",
+            let suffixes: &[&str] = match families[&family].as_str() {
+                "counter" => &["_total"],
+                "info" => &["_info"],
+                "histogram" => &["_sum", "_count", "_bucket"],
+                _ => &[""],
             };
-            assert_eq!(bare, format!("{family}{suffix}"), "{line}");
+            let is_of_family = |suffix: &&str| bare == format!("{family}{suffix}");
+            assert!(suffixes.iter().any(is_of_family), "{line} in {family}");
             let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
             assert!(
                 samples.insert(name.to_owned(), value).is_none(),
@@ -86,6 +113,35 @@ fn it_is_well_formed_and_has_the_proxy_its_nodes_and_pools() {
         ("tidegate_pool_await_queue{node=\"a:27017\"}", 2.0),
         ("tidegate_pool_connections_opened_total{node=\"a:27017\"}", 5.0),
         ("tidegate_pool_queue_wait_seconds_total{node=\"a:27017\"}", 0.5),
+        ("tidegate_client_closes_total{reason=\"idle\"}", 1.0),
+        ("tidegate_client_closes_total{reason=\"drained\"}", 0.0),
+        ("tidegate_buffer_waits_total{direction=\"request\"}", 1.0),
+        ("tidegate_command_errors_total{command=\"find\"}", 1.0),
+        ("tidegate_command_duration_seconds_count{command=\"find\"}", 3.0),
+        ("tidegate_command_duration_seconds_sum{command=\"find\"}", 90.003),
+        (
+            "tidegate_command_duration_seconds_bucket{le=\"0.0005\",command=\"find\"}",
+            0.0,
+        ),
+        (
+            "tidegate_command_duration_seconds_bucket{le=\"0.0025\",command=\"find\"}",
+            2.0,
+        ),
+        (
+            "tidegate_command_duration_seconds_bucket{le=\"60.0\",command=\"find\"}",
+            2.0,
+        ),
+        (
+            "tidegate_command_duration_seconds_bucket{le=\"+Inf\",command=\"find\"}",
+            3.0,
+        ),
+        (
+            "tidegate_namespace_commands_total{namespace=\"shop.\\\"orders\\\"\"}",
+            7.0,
+        ),
+        ("tidegate_namespace_commands_total{namespace=\"(other)\"}", 2.0),
+        ("tidegate_upstream_wait_seconds_count{node=\"a:27017\"}", 3.0),
+        ("tidegate_node_command_errors_total{node=\"a:27017\"}", 1.0),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name} in {samples:#?}");
     }

@@ -15,9 +15,12 @@ mod draining;
 mod gather;
 mod listing;
 pub mod lists;
+mod live;
+mod measured;
 mod metrics;
 #[cfg(test)]
 mod openapi_tests;
+mod page;
 mod people;
 mod places;
 mod query;

@@ -8,6 +8,7 @@ use super::{
     access::{Asker, Need},
     answer::{Answer, problem, refused, unknown, wrong_method},
     gather::Observer,
+    page,
     query::Query,
     routes::{self, Call, Caller, Handler},
 };
@@ -16,7 +17,13 @@ use crate::audit::Event;
 /// Answers a request, whose body is of no concern, if its sender has the right to that.
 pub(super) async fn respond<B>(request: &Request<B>, caller: Caller, observer: &Arc<Observer>) -> Answer {
     let (method, path) = (request.method(), request.uri().path());
-    let need = routes::need(method, path);
+    // The page itself tells nothing.
+    let is_page = page::is_asked(method, path, request.headers());
+    let need = if is_page {
+        Need::Nothing
+    } else {
+        routes::need(method, path)
+    };
     let asker = Asker {
         headers: request.headers(),
         has_certificate: caller.has_certificate,
@@ -32,6 +39,9 @@ pub(super) async fn respond<B>(request: &Request<B>, caller: Caller, observer: &
             reason,
         });
         return refused(reason);
+    }
+    if is_page {
+        return page::page();
     }
     let Some((first, _)) = routes::at(path).next() else {
         return unknown(path);
@@ -50,6 +60,7 @@ pub(super) async fn respond<B>(request: &Request<B>, caller: Caller, observer: &
         route,
         observer,
         caller,
+        headers: request.headers(),
         query,
         name,
     };

@@ -2,10 +2,11 @@
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
 
-use hyper::Method;
+use hyper::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
+use tokio::time::Instant;
 
-use super::{access::Need, act, answer::Answer, gather::Observer, listing, query::Query, show};
+use super::{access::Need, act, answer::Answer, gather::Observer, listing, live, query::Query, show};
 use crate::audit::Event;
 
 /// What is done at a path.
@@ -50,6 +51,8 @@ pub(super) struct Caller {
     pub(super) address: SocketAddr,
     /// A certificate that was verified.
     pub(super) has_certificate: bool,
+    /// When the connection is closed.
+    pub(super) until: Instant,
 }
 
 /// A request that may be answered.
@@ -57,6 +60,7 @@ pub(super) struct Call<'a> {
     pub(super) route: &'static Route,
     pub(super) observer: &'a Arc<Observer>,
     pub(super) caller: Caller,
+    pub(super) headers: &'a HeaderMap,
     pub(super) query: Query,
     /// What stands in the path where the route's has braces.
     pub(super) name: String,
@@ -81,7 +85,7 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/",
         need: Need::Read,
         parameters: &[],
-        about: "this list",
+        about: "the dashboard for browsers, this list for programs",
         handler: Handler::Now(show::list),
     },
     Route {
@@ -155,6 +159,22 @@ pub(super) const ROUTES: &[Route] = &[
         parameters: &[],
         about: "all of this for machines (OpenAPI 3.1)",
         handler: Handler::Now(show::openapi),
+    },
+    Route {
+        method: Verb::Get,
+        path: "/events",
+        need: Need::Read,
+        parameters: &[],
+        about: "what happens, as it happens, and the state each second: server-sent events",
+        handler: Handler::Now(live::open),
+    },
+    Route {
+        method: Verb::Get,
+        path: "/slow",
+        need: Need::Read,
+        parameters: &[],
+        about: "the last hundred slow commands, the newest first ([log] slow)",
+        handler: Handler::Now(show::slow),
     },
     Route {
         method: Verb::Get,

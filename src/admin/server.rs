@@ -8,12 +8,13 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
     View,
     gather::Observer,
+    live,
     places::{self, Place, Places},
     respond::respond,
     routes::Caller,
@@ -43,8 +44,10 @@ async fn serve_in(listener: TcpListener, view: Arc<View>, places: Places, doors:
     observer.look();
     let mut changes = observer.changes();
     let mut connections = JoinSet::new();
+    let mut follow = pin!(live::follow(Arc::clone(&observer)));
     loop {
         tokio::select! {
+            () = &mut follow => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, peer)) => match places.take(peer.ip()) {
                     Some(place) => drop(connections.spawn(attend(stream, peer, place, Arc::clone(&observer)))),
@@ -61,6 +64,7 @@ async fn serve_in(listener: TcpListener, view: Arc<View>, places: Places, doors:
         }
     }
     drop(listener);
+    observer.live().close();
     let _ = timeout(LAST_ANSWER, async {
         while connections.join_next().await.is_some() {}
     })
@@ -71,6 +75,7 @@ async fn attend(stream: TcpStream, address: SocketAddr, _place: Place, observer:
     let mut caller = Caller {
         address,
         has_certificate: false,
+        until: Instant::now() + MAX_AGE,
     };
     let Some(tls) = observer.tls() else {
         return converse(stream, caller, observer).await;

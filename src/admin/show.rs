@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     answer::{self, Answer, JSON, TEXT, answer, problem},
     lists::{Config, LogLevel},
-    metrics,
+    live, metrics,
     routes::Call,
 };
 use crate::telemetry::log;
@@ -55,10 +55,15 @@ pub(super) async fn topology(call: &Call<'_>) -> Answer {
     answer::json(StatusCode::OK, &topology)
 }
 
+pub(super) fn slow(call: &Call<'_>) -> Answer {
+    answer::json(StatusCode::OK, &live::slow_commands(call.observer))
+}
+
 pub(super) fn metrics(call: &Call<'_>) -> Answer {
     let observer = call.observer;
     let started = observer.started().duration_since(UNIX_EPOCH).unwrap_or_default();
-    match metrics::render(observer.status(), observer.counters(), started.as_secs_f64()) {
+    let (counters, measured) = (observer.counters(), observer.measured());
+    match metrics::render(observer.status(), counters, measured, started.as_secs_f64()) {
         Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
         Err(_) => problem(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::telemetry::Timed;
+
 /// The state of a proxy at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -44,6 +46,9 @@ pub struct Status {
     pub server_sessions: ServerSessions,
     /// Memory that large messages hold.
     pub buffers: Buffers,
+    /// The commands that nodes were asked for, by name.
+    #[serde(default)]
+    pub commands: Vec<Command>,
     /// What happened since the start, summed over all cores; `/metrics` explains each.
     pub counters: BTreeMap<String, u64>,
 }
@@ -80,6 +85,41 @@ pub struct Reloads {
     pub unchanged: u64,
     /// The configuration could not be used, and changed nothing.
     pub invalid: u64,
+}
+
+/// What became of the commands of one name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// Its name on the wire; `(other)` for all that Tidegate's table does not have.
+    pub name: String,
+    /// How often and how long.
+    #[serde(flatten)]
+    pub took: Took,
+}
+
+/// How long commands took since the start, from request to reply in hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct Took {
+    /// How many were timed: all but `getMore`s that await new documents.
+    pub count: u64,
+    /// How many ended with an error, a node's or the proxy's.
+    pub errors: u64,
+    /// Half of them took no longer, in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// All but one in a hundred took no longer, in milliseconds.
+    pub p99_ms: Option<f64>,
+}
+
+impl From<&Timed> for Took {
+    fn from(timed: &Timed) -> Self {
+        let quantile = |part| timed.durations.quantile_ms(part);
+        Self {
+            count: timed.durations.count(),
+            errors: timed.errors,
+            p50_ms: quantile(0.5),
+            p99_ms: quantile(0.99),
+        }
+    }
 }
 
 /// Where commands wait while no node can take them.
@@ -239,6 +279,9 @@ pub struct Node {
     pub passive: bool,
     /// Why its last check failed, if it did.
     pub error: Option<String>,
+    /// How long it took for commands, waits within the proxy left out; errors are its replies that carry one, and exchanges that broke.
+    #[serde(default)]
+    pub took: Took,
     /// The proxy's connections to it, monitoring left out.
     pub pool: Pool,
     /// The connections that it has left, beside what the pool may take.

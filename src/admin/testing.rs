@@ -1,8 +1,8 @@
 //! A status to render, for the tests of this module.
 
 use super::status::{
-    Awaits, Buffer, Buffers, Certificate, Clients, Config, Connections, Gate, Listener, Node, Pool, Reloads,
-    ServerSessions, Status, Topology,
+    Awaits, Buffer, Buffers, Certificate, Clients, Command, Config, Connections, Gate, Listener, Node, Pool,
+    Reloads, ServerSessions, Status, Took, Topology,
 };
 
 /// A pool of up to a hundred, ten of them for awaits, with one idle connection.
@@ -46,6 +46,7 @@ fn node(address: &str, state: &str, kind: &str) -> Node {
         hidden: false,
         passive: false,
         error: None,
+        took: Took::default(),
         pool: pool(),
         connections: Connections {
             current: Some(12),
@@ -154,6 +155,10 @@ pub(super) fn status() -> Status {
             legacy: Vec::new(),
         },
         cursors_pinned: 4,
+        commands: vec![Command {
+            name: "find".to_owned(),
+            took: Took::default(),
+        }],
         buffers: Buffers {
             requests: buffer(0),
             replies: buffer(1 << 20),

@@ -184,6 +184,7 @@ impl Proxy {
         let logins = start_logins(config, &cluster, &back)?;
         let settings = Arc::new(settings_of(config));
         let shared = Arc::new(Shared::new(cluster, settings, audit, logins, count));
+        shared.slow.set_threshold(config.log.slow);
         let upstream = config.upstream.clone();
         let front = Front::new(Arc::clone(&shared), handles, upstream, pool, back.clone());
         let certificates = Arc::new(ArcSwap::from_pointee(certificates::of(config)));

@@ -236,6 +236,7 @@ impl Proxy {
             self.shared
                 .set_logins(Arc::new(logins.renewed(new.auth.clone(), users)));
         }
+        self.shared.slow.set_threshold(new.log.slow);
         if new.log.level != old.log.level && !log::set_level(&new.log.level) {
             tracing::warn!(
                 "the log keeps its level: {} sets it over [log] level",

@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::auth::Network;
+use crate::{auth::Network, telemetry::ClientRefusal};
 
 /// The bounds and the count. Clones share both.
 #[derive(Debug, Clone)]
@@ -68,6 +68,17 @@ pub enum Refusal {
         /// Its strangers.
         here: usize,
     },
+}
+
+impl Refusal {
+    /// Which bound it was.
+    pub(super) fn reason(&self) -> ClientRefusal {
+        match self {
+            Self::Full(_) => ClientRefusal::Full,
+            Self::AddressFull(_) => ClientRefusal::AddressFull,
+            Self::StrangersFull(_) | Self::StrangersShare { .. } => ClientRefusal::StrangersFull,
+        }
+    }
 }
 
 impl Admission {

@@ -21,6 +21,7 @@ use crate::{
     failover::{Attempts, Outcome, Repeat, Sent, Verdict, is_transient, verdict as judge},
     pool::{CheckOutError, Pool},
     routing::Route,
+    telemetry::{Count, Retry},
 };
 
 /// How long a cursor's node is waited for that cannot be reached just now: perhaps only its connections broke.
@@ -207,7 +208,11 @@ impl Rounds {
         let command = inbound.repeat();
         let verdict = judge(command, outcome, self.so_far);
         note(session, command, outcome, verdict);
+        if verdict == Verdict::Again {
+            session.counters().reasons.one(reason(outcome, attempted));
+        }
         if let (Verdict::Again, Attempt::Reply(taken)) = (verdict, attempted) {
+            taken.pool().totals.timings.of(session.core, 0).errors.one();
             let told = session.shared.cluster.subscribe_news();
             self.told = taken.report_state(session).then_some(told);
         }
@@ -317,7 +322,23 @@ async fn hangs(session: &Session, attempted: &Attempt) -> bool {
     }
 }
 
-/// Counts what was decided, by reason, and says so in the log.
+/// Why a command goes again.
+fn reason(outcome: Outcome, attempted: &Attempt) -> Retry {
+    match outcome {
+        Outcome::Failed(Sent::NotSent) if matches!(attempted, Attempt::NoConnection(_)) => {
+            Retry::NoConnection
+        }
+        Outcome::Failed(Sent::NotSent) => Retry::NotSent,
+        Outcome::Failed(Sent::MaybeSent) => Retry::Broke,
+        Outcome::Failed(Sent::Replied) => Retry::Unusable,
+        Outcome::Error(_, 10107 | 13435 | 10058) => Retry::NotPrimary,
+        Outcome::Error(_, code) if is_state_change(code) => Retry::Interrupted,
+        Outcome::Error(_, 134 | 211) => Retry::NotYet,
+        Outcome::Error(..) => Retry::Unreachable,
+    }
+}
+
+/// Counts what was decided, by kind, and says so in the log.
 fn note(session: &Session, command: Repeat, outcome: Outcome, verdict: Verdict) {
     let counters = session.counters();
     match (verdict, outcome, command) {

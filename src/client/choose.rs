@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     command::{ErrorReply, Request},
-    pool::{CheckOutError, Lease, Pool},
+    pool::{CheckOutError, Lease, Pool, Share},
     routing::Route,
+    telemetry::{Count, Wait},
     topology::{Address, Criteria, ServerKind},
 };
 
@@ -186,17 +187,17 @@ impl Session {
         request: &Request,
         patience: Patience,
     ) -> Result<Result<Lease, CheckOutError>, NoNode> {
+        let (share, begun) = (awaits::share(request), Instant::now());
         self.counters().pool_waits.one();
         let _waiting = self.place.entry.wait(HeldUpBy::Connection);
-        let wait = pool.wait(
-            &self.identity,
-            self.core,
-            awaits::share(request),
-            patience.max_time_left(),
-        );
-        attend(&mut self.client, if_gone(request), pin!(wait))
-            .await
-            .map_err(|_| NoNode::Gone)
+        self.counters().reasons.one(match share {
+            Share::Ordinary => Wait::Connection,
+            Share::Awaiting => Wait::AwaitConnection,
+        });
+        let wait = pool.wait(&self.identity, self.core, share, patience.max_time_left());
+        let waited = attend(&mut self.client, if_gone(request), pin!(wait)).await;
+        self.place.waited += begun.elapsed();
+        waited.map_err(|_| NoNode::Gone)
     }
 
     /// The answer to a command that got no connection, once no other attempt is made.
@@ -257,7 +258,7 @@ mod tests {
     use super::*;
     use crate::{
         client::{exchange::execute, inbound::Inbound, testing},
-        pool::{self, Identity, Share},
+        pool::{self, Identity},
         shutdown::Shutdown,
         upstream::{
             self,

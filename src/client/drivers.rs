@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::hello::Metadata;
+use crate::telemetry::busiest::hash_of;
 
 /// Most different drivers that are told apart; clients choose these names freely.
 const MOST: usize = 100;
@@ -25,12 +26,18 @@ pub(super) struct Described {
     drivers: Drivers,
     key: Key,
     application: Option<Box<str>>,
+    application_hash: u64,
 }
 
 impl Described {
     /// The driver's name and version.
     pub(super) fn driver(&self) -> (&str, &str) {
         (&self.key.0, &self.key.1)
+    }
+
+    /// The number of that name, under which its commands are counted.
+    pub(super) fn application_hash(&self) -> u64 {
+        self.application_hash
     }
 
     /// What the application calls itself.
@@ -51,6 +58,10 @@ impl Drivers {
         Arc::new(Described {
             drivers: self.clone(),
             key,
+            application_hash: hash_of([
+                metadata.application.as_deref().unwrap_or_default().as_bytes(),
+                b"",
+            ]),
             application: metadata.application.map(String::into_boxed_str),
         })
     }

@@ -3,8 +3,10 @@
 //! Read [`exchange`] from top to bottom: it is the whole story. What waits, fans out, streams or fails stands in modules of
 //! its own, and boxed, so that the future of an idle or ordinary session stays small.
 
+use std::time::Duration;
+
 use super::{
-    abandon, again, alias, awaits,
+    abandon, account, again, alias, awaits,
     choose::{Chosen, NoNode, Patience},
     compression, drain, fail_point, fan_out, identify,
     inbound::{self, Inbound, NoRequest, ReplyTo},
@@ -19,6 +21,7 @@ use crate::{
     net::{Permit, buffers},
     pool::{CheckOutError, Lease},
     routing::{Route, decide, needs_read_preference, tells_read_preference},
+    telemetry::{CommandRefusal, Count},
     topology::{ReadPreference, ServerKind},
     upstream::{Failure, Incoming},
     wire::{Header, MAX_MESSAGE_LEN, OpCode, WireError},
@@ -150,6 +153,7 @@ pub(super) async fn execute(
     };
     let patience = Patience::new(&inbound.request, session.listener.failover().hold);
     session.note_time(patience.since());
+    session.place.waited = Duration::ZERO;
     if session.must_wait_out_pause(inbound, &route) {
         if let Err(no_node) = Box::pin(session.wait_out_pause(inbound, patience)).await {
             return Box::pin(tell(session, no_node.into(), inbound, patience)).await;
@@ -163,9 +167,9 @@ pub(super) async fn execute(
             let error = ErrorReply::refused(inbound.request.name(inbound.frame.bytes()), reason);
             return refuse(session, &error, inbound).await;
         }
-        Route::KillCursors => return Box::pin(fan_out::kill_cursors(session, inbound, patience)).await,
-        Route::AllNodes => return Box::pin(fan_out::all_nodes(session, inbound, patience)).await,
-        Route::AllSecondaries => return Box::pin(fan_out::all_secondaries(session, inbound, patience)).await,
+        Route::KillCursors | Route::AllNodes | Route::AllSecondaries => {
+            return Box::pin(fan_out::serve(session, inbound, &route, patience)).await;
+        }
         Route::Cursor(_) | Route::Primary | Route::Read(_) | Route::AnyNode => {}
     }
     if inbound.request.in_transaction {
@@ -189,6 +193,7 @@ pub(super) async fn execute(
     }
     numbered::settle(session, inbound, &outcome);
     login::note_change(session, inbound);
+    account::note(session, inbound, &outcome, patience);
     match outcome {
         Attempt::Reply(taken) => {
             login::note_reply(session, &taken);
@@ -318,6 +323,7 @@ pub(super) async fn converse(
     if let Attempt::Failed(failure) = &attempted {
         let (shared, core) = (&session.shared, session.core);
         shared.note_failure(core, node.pool.address(), generation, failure);
+        node.pool.totals.timings.of(core, 0).errors.one();
     }
     attempted
 }
@@ -414,6 +420,7 @@ pub(super) async fn tell(
         }
         Attempt::Answer(error) => {
             counters.commands_failed.one();
+            counters.reasons.one(CommandRefusal::NoNode);
             error
         }
         Attempt::NoConnection(error) => {
@@ -423,14 +430,17 @@ pub(super) async fn tell(
             }
             let overloaded = matches!(error, CheckOutError::Timeout { .. });
             if overloaded {
-                counters.commands_overloaded.one()
+                counters.commands_overloaded.one();
+                counters.reasons.one(CommandRefusal::NoConnection);
             } else {
-                counters.commands_failed.one()
+                counters.commands_failed.one();
+                counters.reasons.one(CommandRefusal::Failed);
             }
             session.no_connection(&error, request, patience)
         }
         Attempt::Failed(failure) => {
             counters.commands_failed.one();
+            counters.reasons.one(CommandRefusal::Failed);
             if failure.sent != Sent::NotSent && inbound.repeat() != Repeat::Read {
                 counters.outcomes_unknown.one();
             }
@@ -474,11 +484,14 @@ async fn deny(session: &mut Session, inbound: &Inbound) -> Result<(), End> {
     let message = inbound.frame.bytes();
     let (name, database) = (inbound.request.name(message), inbound.request.db(message));
     let error = stranger::denied(session, denied, name, database);
-    refuse(session, &error, inbound).await
+    session.counters().commands_refused.one();
+    session.counters().reasons.one(CommandRefusal::Denied);
+    answer(session, &error.to_document(), inbound).await
 }
 
 /// Answers a command that cannot be routed.
 async fn refuse(session: &mut Session, error: &ErrorReply, inbound: &Inbound) -> Result<(), End> {
     session.counters().commands_refused.one();
+    session.counters().reasons.one(CommandRefusal::Invalid);
     answer(session, &error.to_document(), inbound).await
 }

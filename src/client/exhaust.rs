@@ -27,6 +27,7 @@ use crate::{
     command::{ErrorReply, Request},
     net::{budget::SMALL, buffers},
     pool::Lease,
+    telemetry::{Count, Pin},
     topology::Address,
     upstream::{Failure, Incoming},
     wire::op_msg,
@@ -54,6 +55,7 @@ pub(super) async fn chain(
     mut reply_to: ReplyTo,
 ) -> Result<(), End> {
     session.counters().exhaust_chains.one();
+    session.counters().reasons.one(Pin::Exhaust);
     loop {
         let id = session.shared.next_id();
         match content {

@@ -8,7 +8,7 @@ use std::{
 use bson::{Bson, Document, RawDocument, RawDocumentBuf};
 
 use super::{
-    again,
+    account, again,
     choose::{Chosen, Patience},
     exchange::{Attempt, attempt, tell},
     inbound::{Inbound, encode},
@@ -41,12 +41,24 @@ const PART_TIME: Duration = Duration::from_secs(10);
 /// third of this.
 const MAX_DECODED: usize = 1 << 20;
 
-/// `killCursors`: each cursor on the node that holds it, those of unknown origin everywhere; the replies become one.
-pub(super) async fn kill_cursors(
+/// Serves a command for several nodes.
+pub(super) async fn serve(
     session: &mut Session,
     inbound: &mut Inbound,
+    route: &Route,
     patience: Patience,
 ) -> Result<(), End> {
+    let served = match route {
+        Route::KillCursors => kill_cursors(session, inbound, patience).await,
+        Route::AllSecondaries => all_secondaries(session, inbound, patience).await,
+        _ => all_nodes(session, inbound, patience).await,
+    };
+    account::note_fan_out(session, inbound, patience);
+    served
+}
+
+/// `killCursors`: each cursor on the node that holds it, those of unknown origin everywhere; the replies become one.
+async fn kill_cursors(session: &mut Session, inbound: &mut Inbound, patience: Patience) -> Result<(), End> {
     let body = match decode(inbound) {
         Ok(body) => body,
         Err(error) => return say(session, &error.to_document(), inbound).await,
@@ -141,17 +153,13 @@ fn numbers(ids: impl Iterator<Item = i64>) -> Vec<Bson> {
 }
 
 /// A command for every data-bearing node. The reply is the first error, else that of the primary.
-pub(super) async fn all_nodes(
-    session: &mut Session,
-    inbound: &mut Inbound,
-    patience: Patience,
-) -> Result<(), End> {
+async fn all_nodes(session: &mut Session, inbound: &mut Inbound, patience: Patience) -> Result<(), End> {
     let nodes = session.data_bearing();
     each(session, inbound, patience, nodes).await
 }
 
 /// A command for every secondary, answered likewise; without any it is left to the primary.
-pub(super) async fn all_secondaries(
+async fn all_secondaries(
     session: &mut Session,
     inbound: &mut Inbound,
     patience: Patience,

@@ -2,7 +2,7 @@
 
 use std::{pin::pin, sync::Arc};
 
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     attend::{IfGone, attend},
@@ -16,6 +16,7 @@ use crate::{
     command::{ErrorReply, Request},
     failover::{Place, Turn},
     routing::Route,
+    telemetry::{Count, Wait},
     topology::Address,
 };
 
@@ -86,6 +87,12 @@ impl Session {
         let _place = self.enter(inbound, search.returns, || self.obstacle(search.route))?;
         self.counters().commands_held.one();
         let _waiting = self.place.entry.wait(HeldUpBy::Gate);
+        self.counters().reasons.one(match is_held {
+            _ if is_shut => Wait::Paused,
+            true => Wait::NoNode,
+            false => Wait::Turn,
+        });
+        let begun = Instant::now();
         let way = async {
             let turn = if takes_turns {
                 Some(shared.gate.turn(is_held).await)
@@ -113,7 +120,9 @@ impl Session {
                 () = shared.gate.stopped(), if !search.may_be_done => Some(Err(stopping(request))),
             }
         };
-        match attend(&mut self.client, if_gone(inbound, search.may_be_done), pin!(way)).await {
+        let attended = attend(&mut self.client, if_gone(inbound, search.may_be_done), pin!(way)).await;
+        self.place.waited += begun.elapsed();
+        match attended {
             Ok(Some(Ok(passed))) => {
                 self.counters().commands_released.one();
                 Ok(passed)
@@ -136,6 +145,8 @@ impl Session {
         let _place = self.enter(inbound, false, || CLOSED.to_owned())?;
         self.counters().commands_held.one();
         let _waiting = self.place.entry.wait(HeldUpBy::Gate);
+        self.counters().reasons.one(Wait::Paused);
+        let begun = Instant::now();
         let gate = Arc::clone(&self.shared.gate);
         let way = async {
             tokio::select! {
@@ -144,7 +155,9 @@ impl Session {
                 () = gate.stopped() => Some(Err(stopping(&inbound.request))),
             }
         };
-        match attend(&mut self.client, if_gone(inbound, false), pin!(way)).await {
+        let attended = attend(&mut self.client, if_gone(inbound, false), pin!(way)).await;
+        self.place.waited += begun.elapsed();
+        match attended {
             Ok(Some(resumed)) => {
                 self.counters().commands_released.add(resumed.is_ok().into());
                 resumed

@@ -33,6 +33,7 @@ use super::{
 use crate::{
     audit::Event,
     net::{Socket, Stream},
+    telemetry::{ClientRefusal, Count},
 };
 
 /// Clients that the kernel may hold ready to be accepted.
@@ -328,6 +329,7 @@ impl Door {
         };
         if !options.admits(peer) {
             shared.counters.core(0).clients_outside_networks.one();
+            shared.counters.core(0).reasons.one(ClientRefusal::Network);
             shared.audit.report(&Event::ConnectionRefused {
                 origin: stranger::origin(peer, &options.address),
             });
@@ -342,6 +344,7 @@ impl Door {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 shared.counters.core(0).clients_refused.one();
+                shared.counters.core(0).reasons.one(refusal.reason());
                 // One line for the first and then for each thousandth: refusals come in storms.
                 let count = self.refusals.fetch_add(1, Relaxed);
                 if count.is_multiple_of(1000) {
@@ -432,7 +435,10 @@ async fn serve_with_tls(
     drop(terms);
     let counters = shared.counters.core(core);
     match begun {
-        Err(end) => end.tell(counters, peer),
+        Err(end) => {
+            counters.reasons.one(end.reason());
+            end.tell(counters, peer);
+        }
         Ok(stream) => {
             if matches!(stream, Stream::Tls(_)) {
                 counters.tls_accepted.one();

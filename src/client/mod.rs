@@ -1,6 +1,7 @@
 //! The application's side: listeners, sessions, and the life of a command in `exchange`.
 
 mod abandon;
+mod account;
 mod admission;
 mod again;
 mod alias;
@@ -36,6 +37,7 @@ mod shards;
 mod shared;
 #[cfg(test)]
 mod size_tests;
+mod slow;
 mod stranger;
 mod stream;
 mod terms;
@@ -54,6 +56,7 @@ pub use options::{ListenAddress, ListenerOptions, Presentation, Reach, Twin, UNI
 pub use roster::{Client, Entry, Roster, State};
 pub use secure::ListenerTls;
 pub use shared::{Process, Shared};
+pub use slow::{SlowCommand, SlowLog};
 pub use terms::{Listeners, Listening, Settings, Terms};
 
 use std::time::Duration;

@@ -26,8 +26,9 @@ use crate::{
         Permit,
         budget::{SMALL, transfer_time},
     },
-    pool::Lease,
+    pool::{Lease, Pool},
     routing::Pinned,
+    telemetry::{Count, Pin},
     topology::Address,
     upstream::{Failure, Incoming, Reason},
     wire::{Frame, Header, OpCode, RawDoc, WireError, op_msg},
@@ -121,7 +122,17 @@ impl Whole {
 impl Taken {
     /// The node that replied.
     pub(super) fn node(&self) -> &Address {
-        self.lease.pool().address()
+        self.pool().address()
+    }
+
+    /// The pool of that node.
+    pub(super) fn pool(&self) -> &Pool {
+        self.lease.pool()
+    }
+
+    /// Whether an error stands in it, at any level. What is streamed has none.
+    pub(super) fn has_error(&self) -> bool {
+        matches!(&self.content, Content::Whole(whole) if whole.reply.has_error)
     }
 
     /// The code of the error that the command failed with; 0 if it did not.
@@ -459,7 +470,12 @@ pub(super) fn remember(session: &Session, reply: &Reply, node: &Address, request
         }
         (Some(old), None) if reply.code == 43 => pins.remove(old),
         (None, Some(id)) if id != 0 && request.may_have_cursor() => {
-            pins.insert(id, pinned(), Instant::now());
+            let pinned = pinned();
+            session
+                .counters()
+                .reasons
+                .one(if pinned.awaits { Pin::Awaiting } else { Pin::Cursor });
+            pins.insert(id, pinned, Instant::now());
             session.place.entry.ties.note_cursor(id, &session.shared);
         }
         _ => {}

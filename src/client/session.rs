@@ -34,7 +34,7 @@ use crate::{
     command::comment,
     net::{Permit, Socket, budget, buffers},
     pool::Identity,
-    telemetry::Counters,
+    telemetry::{Close, Count, Counters},
     tls::{self, FirstBytes},
     wire::{HEADER_LEN, Header, WireError, op_compressed},
 };
@@ -93,6 +93,26 @@ pub(super) enum End {
 }
 
 impl End {
+    /// Why, in a word.
+    pub(super) fn reason(&self) -> Close {
+        match self {
+            Self::Client => Close::Left,
+            Self::Io(_) => Close::Broken,
+            Self::Protocol(_) => Close::Protocol,
+            Self::Handshake(_) => Close::Silent,
+            Self::Login(_) => Close::NotLoggedIn,
+            Self::Plain | Self::UnexpectedTls | Self::Tls(_) => Close::Tls,
+            Self::LoggedOut => Close::LoggedOut,
+            Self::Idle(_) => Close::Idle,
+            Self::TooSlow(_) => Close::TooSlow,
+            Self::StreamBroken(_) => Close::StreamBroken,
+            Self::FailPoint => Close::FailPoint,
+            Self::Stopping => Close::Stopping,
+            Self::Killed => Close::Killed,
+            Self::Drained => Close::Drained,
+        }
+    }
+
     /// Says so in the log, and counts it.
     pub(super) fn tell(&self, counters: &Counters, peer: Peer) {
         counters.clients_closed.one();
@@ -143,6 +163,8 @@ pub(super) struct Place {
     pub(super) entry: Listed,
     /// The listener by which it came.
     pub(super) listening: Arc<Listening>,
+    /// How long its command has waited, for a node and for a connection.
+    pub(super) waited: Duration,
 }
 
 /// A client and what its commands need.
@@ -210,6 +232,7 @@ impl Session {
                 comment,
                 entry,
                 listening,
+                waited: Duration::ZERO,
             }),
             id,
             core,
@@ -256,6 +279,9 @@ impl Session {
         }
         if matches!(end, End::Stopping) && self.shared.drain.term().is_some() {
             self.counters().clients_drained_late.one();
+            self.counters().reasons.one(Close::DrainedLate);
+        } else {
+            self.counters().reasons.one(end.reason());
         }
         end.tell(self.counters(), self.peer);
     }

@@ -21,14 +21,16 @@ use super::{
     legacy::LegacyClients,
     login::{Logins, UnderWay},
     roster::Roster,
+    slow::SlowLog,
 };
 use crate::{
     audit::Audit,
+    command::table,
     failover::{Gate, ServerSessions},
     net::Budget,
     pool::{Identity, Pool},
     routing::{OpenTransactions, Pins, TransactionPins},
-    telemetry::PerCore,
+    telemetry::{Busiest, PerCore, Timings},
     topology::Address,
     upstream::{Cluster, Failure},
 };
@@ -81,6 +83,14 @@ pub struct Process {
     pub legacy_clients: LegacyClients,
     /// What happened so far.
     pub counters: PerCore,
+    /// How long commands took, by their number in the table.
+    pub timings: Timings,
+    /// How many commands there were of each namespace.
+    pub namespaces: Busiest,
+    /// How many commands there were of each application.
+    pub applications: Busiest,
+    /// Those that took long.
+    pub slow: SlowLog,
     /// Where it is written down who was let in and what was denied.
     pub audit: Audit,
     /// When this process started.
@@ -126,6 +136,10 @@ impl Shared {
             drivers: Drivers::default(),
             legacy_clients: LegacyClients::default(),
             counters: PerCore::new(cores),
+            timings: Timings::new(cores, table::numbers()),
+            namespaces: Busiest::new(cores),
+            applications: Busiest::new(cores),
+            slow: SlowLog::default(),
             audit,
             started: Instant::now(),
             drain: Drain::default(),

@@ -19,6 +19,7 @@ use crate::{
     failover::Sent,
     pool::CheckOutError,
     routing::{Route, SessionId},
+    telemetry::{Count, Pin, Retry},
     topology::{Address, ServerKind, TopologyKind},
 };
 
@@ -52,6 +53,9 @@ pub(super) async fn run(session: &mut Session, inbound: &mut Inbound, patience: 
         // Before the client has the reply, so that its next statement finds it.
         let router = taken.node().clone();
         session.shared.transactions.insert(id, router, Instant::now());
+        if inbound.request.starts_transaction {
+            session.counters().reasons.one(Pin::Transaction);
+        }
     }
     attempted
 }
@@ -75,6 +79,7 @@ async fn on_router(
                 done => return done,
             }
             session.counters().commands_sent_again.one();
+            session.counters().reasons.one(Retry::NotSent);
         }
         if !patience.is_left() || Instant::now() >= grace {
             break;

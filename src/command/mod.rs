@@ -17,6 +17,7 @@ pub mod reply;
 pub mod request;
 pub mod retryable;
 pub mod rewrite;
+pub mod shape;
 pub mod state_change;
 pub mod table;
 

@@ -374,6 +374,29 @@ fn beginning_with(first: u8) -> &'static [Row] {
     &TABLE[usize::from(BEGINNINGS[first])..usize::from(BEGINNINGS[first + 1])]
 }
 
+/// The number of a row, in the order of the table: what is counted by command is kept under it. Commands without a row have the number
+/// after the last.
+#[inline]
+#[must_use]
+pub fn number_of(row: Option<&'static Row>) -> usize {
+    let Some(row) = row else { return TABLE.len() };
+    // Rows lie one behind the other.
+    let offset = std::ptr::from_ref(row).addr().wrapping_sub(TABLE.as_ptr().addr());
+    (offset / size_of::<Row>()).min(TABLE.len())
+}
+
+/// How many numbers there are.
+#[must_use]
+pub fn numbers() -> usize {
+    TABLE.len() + 1
+}
+
+/// The name of the command with this number.
+#[must_use]
+pub fn name_of(number: usize) -> &'static str {
+    TABLE.get(number).map_or("(other)", |row| row.name)
+}
+
 /// The names of all commands of the table.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|row| row.name)

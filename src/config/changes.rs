@@ -156,6 +156,7 @@ pub(super) const KEYS: &[Key] = keys! {
 
     "log.level" AtOnce Here |a, b| a.log.level != b.log.level;
     "log.format" Restart Here |a, b| a.log.format != b.log.format;
+    "log.slow" AtOnce Here |a, b| a.log.slow != b.log.slow;
 };
 
 fn identifies(config: &Config) -> bool {

@@ -439,6 +439,7 @@ fn log_section(root: &mut Table, report: &mut Report) -> log::Options {
             log::Level::default()
         });
     let format = section.choice("format", FORMATS, log::Format::default());
+    let slow = section.duration_or_off("slow", log::Options::default().slow);
     section.finish(|name| schema::unknown(schema::section("log"), name));
-    log::Options { level, format }
+    log::Options { level, format, slow }
 }

@@ -131,7 +131,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "log",
         repeated: false,
-        keys: &["level", "format"],
+        keys: &["level", "format", "slow"],
     },
 ];
 

@@ -10,7 +10,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -40,6 +40,8 @@ struct Half {
     /// What may be taken. Together with what is taken it is the total and the debt.
     free: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Messages that had to wait so far.
+    waits: AtomicU64,
     /// Wakes those that wait when it changes.
     total: watch::Sender<u32>,
     /// What a smaller total still has to take out of what comes back.
@@ -73,6 +75,7 @@ impl Budget {
         Self(Arc::new(Half {
             free: Arc::new(Semaphore::new(total as usize)),
             waiting: AtomicUsize::new(0),
+            waits: AtomicU64::new(0),
             total: watch::channel(total).0,
             debt: AtomicUsize::new(0),
         }))
@@ -104,6 +107,7 @@ impl Budget {
         if let Ok(room) = self.try_acquire(bytes) {
             return room;
         }
+        self.0.waits.fetch_add(1, Relaxed);
         let _waiting = Waiting::new(&self.0.waiting);
         let mut total = self.0.total.subscribe();
         loop {
@@ -125,6 +129,12 @@ impl Budget {
             taken: Some(taken),
             half: Arc::clone(&self.0),
         }
+    }
+
+    /// How many messages had to wait for room so far.
+    #[must_use]
+    pub fn waits(&self) -> u64 {
+        self.0.waits.load(Relaxed)
     }
 
     /// Whether somebody waits for room.

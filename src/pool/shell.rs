@@ -83,6 +83,7 @@ impl Pool {
             most_streams: AtomicUsize::new(most_streams(&options)),
             address,
             upstream,
+            totals: Totals::new(cores.len()),
             cores,
             state: Mutex::new(State::new(options)),
             allowance: Mutex::new(Allowance::new(ABANDON_BURST, Instant::now())),
@@ -93,7 +94,6 @@ impl Pool {
             returned: AtomicU64::new(0),
             stopped: shutdown.child(),
             process: shutdown.clone(),
-            totals: Totals::default(),
         });
         pool.stopped.spawn("pool", Arc::clone(&pool).maintain());
         pool
@@ -177,10 +177,7 @@ impl Pool {
         let limit = limit.map_or(wait_timeout, |limit| limit.min(wait_timeout));
         let returned = self.returned.load(Relaxed);
         let outcome = tokio::time::timeout(limit, receiver).await;
-        self.totals.waits.fetch_add(1, Relaxed);
-        self.totals
-            .wait_micros
-            .fetch_add(started.elapsed().as_micros() as u64, Relaxed);
+        self.totals.note_wait(started.elapsed());
         match outcome {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(self.cleared("its pool is closed")),

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::reasons::{self, Counted, Reasons};
+
 /// One counter. Only its own core adds to it, so that adding is one uncontended instruction.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -34,6 +36,8 @@ macro_rules! counters {
         #[repr(align(128))] // Two cores never write to one cache line.
         pub struct Counters {
             $(#[doc = $help] pub $field: Counter,)*
+            /// Why what happened.
+            pub reasons: Reasons,
         }
 
         impl Counters {
@@ -66,6 +70,7 @@ counters! {
     commands_local, "Commands answered by the proxy itself";
     commands_refused, "Commands answered with an error by the proxy because they were invalid or are not served";
     commands_denied, "Commands denied by a rule of their listener (deny_commands, read_only)";
+    commands_slow, "Commands that took as long as [log] slow says";
     commands_unacknowledged, "Commands whose client wanted no reply";
     commands_failed, "Commands answered with an error by the proxy because no node could take them or the node failed";
     commands_overloaded, "Commands answered with an error by the proxy because no connection became free in time";
@@ -141,6 +146,12 @@ impl PerCore {
             }
         }
         sums
+    }
+
+    /// What happened for which reason, summed over all cores.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<Counted> {
+        reasons::sum(self.0.iter().map(|core| &core.reasons))
     }
 }
 

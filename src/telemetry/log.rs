@@ -17,12 +17,24 @@ use tracing_subscriber::{
 pub const VARIABLE: &str = "TIDEGATE_LOG";
 
 /// How the log is written.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Which events are written.
     pub level: Level,
     /// In which form.
     pub format: Format,
+    /// Commands that take as long are written down; `None` for none.
+    pub slow: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            level: Level::default(),
+            format: Format::default(),
+            slow: Some(Duration::from_millis(500)),
+        }
+    }
 }
 
 /// The form of the log.

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
     Avoided, Options, Resolver,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     shutdown::Shutdown,
     topology::{
-        Address, ApplicationError, ClusterTime, Criteria, ErrorCause, Presented, SelectionError,
+        Address, ApplicationError, ClusterTime, Criteria, ErrorCause, Event, Presented, SelectionError,
         SelectionOptions, ServerKind, Topology, TopologyOptions, select, select_excluding, select_without,
     },
 };
@@ -132,6 +132,7 @@ pub struct Cluster<R> {
     /// Woken by the snapshots that say something new, which measurements alone do not.
     news: watch::Sender<u64>,
     check_all: watch::Sender<u64>,
+    events: broadcast::Sender<Event>,
     reports: mpsc::Sender<Report>,
     selection: SelectionOptions,
     avoided: Avoided,
@@ -161,6 +162,7 @@ impl<R: NodeResource> Cluster<R> {
             version: watch::channel(0).0,
             news: watch::channel(0).0,
             check_all,
+            events: writer.events(),
             reports,
             selection: SelectionOptions {
                 local_threshold: options.local_threshold,
@@ -207,6 +209,11 @@ impl<R: NodeResource> Cluster<R> {
     /// wait on it for long; subscribe before looking.
     pub fn subscribe_news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
+    }
+
+    /// A receiver of what happens to the servers, one by one; who is slow misses the oldest.
+    pub fn subscribe_events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
     }
 
     /// Reports an error that a command met: the node counts as Unknown until its monitor says what it is, so that commands wait

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
     Options,
@@ -21,6 +21,9 @@ use crate::{
         Topology,
     },
 };
+
+/// Events that wait at most for who listens slowly.
+const EVENTS: usize = 256;
 
 /// What the writer is told.
 #[derive(Debug)]
@@ -55,6 +58,7 @@ pub(super) struct Writer<R> {
     members: HashMap<Address, Member<R>>,
     topology: Topology,
     sender: mpsc::Sender<Report>,
+    events: broadcast::Sender<Event>,
     make: MakeResource<R>,
     presented: Arc<Presented>,
     cluster_time: Option<Arc<ClusterTime>>,
@@ -79,6 +83,7 @@ impl<R: NodeResource> Writer<R> {
             members: HashMap::new(),
             topology,
             sender,
+            events: broadcast::channel(EVENTS).0,
             make,
             presented: Arc::default(),
             cluster_time: None,
@@ -86,6 +91,11 @@ impl<R: NodeResource> Writer<R> {
             last_primary: None,
             superseded: None,
         }
+    }
+
+    /// Tells what happens.
+    pub(super) fn events(&self) -> broadcast::Sender<Event> {
+        self.events.clone()
     }
 
     /// Takes in what comes, until nobody listens.
@@ -210,6 +220,8 @@ impl<R: NodeResource> Writer<R> {
         self.match_members();
         for event in &change.events {
             self.tell(event);
+            // It fails if nobody listens.
+            let _ = self.events.send(event.clone());
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     },
     net::{Permit, compression::off_core},
     routing::Alias,
+    telemetry::{Count, Pin},
     wire::{
         Compressor, Frame, OpCode, RawDoc, WireError,
         legacy::{EXHAUST, NO_CURSOR_TIMEOUT, Query, ReplyHead, SECONDARY_OK},
@@ -200,6 +201,7 @@ pub(super) async fn batch(asked: Asked, head: ReplyHead) -> Result<Translated, E
 /// Sends one reply after the other, each naming the one before, until the cursor is at its end.
 async fn exhaust(session: &mut Session, query: &Query<'_>, first: Translated) -> Result<(), End> {
     session.counters().exhaust_chains.one();
+    session.counters().reasons.one(Pin::Exhaust);
     let (mut next, mut returned) = (first, 0_i32);
     loop {
         let id = session.shared.next_id();

@@ -47,6 +47,7 @@ use crate::{
     },
     command::{ErrorReply, LoginCommand},
     pool::{Identities, Identity},
+    telemetry::{CommandRefusal, Count},
     upstream::{self, Login},
     wire::WireError,
 };
@@ -268,6 +269,7 @@ async fn without_logins(session: &mut Session, command: LoginCommand, inbound: &
 
 async fn say_error(session: &mut Session, error: &ErrorReply, inbound: &Inbound) -> Result<(), End> {
     session.counters().commands_refused.one();
+    session.counters().reasons.one(CommandRefusal::Login);
     match encode(&error.to_document(), inbound.reply_to)? {
         Some(reply) => session.answer(reply).await,
         None => Ok(()),

@@ -19,6 +19,7 @@ use crate::{
     },
     net::compression::off_core,
     routing::Route,
+    telemetry::{CommandRefusal, Count},
     topology::UpstreamKind,
     wire::{Frame, MAX_MESSAGE_LEN, WireError, op_msg},
 };
@@ -71,6 +72,7 @@ pub(in crate::client) async fn serve(session: &mut Session, inbound: &Inbound, o
 
 fn refused(session: &Session, error: &ErrorReply) -> Instead {
     session.counters().commands_refused.one();
+    session.counters().reasons.one(CommandRefusal::Invalid);
     Instead::from(error)
 }
 

@@ -98,6 +98,7 @@ fn each_key_tells_when_a_change_of_it_takes_effect() {
         ("[upgrade]\nsocket = '/run/x.sock'", "upgrade.socket", Restart),
         ("[log]\nlevel = 'debug'", "log.level", AtOnce),
         ("[log]\nformat = 'json'", "log.format", Restart),
+        ("[log]\nslow = 'off'", "log.slow", AtOnce),
     ] {
         let changes = between("", text);
         assert_eq!(changes.changes.len(), 1, "{text}: {:?}", changes.changes);

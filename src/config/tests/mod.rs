@@ -212,7 +212,8 @@ fn every_setting_reaches_its_option() {
         config.log,
         log::Options {
             level: "debug".parse().unwrap(),
-            format: log::Format::Json
+            format: log::Format::Json,
+            ..log::Options::default()
         }
     );
 }

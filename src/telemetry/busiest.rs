@@ -1,0 +1,244 @@
+//! Counts by names that clients choose, such as namespaces: those of the busiest apart, all others together.
+//!
+//! There are [`PLACES`] names at a time. One that has no place gets that of the least busy one by chance, the rarer the busier that is,
+//! and inherits its rank: so whatever is busy has a place soon and keeps it, and a flood of strange names costs next to nothing. The
+//! counts are exact: one begins with its place, and goes into that of the others when the place is lost.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+};
+
+/// Names that are counted apart.
+pub const PLACES: usize = 50;
+/// Under which count the others are found.
+const OTHERS: usize = PLACES;
+/// Longer names are none; MongoDB's namespaces have 255 bytes at most.
+const LONGEST: usize = 255;
+
+/// Counts of names. Counting one that has a place takes no lock and no allocation, and writes only what is the core's own.
+#[derive(Debug)]
+pub struct Busiest {
+    /// By place; 0 where there is none yet.
+    hashes: [AtomicU64; PLACES],
+    /// Where a hash may be found, by its first bits.
+    hints: Box<[AtomicU8]>,
+    /// By core and place.
+    counts: Box<[OfCore]>,
+    /// The rank that each place was taken with.
+    inherited: [AtomicU64; PLACES],
+    /// The least rank, as it was seen last.
+    least: AtomicU64,
+    names: Mutex<Vec<String>>,
+}
+
+#[derive(Debug)]
+#[repr(align(128))] // Two cores never write to one cache line.
+struct OfCore([AtomicU64; PLACES + 1]);
+
+/// What was counted, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those that have a place, the busiest first.
+    pub named: Vec<(String, u64)>,
+    /// All others.
+    pub others: u64,
+}
+
+/// A number for a name of two parts; never 0.
+#[inline]
+#[must_use]
+pub fn hash_of(parts: [&[u8]; 2]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = FACTOR;
+    let mut mix = |word: u64| hash = (hash.rotate_left(23) ^ word).wrapping_mul(FACTOR);
+    for part in parts {
+        let (words, rest) = part.as_chunks::<8>();
+        for word in words {
+            mix(u64::from_le_bytes(*word));
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        mix(u64::from_le_bytes(last));
+        mix(part.len() as u64);
+    }
+    hash | 1
+}
+
+impl Busiest {
+    /// Nothing was counted yet, on so many cores.
+    #[must_use]
+    pub fn new(cores: usize) -> Self {
+        let of_core = |_| OfCore([const { AtomicU64::new(0) }; PLACES + 1]);
+        Self {
+            hashes: [const { AtomicU64::new(0) }; PLACES],
+            hints: (0..=u8::MAX).map(|_| AtomicU8::new(0)).collect(),
+            counts: (0..cores.max(1)).map(of_core).collect(),
+            inherited: [const { AtomicU64::new(0) }; PLACES],
+            least: AtomicU64::new(0),
+            names: Mutex::new(vec![String::new(); PLACES]),
+        }
+    }
+
+    /// Counts one of this hash; `name` writes its name, which is asked for only if it gets a place.
+    #[inline]
+    pub fn one(&self, core: usize, hash: u64, name: impl FnOnce(&mut String)) {
+        let hinted = usize::from(self.hint(hash).load(Relaxed));
+        if self.hashes[hinted].load(Relaxed) == hash {
+            self.count(core, hinted);
+        } else {
+            self.look_for(core, hash, name);
+        }
+    }
+
+    fn hint(&self, hash: u64) -> &AtomicU8 {
+        &self.hints[usize::from((hash >> 56) as u8)]
+    }
+
+    #[inline]
+    fn count(&self, core: usize, place: usize) {
+        self.counts[core % self.counts.len()].0[place].fetch_add(1, Relaxed);
+    }
+
+    #[cold]
+    fn look_for(&self, core: usize, hash: u64, name: impl FnOnce(&mut String)) {
+        let place = self.find(hash).or_else(|| self.admit(hash, name));
+        if let Some(place) = place {
+            self.hint(hash).store(place as u8, Relaxed);
+        }
+        self.count(core, place.unwrap_or(OTHERS));
+    }
+
+    fn find(&self, hash: u64) -> Option<usize> {
+        self.hashes.iter().position(|found| found.load(Relaxed) == hash)
+    }
+
+    /// Gives a name a place, perhaps.
+    fn admit(&self, hash: u64, name: impl FnOnce(&mut String)) -> Option<usize> {
+        let known = self.least.load(Relaxed);
+        if fastrand::u64(..=known) > 0 {
+            return None;
+        }
+        let mut names = self.names();
+        if let Some(place) = self.find(hash) {
+            return Some(place);
+        }
+        let (rank, place) = (0..PLACES).map(|place| (self.rank(place), place)).min()?;
+        self.least.store(rank, Relaxed);
+        // The chance is that of the rank that was found, of which a part was tried above.
+        if fastrand::u64(..=rank) > known {
+            return None;
+        }
+        let mut text = String::new();
+        name(&mut text);
+        if text.len() > LONGEST {
+            return None;
+        }
+        names[place] = text;
+        self.hashes[place].store(hash, Relaxed);
+        self.inherited[place].store(rank, Relaxed);
+        for core in &self.counts {
+            let lost = core.0[place].swap(0, Relaxed);
+            core.0[OTHERS].fetch_add(lost, Relaxed);
+        }
+        Some(place)
+    }
+
+    fn total(&self, place: usize) -> u64 {
+        self.counts.iter().map(|core| core.0[place].load(Relaxed)).sum()
+    }
+
+    fn rank(&self, place: usize) -> u64 {
+        self.total(place) + self.inherited[place].load(Relaxed)
+    }
+
+    fn names(&self) -> MutexGuard<'_, Vec<String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn list(&self) -> Counts {
+        let names = self.names();
+        let each = names
+            .iter()
+            .enumerate()
+            .map(|(place, name)| (name.clone(), self.total(place)));
+        let mut named: Vec<_> = each.filter(|(_, count)| *count > 0).collect();
+        named.sort_by(|(a, more), (b, less)| less.cmp(more).then_with(|| a.cmp(b)));
+        Counts {
+            named,
+            others: self.total(OTHERS),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(busiest: &Busiest, core: usize, name: &str) {
+        let hash = hash_of([name.as_bytes(), b""]);
+        busiest.one(core, hash, |text| text.push_str(name));
+    }
+
+    #[test]
+    fn counts_of_all_cores_are_exact_as_long_as_there_are_places() {
+        let busiest = Busiest::new(2);
+        for (core, name) in [(0, "a"), (1, "a"), (1, "b"), (0, "a"), (1, "c")] {
+            count(&busiest, core, name);
+        }
+        let row = |name: &str, count| (name.to_owned(), count);
+        assert_eq!(busiest.list().named, [row("a", 3), row("b", 1), row("c", 1)]);
+        assert_eq!(busiest.list().others, 0);
+    }
+
+    #[test]
+    fn what_is_busy_keeps_its_place_in_a_flood_and_no_command_is_lost_or_counted_twice() {
+        let busiest = Busiest::new(1);
+        let mut all = 0;
+        for round in 0..2_000 {
+            count(&busiest, 0, &format!("flood{round}"));
+            count(&busiest, 0, &format!("flood{}", round + 10_000));
+            for name in ["busy", "quite busy", "also busy"] {
+                count(&busiest, 0, name);
+            }
+            all += 5;
+        }
+        let counts = busiest.list();
+        assert!(counts.named.len() <= PLACES);
+        for name in ["busy", "quite busy", "also busy"] {
+            let found = counts.named.iter().take(3).find(|(found, _)| found == name);
+            // It may have come late to a place, but not very.
+            assert!(
+                found.is_some_and(|(_, count)| *count > 1_900),
+                "{name} in {counts:?}"
+            );
+        }
+        let named: u64 = counts.named.iter().map(|(_, count)| count).sum();
+        assert_eq!(named + counts.others, all);
+    }
+
+    #[test]
+    fn a_name_that_grows_busy_late_gets_a_place() {
+        let busiest = Busiest::new(1);
+        for name in 0..PLACES {
+            for _ in 0..100 {
+                count(&busiest, 0, &format!("early{name}"));
+            }
+        }
+        for _ in 0..10_000 {
+            count(&busiest, 0, "late");
+        }
+        assert_eq!(busiest.list().named[0].0, "late");
+    }
+
+    #[test]
+    fn names_are_told_apart_by_both_parts_and_what_is_too_long_is_none() {
+        assert_ne!(hash_of([b"ab", b"c"]), hash_of([b"a", b"bc"]));
+        assert_ne!(hash_of([b"a", b""]), hash_of([b"a", b"\0"]));
+        let busiest = Busiest::new(1);
+        count(&busiest, 0, &"x".repeat(LONGEST + 1));
+        assert_eq!((busiest.list().named.len(), busiest.list().others), (0, 1));
+    }
+}
