@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 RULES = ROOT / "helm/tidegate/alerts/tidegate.yaml"
 DASHBOARD = ROOT / "helm/tidegate/dashboards/tidegate.json"
 RUNBOOK = ROOT / "docs/operations.md"
+ADAPTER = ROOT / "helm/examples/prometheus-adapter.yaml"
 METRICS = ROOT / "docs/metrics.md"
 METRIC = re.compile(r"\btidegate_\w+")
 # What the rules are not told by: how long one rate looks back.
@@ -43,9 +44,11 @@ def expressions():
 
 
 def unknown_metrics(known):
-    for where, text in expressions():
+    texts = list(expressions()) + [("prometheus-adapter.yaml", ADAPTER.read_text())]
+    for where, text in texts:
         for metric in METRIC.findall(text):
             base = re.sub(r"_(bucket|sum|count)$", "", metric)
+            # What the adapter makes of a histogram has its name.
             if not {metric, base} & known:
                 yield f"{where}: no Tidegate has the metric {metric}"
 
@@ -54,6 +57,13 @@ def as_rules(texts):
     """Expressions as recording rules, which promtool parses."""
     rules = [{"record": f"checked:{n}", "expr": expr} for n, (_, expr) in enumerate(texts)]
     return yaml.safe_dump({"groups": [{"name": "checked", "rules": rules}]})
+
+
+def adapter_query():
+    """The adapter's query with what the adapter puts in place of its templates."""
+    [rule] = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
+    query = rule["metricsQuery"].replace("<<.LabelMatchers>>", 'namespace="n"').replace("<<.GroupBy>>", "pod")
+    return "the adapter's query", query
 
 
 def classic(scrape):
@@ -98,7 +108,7 @@ def check(program, scrape):
     problems += promtool(program, "check", "metrics", stdin=classic(scraped))
     with tempfile.TemporaryDirectory() as folder:
         every = pathlib.Path(folder, "every.yaml")
-        every.write_text(as_rules(expressions()))
+        every.write_text(as_rules(list(expressions()) + [adapter_query()]))
         problems += promtool(program, "check", "rules", str(every))
         tests = pathlib.Path(folder, "tests.yaml")
         tests.write_text(yaml.safe_dump(alerts.tests(str(RULES), MINUTES)))
