@@ -2,6 +2,7 @@
 
 use super::{
     Options,
+    lane::Lane,
     state::{Pooled, State},
 };
 
@@ -18,6 +19,11 @@ impl<C, W> State<C, W> {
         self.ordinary.max = options.max_size;
         self.awaiting.max = options.max_awaiting;
         self.options = options;
+        if self.awaiting.max == 0 {
+            // Without a share of their own they wait with all others, where they would be by now.
+            self.ordinary.waiting.append(&mut self.awaiting.waiting);
+            self.lanes.values_mut().for_each(Lane::wait_together);
+        }
         let mut given_up = Vec::new();
         while self.total() > self.options.most()
             && let Some(pooled) = self.take_oldest_idle()

@@ -74,6 +74,14 @@ impl<C, W> Lane<C, W> {
         self.idle_count
     }
 
+    /// Has those who wait on either share wait on the ordinary one.
+    pub(super) fn wait_together(&mut self) {
+        let [ordinary, awaiting] = &mut self.holds;
+        ordinary.waiters.append(&mut awaiting.waiters);
+        let waiters = ordinary.waiters.make_contiguous();
+        waiters.sort_unstable_by_key(|waiter| waiter.ticket);
+    }
+
     /// Connections of every kind.
     pub(super) fn total(&self) -> usize {
         let held = self.holds.iter().map(|hold| hold.lent + hold.connecting);

@@ -78,6 +78,29 @@ fn other_bounds_close_what_is_idle_beyond_them_and_what_comes_back() {
 }
 
 #[test]
+fn who_waits_on_a_share_that_is_given_up_is_served_in_turn_on_the_other() {
+    let (mut state, now) = (ready(options(1, 0)), Instant::now());
+    open(&mut state, 1, 0, now);
+    let lent = check_out(&mut state, Ordinary).unwrap();
+    wait(&mut state, Awaiting, 7);
+    let leaves = wait(&mut state, Awaiting, 8);
+    wait(&mut state, Ordinary, 9);
+    let bounds = Options {
+        max_awaiting: 0,
+        ..options(1, 0)
+    };
+    assert!(state.set_options(bounds).is_empty());
+    state.leave(leaves);
+    let Placed::Waiter(7, lent) = state.place(lent, now) else {
+        panic!("it waits for what never comes")
+    };
+    let Placed::Waiter(9, lent) = state.place(lent, now) else {
+        panic!()
+    };
+    assert!(matches!(state.place(lent, now), Placed::Idle));
+}
+
+#[test]
 fn the_most_recently_used_of_the_own_core_comes_first_then_another_cores() {
     let (mut state, now) = (ready(options(10, 0)), Instant::now());
     for (connection, core) in [(1, 0), (2, 1), (3, 1)] {
