@@ -112,6 +112,7 @@ impl Budget {
         let mut total = self.0.total.subscribe();
         loop {
             total.mark_unchanged();
+            self.0.settle();
             let units = units(bytes, *total.borrow_and_update());
             let room = Arc::clone(&self.0.free).acquire_many_owned(units);
             tokio::select! {
@@ -151,6 +152,7 @@ impl Budget {
         if bytes <= SMALL {
             return Ok(None);
         }
+        self.0.settle();
         Arc::clone(&self.0.free)
             .try_acquire_many_owned(units(bytes, *self.0.total.borrow()))
             .map(|room| Some(self.permit(room)))
@@ -171,6 +173,15 @@ impl Budget {
 }
 
 impl Half {
+    /// Takes the debt out of what is free: somebody who waited, and had a part of the room already, has left it.
+    fn settle(&self) {
+        if self.debt.load(Relaxed) > 0 {
+            let owed = self.pay(usize::MAX);
+            let left = owed - self.free.forget_permits(owed);
+            self.debt.fetch_add(left, Relaxed);
+        }
+    }
+
     /// Takes up to `units` out of the debt; how many.
     fn pay(&self, units: usize) -> usize {
         let left = |debt: usize| Some(debt.saturating_sub(units));
@@ -279,6 +290,10 @@ mod tests {
         });
         tokio::task::yield_now().await;
         budget.resize(2 << 20);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waits.is_finished(), "a half of all is taken");
         drop(first);
         let served = tokio::time::timeout(Duration::from_secs(5), waits).await;
         assert!(served.expect("it waits for what never comes").unwrap());
