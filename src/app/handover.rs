@@ -27,6 +27,7 @@ use rustix::{
     },
     process::geteuid,
 };
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// A socket comes with it.
 const SOCKET: u8 = b's';
@@ -41,7 +42,7 @@ const YOURS: u8 = b'd';
 /// The running one is about to end, and its sockets with it.
 const NOT_NOW: u8 = b'x';
 /// How long one message may take to come.
-const MESSAGE: Duration = Duration::from_secs(10);
+const MESSAGE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 /// How long the next process may take until it serves: it waits for the nodes.
 pub(super) const TAKE_OVER: Duration = Duration::from_secs(60);
 /// A socket, and whether somebody outlasts both processes who holds it, as systemd does.
@@ -62,11 +63,7 @@ impl Giving {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(MESSAGE))?;
         stream.set_write_timeout(Some(MESSAGE))?;
-        let peer = socket_peercred(&stream)?.uid;
-        if peer != geteuid() {
-            let problem = format!("it runs as user {}, not as this one", peer.as_raw());
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
-        }
+        check_user(&stream)?;
         for (socket, is_kept) in sockets {
             let byte = if *is_kept { KEPT } else { SOCKET };
             send(&stream, byte, Some(socket.as_fd()))?;
@@ -110,12 +107,16 @@ impl Taking {
     /// # Errors
     /// When nobody listens there, or breaks off.
     pub(super) fn begin(path: &Path) -> io::Result<(Self, Vec<Passed>)> {
-        let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(MESSAGE))?;
-        stream.set_write_timeout(Some(MESSAGE))?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // While others wait to be accepted, this does, too.
+        socket.set_read_timeout(Some(MESSAGE))?;
+        socket.set_write_timeout(Some(MESSAGE))?;
+        socket.connect(&SockAddr::unix(path)?).map_err(too_slow)?;
+        let stream = UnixStream::from(OwnedFd::from(socket));
+        check_user(&stream)?;
         let mut sockets = Vec::new();
         loop {
-            match receive(&stream)? {
+            match receive(&stream).map_err(too_slow)? {
                 (byte @ (SOCKET | KEPT), Some(socket)) if sockets.len() < MOST => {
                     sockets.push((socket, byte == KEPT));
                 }
@@ -135,6 +136,25 @@ impl Taking {
             .and_then(|()| self.0.read_exact(&mut byte));
         told.is_err() || byte != [NOT_NOW]
     }
+}
+
+/// Of another user neither process takes anything: who serves its sockets would let it accept clients there.
+fn check_user(stream: &UnixStream) -> io::Result<()> {
+    let peer = socket_peercred(stream)?.uid;
+    if peer == geteuid() {
+        return Ok(());
+    }
+    let problem = format!("it runs as user {}, not as this one", peer.as_raw());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
+}
+
+/// Says what it means that a time limit of the socket is over.
+fn too_slow(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::WouldBlock {
+        return error;
+    }
+    let problem = format!("it has not answered for {MESSAGE:?}: another process may be taking over just now");
+    io::Error::new(io::ErrorKind::TimedOut, problem)
 }
 
 fn expect(stream: &mut UnixStream, wanted: u8) -> io::Result<()> {
@@ -266,6 +286,23 @@ mod tests {
         let (taking, _) = Taking::begin(&path).unwrap();
         assert!(!taking.finish());
         declines.join().unwrap();
+    }
+
+    #[test]
+    fn who_comes_while_others_are_at_it_is_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("busy.sock");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        // One is accepted by the kernel, and waits for a word; the next one cannot even connect.
+        let [first, second] = [(); 2].map(|()| {
+            let path = path.clone();
+            thread::spawn(move || Taking::begin(&path).unwrap_err().to_string())
+        });
+        for error in [first.join().unwrap(), second.join().unwrap()] {
+            assert!(error.contains("another process may be taking over"), "{error}");
+        }
     }
 
     #[test]
