@@ -40,7 +40,14 @@ const AFTER_DEADLINE: Duration = Duration::from_secs(1);
 /// A `[[listener]]` of the configuration, bound: the second address for secondaries is a socket of its own.
 pub(super) struct Bound {
     configured: ListenerOptions,
-    sockets: Vec<(listener::Bound, ListenerOptions)>,
+    sockets: Vec<BoundSocket>,
+}
+
+struct BoundSocket {
+    socket: listener::Bound,
+    /// Another descriptor of it, for the next process: taken along here, where its want changes nothing yet.
+    another: Passed,
+    options: ListenerOptions,
 }
 
 /// Binds every address before anything starts, so that a mistake leaves nothing half done. What is there already is used.
@@ -103,24 +110,21 @@ pub(super) fn bind(configured: &ListenerOptions) -> Result<Bound, Error> {
 
 fn bind_or_take(configured: &ListenerOptions, sockets: &mut Sockets) -> Result<Bound, Error> {
     let mut bind_one = |options| bind_one(options, sockets);
-    let (socket, mut options) = bind_one(configured.clone())?;
-    let second = options.secondary_alias().map(bind_one).transpose()?;
-    if let Some((_, second)) = &second
-        && let (Some(twin), Some(found)) = (&mut options.twin, second.address.tcp())
+    let mut first = bind_one(configured.clone())?;
+    let second = first.options.secondary_alias().map(bind_one).transpose()?;
+    if let Some(second) = &second
+        && let (Some(twin), Some(found)) = (&mut first.options.twin, second.options.address.tcp())
     {
         twin.address = found;
     }
-    let sockets = [(socket, options)].into_iter().chain(second);
+    let sockets = [first].into_iter().chain(second);
     Ok(Bound {
         configured: configured.clone(),
         sockets: sockets.collect(),
     })
 }
 
-fn bind_one(
-    mut options: ListenerOptions,
-    sockets: &mut Sockets,
-) -> Result<(listener::Bound, ListenerOptions), Error> {
+fn bind_one(mut options: ListenerOptions, sockets: &mut Sockets) -> Result<BoundSocket, Error> {
     let failed = |source| Error::Listen {
         address: options.address.clone(),
         source,
@@ -133,8 +137,13 @@ fn bind_one(
         _ => listener::Bound::bind(&options),
     };
     let socket = socket.map_err(failed)?;
+    let another = socket.another().map_err(failed)?;
     options.address = socket.address().map_err(failed)?;
-    Ok((socket, options))
+    Ok(BoundSocket {
+        socket,
+        another,
+        options,
+    })
 }
 
 /// What serves the listeners.
@@ -205,7 +214,12 @@ impl Front {
     /// Begins to serve a listener.
     pub(super) fn serve(&self, bound: Bound) -> Result<(), Error> {
         let mut parts = Vec::with_capacity(bound.sockets.len());
-        for (socket, options) in bound.sockets {
+        for bound in bound.sockets {
+            let BoundSocket {
+                socket,
+                another,
+                options,
+            } = bound;
             tracing::info!(address = %options.address, presents_as = options.shown_as(), "serving clients");
             let member = match &options.reach {
                 Reach::Node(node) => Some(self.start_member(node)),
@@ -215,11 +229,6 @@ impl Front {
                 Some(member) => Arc::new(self.shared.for_member(Arc::clone(&member.cluster))),
                 None => Arc::clone(&self.shared),
             };
-            let failed = |source| Error::Listen {
-                address: options.address.clone(),
-                source,
-            };
-            let another = Some(socket.another().map_err(failed)?);
             let acceptor = Acceptor::new(socket).map_err(|error| Error::Start("listener", error))?;
             let settings = self.shared.settings();
             let listening = Arc::new(Listening::new(options, settings, &self.doors, &self.front));
@@ -228,7 +237,7 @@ impl Front {
             parts.push(Part {
                 listening,
                 member,
-                another,
+                another: Some(another),
             });
         }
         self.served().push(Served {

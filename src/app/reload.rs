@@ -127,7 +127,7 @@ impl Reloader {
             .as_ref()
             .is_some_and(|file| users.is_some() && old.digest_of(file) != self.watch.digest_of(file));
         if let Err(error) = proxy.apply(&self.running, &changes, users) {
-            return Reloaded::invalid(vec![error.to_string()]);
+            return Reloaded::invalid(vec![explain(&error, &changes)]);
         }
         for warning in config
             .warnings
@@ -182,6 +182,24 @@ fn read(source: &Source, mut files: Vec<PathBuf>) -> Found {
         users = file.map(|file| read_users(file).map_err(|error| error.to_string()));
     }
     Found { watch, config, users }
+}
+
+/// Of an address that is taken by a listener which goes in the same reload, says so.
+fn explain(error: &Error, changes: &Changes) -> String {
+    if let Error::Listen { address, .. } = error
+        && let Some(wanted) = address.tcp()
+        && let Some(taken) = changes
+            .closed
+            .iter()
+            .filter_map(|closed| closed.address.tcp())
+            .find(|closed| closed.port() == wanted.port())
+    {
+        return format!(
+            "cannot listen on {wanted} while {taken} is still listened on: take that [[listener]] out by a reload, and add this one by the \
+             next; or restart"
+        );
+    }
+    error.to_string()
 }
 
 fn tell(reloaded: &Reloaded, why: &str) {

@@ -63,14 +63,15 @@ async fn run_here(config: &Config, source: Source, take_over: Option<&Path>) -> 
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     let mut sockets = Sockets::from_environment().map_err(Error::Passed)?;
+    let file = source.file();
+    // First of all, so that no change of a file is missed.
+    let mut reloader = Reloader::new(source, config.clone());
     // A name server that does not answer must not keep the process from ending.
     let found = tokio::select! {
         found = find_nodes(config) => found?,
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
-    let file = source.file();
-    let mut reloader = Reloader::new(source, config.clone());
     let path = take_over.or(config.upgrade.as_deref());
     let taking = match path {
         Some(path) => take_over_from(path, take_over.is_some(), &mut sockets)?.zip(Some(path)),

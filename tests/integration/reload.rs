@@ -208,6 +208,14 @@ async fn listeners_come_and_go_and_the_others_are_not_touched() {
         "{answer}"
     );
     assert_eq!(proxy.status()["clients"]["max_clients"], 10_000);
+    // The same port on all addresses, which the one that goes still has.
+    let wider = with_second.replace("127.0.0.1", "0.0.0.0");
+    let (code, answer) = reload(&proxy, "", &wider);
+    let mistakes = answer["mistakes"].to_string();
+    assert!(
+        code == 422 && mistakes.contains(&format!("while 127.0.0.1:{second} is still listened on")),
+        "{answer}"
+    );
     let (code, answer) = reload(&proxy, "", BY_HAND);
     assert_eq!(code, 200, "{answer}");
     assert_eq!(proxy.status()["listeners"].as_array().unwrap().len(), 1);
