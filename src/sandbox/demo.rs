@@ -125,17 +125,17 @@ pub fn banner(set: &ReplicaSet, endpoints: &Endpoints) -> String {
         admin_url,
     } = endpoints;
     let direct = set.uri();
-    let admin = if admin_url == "off" {
+    let dashboard = if admin_url == "off" {
         "off".to_owned()
     } else {
-        format!("{admin_url}/status")
+        format!("{admin_url}/")
     };
     format!(
         r#"
 Tidegate is ready.
 
   applications    {client_uri}
-  admin           {admin}
+  dashboard       {dashboard}
   the set itself  {direct}
 
 Try it with mongosh:

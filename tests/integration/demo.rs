@@ -199,7 +199,7 @@ async fn documents(client: &mut Client, collection: &str) -> Vec<Document> {
 async fn what_it_shows_can_be_pasted_and_ctrl_c_leaves_nothing() {
     let sandbox = Sandbox::start(&[]);
     let uri = format!("mongodb://{}/", sandbox.listen);
-    let admin = format!("http://{}/status", sandbox.admin);
+    let dashboard = format!("http://{}/", sandbox.admin);
     let shown = sandbox.shown();
     // An election lies between the first step and the last line.
     assert!(
@@ -210,7 +210,7 @@ async fn what_it_shows_can_be_pasted_and_ctrl_c_leaves_nothing() {
     assert_steps(&shown);
     for line in [
         format!("  applications    {uri}\n"),
-        format!("  admin           {admin}\n"),
+        format!("  dashboard       {dashboard}\n"),
         format!("\nmongosh \"{uri}\" --eval 'db.tides.insertOne({{height: 3}}); db.tides.find()'\n"),
     ] {
         assert!(shown.contains(&line), "{line:?} is not in {shown}");
@@ -264,7 +264,7 @@ async fn a_named_folder_keeps_the_data_of_nodes_and_arbiter_for_the_next_start()
     let shown = sandbox.shown();
     for line in [
         format!(" s  data in {}, which is kept\n", data.display()),
-        "\n  admin           off\n".to_owned(),
+        "\n  dashboard       off\n".to_owned(),
     ] {
         assert!(shown.contains(&line), "{line:?} is not in {shown}");
     }

@@ -69,12 +69,13 @@ async fn reloads_under_load_disturb_no_client_and_no_pool() {
         let (code, answer) = reload(&proxy, listener, &format!("{BY_HAND}{section}"));
         assert_eq!(code == 422, matches!(number % 5, 2 | 3), "{answer}");
         codes.push(code);
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        let served = load.commands();
+        eventually("commands go on", LIMIT, async || load.commands() > served + 10).await;
     }
     let after = pools(&proxy);
     let seen = load.stop();
     assert_eq!((seen.failed, &seen.errors), (0, &Vec::new()), "{seen:?}");
-    assert!(seen.commands > 600 && seen.visits > 10, "{seen:?}");
+    assert!(seen.visits > 10, "{seen:?}");
     assert_eq!(before, after, "a pool was disturbed");
     let config = &proxy.status()["config"];
     assert_eq!(
