@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -142,6 +143,95 @@ async fn commands_are_timed_and_errors_counted_by_command_and_node() {
         assert_eq!(proxy.metric(metric), value, "{metric}");
     }
     assert!(proxy.metric("tidegate_command_duration_seconds_sum") > 0.0);
+}
+
+/// What a client has counted: commands by name, and those that failed.
+type Tally = BTreeMap<(&'static str, bool), u64>;
+
+/// A client of this application that does a little of everything, in a namespace of the application's own.
+async fn count_work(proxy: SocketAddr, application: &'static str, rounds: u64) -> Tally {
+    let mut client = Client::connect(proxy).await;
+    let about = doc! {
+        "application": { "name": application },
+        "driver": { "name": "a-driver", "version": "1" },
+        "os": { "type": "Linux" },
+    };
+    let hello = doc! { "hello": 1, "client": about };
+    client.succeed("admin", hello).await;
+    let mut tally = Tally::new();
+    for round in 0..rounds {
+        let commands = [
+            (
+                "insert",
+                doc! { "insert": application, "documents": [{ "round": round as i64 }] },
+            ),
+            ("find", doc! { "find": application, "limit": 1 }),
+            ("find", doc! { "find": application, "filter": 1 }),
+            (
+                "update",
+                doc! { "update": application, "updates": [{ "q": { "round": 0 }, "u": { "$set": { "seen": true } } }] },
+            ),
+        ];
+        for (name, command) in commands {
+            let fails = !is_ok(&client.run("counted", command).await);
+            *tally.entry((name, fails)).or_default() += 1;
+        }
+    }
+    tally
+}
+
+#[tokio::test]
+async fn what_clients_count_is_what_the_proxy_counts() {
+    let proxy = Proxy::start(&shared_set().uri(), "");
+    let applications = ["ebb", "flood", "ebb", "neap", "flood", "ebb"];
+    let (mut clients, mut expected) = (Vec::new(), BTreeMap::new());
+    for (number, application) in applications.into_iter().enumerate() {
+        let rounds = 10 + number as u64;
+        *expected.entry(application).or_insert(0.0) += 4.0 * rounds as f64;
+        clients.push(tokio::spawn(count_work(proxy.address, application, rounds)));
+    }
+    let mut tally = Tally::new();
+    for client in clients {
+        for (what, count) in client.await.unwrap() {
+            *tally.entry(what).or_default() += count;
+        }
+    }
+    let (code, page) = http_get(proxy.admin, "/metrics").unwrap();
+    assert_eq!(code, 200);
+    let told = |sample: &str| {
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<f64>().ok())
+    };
+    for name in ["insert", "find", "update"] {
+        let of = |fails| tally.get(&(name, fails)).copied().unwrap_or_default() as f64;
+        let timed = told(&format!(
+            "tidegate_command_duration_seconds_count{{command=\"{name}\"}}"
+        ));
+        assert_eq!(timed, Some(of(false) + of(true)), "{name}");
+        let errors = told(&format!("tidegate_command_errors_total{{command=\"{name}\"}}"));
+        assert_eq!(errors.unwrap_or_default(), of(true), "errors of {name}");
+    }
+    for (application, commands) in &expected {
+        let by_name = told(&format!(
+            "tidegate_application_commands_total{{application=\"{application}\"}}"
+        ));
+        assert_eq!(by_name, Some(*commands), "{application}");
+        let there = told(&format!(
+            "tidegate_namespace_commands_total{{namespace=\"counted.{application}\"}}"
+        ));
+        assert_eq!(there, Some(*commands), "counted.{application}");
+    }
+    let all: f64 = expected.values().sum();
+    assert_eq!(all, tally.values().sum::<u64>() as f64);
+    let clients = applications.len() as f64;
+    assert_eq!(
+        told("tidegate_commands_total"),
+        Some(all + clients),
+        "each said hello once"
+    );
+    assert_eq!(told("tidegate_clients_accepted_total"), Some(clients));
 }
 
 #[tokio::test]
