@@ -86,7 +86,7 @@ pub enum Error {
     #[error("{0}")]
     Conflict(String),
     /// The configuration that it was to reload has these mistakes.
-    #[error("{0}\nnothing was changed: the configuration has mistakes")]
+    #[error("{0}\nnothing was changed")]
     Invalid(String),
     /// Clients cannot be served.
     #[error("not ready: {0}")]

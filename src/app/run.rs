@@ -16,13 +16,20 @@ use super::{
     sockets::Sockets,
     upgrade::{Upgrade, take_over as take_over_from},
 };
-use crate::{admin::ReloadRequest, audit::Audit, config::Config};
+use crate::{
+    admin::{ReloadRequest, Reloaded},
+    audit::Audit,
+    config::Config,
+};
 
 /// How long the audit log's last lines may take where all ends at once.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Between two looks at the files of the configuration.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// What is said to who asks for a reload meanwhile: he would wait for up to a minute.
+const NOT_NOW: &str = "a next process is taking over ([upgrade]): reload again once it serves, or the log says that it does not";
 
 /// Why the proxy ends.
 enum End {
@@ -111,7 +118,13 @@ async fn run_here(config: &Config, source: Source, take_over: Option<&Path>) -> 
             }
             // The next process has the sockets of now: they stay as they are until it has settled what becomes of them.
             Some(()) = hangup.recv(), if settled => Prompt::Signal,
-            Some(request) = reloads.recv(), if settled => Prompt::Request(request),
+            Some(request) = reloads.recv() => {
+                if !settled {
+                    let _ = request.send(Reloaded::invalid(vec![NOT_NOW.to_owned()]));
+                    continue;
+                }
+                Prompt::Request(request)
+            }
             _ = looks.tick(), if settled => Prompt::Look,
         };
         // Files may lie on a file system that hangs.

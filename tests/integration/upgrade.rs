@@ -171,6 +171,21 @@ fn where_nobody_runs_a_take_over_is_an_error() {
     );
 }
 
+#[tokio::test]
+async fn who_reloads_while_a_next_process_takes_over_is_told_to_come_again() {
+    let proxy = Proxy::upgradable(&shared_set().uri(), DRAIN);
+    let next = UnixStream::connect(proxy.upgrade_socket()).unwrap();
+    eventually("it has the sockets", LIMIT, async || {
+        proxy.log().contains("the next process takes over")
+    })
+    .await;
+    let (code, answer) = proxy.post("/reload");
+    assert!(code == 422 && answer.contains("is taking over"), "{answer}");
+    drop(next);
+    eventually("it is gone", LIMIT, async || proxy.post("/reload").0 == 200).await;
+    assert_eq!(proxy.metric("tidegate_config_reloads_total"), 1.0);
+}
+
 /// Binds sockets as systemd does, and becomes the program that it is told.
 const ACTIVATE: &str = "
 import os, socket, sys
