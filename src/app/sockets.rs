@@ -4,7 +4,7 @@
 //! not used would be a mistake that nobody sees: clients would connect to it and wait for ever.
 
 use std::{
-    io,
+    env, io,
     net::TcpListener,
     os::{fd::OwnedFd, unix::net::UnixListener},
 };
@@ -17,6 +17,11 @@ use rustix::net::{
 
 use super::handover;
 use crate::client::ListenAddress;
+
+/// How many sockets the service manager has passed.
+const COUNT: &str = "LISTEN_FDS";
+/// More listening sockets no configuration has. The library would make room for as many as it is told.
+const MOST: u64 = 4096;
 
 /// A socket that listens, and where.
 #[derive(Debug)]
@@ -46,6 +51,7 @@ impl Sockets {
     /// # Errors
     /// When one does not listen for streams.
     pub(super) fn from_environment() -> io::Result<Self> {
+        check_count(&env::var(COUNT).unwrap_or_default())?;
         let mut passed = ListenFd::from_env();
         let mut left = Vec::with_capacity(passed.len());
         for index in 0..passed.len() {
@@ -82,6 +88,14 @@ impl Sockets {
     pub(super) fn left(&self) -> Vec<ListenAddress> {
         self.left.iter().map(|one| one.address.clone()).collect()
     }
+}
+
+fn check_count(count: &str) -> io::Result<()> {
+    if count.parse::<u64>().is_ok_and(|count| count > MOST) {
+        let problem = format!("{COUNT} is {count}, and there are never more than {MOST}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    Ok(())
 }
 
 fn listening(fd: OwnedFd, is_kept: bool) -> io::Result<Passed> {
@@ -135,6 +149,15 @@ mod tests {
         let path = ListenAddress::Unix(path);
         assert!(matches!(sockets.take(&path), Some((Socket::Unix(_), true))));
         assert_eq!(sockets.left(), [first]);
+    }
+
+    #[test]
+    fn a_number_of_sockets_that_cannot_be_is_refused() {
+        for count in ["", "3", "-1", "three"] {
+            assert!(check_count(count).is_ok(), "{count}");
+        }
+        let error = check_count("2000000000").unwrap_err().to_string();
+        assert!(error.contains("LISTEN_FDS is 2000000000"), "{error}");
     }
 
     #[test]
