@@ -165,6 +165,13 @@ impl Busiest {
             .enumerate()
             .map(|(place, name)| (name.clone(), self.total(place)));
         let mut named: Vec<_> = each.filter(|(_, count)| *count > 0).collect();
+        // Names of different parts may read the same: `a.b` and `c`, `a` and `b.c`.
+        named.sort();
+        named.dedup_by(|(name, count), (kept, sum)| {
+            let is_same = name == kept;
+            *sum += if is_same { *count } else { 0 };
+            is_same
+        });
         named.sort_by(|(a, more), (b, less)| less.cmp(more).then_with(|| a.cmp(b)));
         Counts {
             named,
@@ -231,6 +238,19 @@ mod tests {
             count(&busiest, 0, "late");
         }
         assert_eq!(busiest.list().named[0].0, "late");
+    }
+
+    #[test]
+    fn names_that_read_the_same_are_one() {
+        let busiest = Busiest::new(1);
+        for parts in [["a.b", "c"], ["a", "b.c"], ["a", "b.c"], ["a", "c"]] {
+            let hash = hash_of([parts[0].as_bytes(), parts[1].as_bytes()]);
+            busiest.one(0, hash, |text| *text = parts.join("."));
+        }
+        assert_eq!(
+            busiest.list().named,
+            [("a.b.c".to_owned(), 3), ("a.c".to_owned(), 1)]
+        );
     }
 
     #[test]
