@@ -5,8 +5,10 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
+    HeaderMap, Response, StatusCode,
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -19,6 +21,8 @@ pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 /// For everything that has a shape.
 pub(super) const JSON: &str = "application/json";
 
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 /// The body of an answer: whole, or as it comes.
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// What a request is answered with.
@@ -30,9 +34,16 @@ pub(super) fn answer(code: StatusCode, kind: &'static str, body: impl Into<Bytes
     *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    // Every answer tells of one moment.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    protect(headers);
     response
+}
+
+/// What every answer tells browsers, for each tells of one moment, and has names in it that clients choose.
+pub(super) fn protect(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // It is what it says, and no other site's page may embed it.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
 }
 
 /// A value as JSON that people can read, too.

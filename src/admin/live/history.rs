@@ -41,6 +41,8 @@ pub(super) struct History {
     primary: Option<String>,
     /// Since when there is this primary, or none.
     since: Option<SystemTime>,
+    /// Whether this primary was there when the first look was taken.
+    was_found: bool,
     is_paused: bool,
     stage: Stage,
 }
@@ -52,6 +54,7 @@ impl Default for History {
             newest: 0,
             primary: None,
             since: None,
+            was_found: false,
             is_paused: false,
             stage: Stage::Serving,
         }
@@ -62,6 +65,7 @@ impl History {
     /// Begins with this primary.
     pub(super) fn begin(&mut self, primary: Option<String>, now: SystemTime) {
         self.since = primary.is_some().then_some(now);
+        self.was_found = primary.is_some();
         self.primary = primary;
     }
 
@@ -73,6 +77,11 @@ impl History {
     /// Since when there has been the same primary, or none, as far as was seen from here.
     pub(super) fn primary_since(&self) -> Option<SystemTime> {
         self.since
+    }
+
+    /// Whether the primary may have been elected before that: it was there when the first look was taken.
+    pub(super) fn primary_was_found(&self) -> bool {
+        self.was_found
     }
 
     /// The events after the one of this number.
@@ -112,11 +121,14 @@ impl History {
                     }
                     _ => format!("{address} is the primary"),
                 };
+                // The first primary that is seen was elected some time or other.
+                self.was_found = self.since.is_none();
                 (self.primary, self.since) = (Some(address.to_string()), Some(now));
-                self.add("election", false, text, now)
+                let kind = if self.was_found { "topology" } else { "election" };
+                self.add(kind, false, text, now)
             }
             Event::PrimaryLost(_) => {
-                (self.primary, self.since) = (None, Some(now));
+                (self.primary, self.since, self.was_found) = (None, Some(now), false);
                 self.add("election", true, event.to_string(), now)
             }
             Event::KindChanged {
@@ -208,6 +220,21 @@ mod tests {
             ]
         );
         assert_eq!(history.primary_since(), Some(later));
+    }
+
+    #[test]
+    fn the_primary_that_is_there_at_first_is_no_election() {
+        let (mut history, now) = (History::default(), SystemTime::now());
+        history.begin(None, now);
+        assert!(history.note_topology(&Event::NewPrimary("a:1".parse().unwrap()), now));
+        assert_eq!(history.after(0).next().unwrap().kind, "topology");
+        assert_eq!(
+            (history.primary_since(), history.primary_was_found()),
+            (Some(now), true)
+        );
+        assert!(history.note_topology(&Event::NewPrimary("b:1".parse().unwrap()), now));
+        assert_eq!(history.after(1).next().unwrap().kind, "election");
+        assert!(!history.primary_was_found());
     }
 
     #[test]

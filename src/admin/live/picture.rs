@@ -28,14 +28,20 @@ pub(super) struct Picture {
     started: String,
     uptime_seconds: f64,
     ready: bool,
+    /// Why it is not ready; empty if it is.
+    reasons: Vec<String>,
     stopping: bool,
     drain: Option<Drain>,
     clients: usize,
     max_clients: usize,
     cursors_pinned: usize,
     topology: Topology,
+    /// Part of each node's `staleness_seconds`.
+    heartbeat_seconds: f64,
     /// Since when there has been the same primary, or none.
     primary_since: Option<String>,
+    /// Whether it may have been the primary for longer: it was when the proxy started.
+    primary_was_found: bool,
     gate: Gate,
     rates: Rates,
     slow: Vec<Slow>,
@@ -83,6 +89,7 @@ pub(in crate::admin) fn slow_commands(observer: &Observer) -> Vec<Slow> {
 
 pub(super) fn draw(observer: &Observer, window: &mut Window, history: &History, now: Instant) -> Picture {
     let (status, measured) = (observer.status(), observer.measured());
+    let heartbeat = observer.shared().cluster.selection().heartbeat;
     let look = Look {
         commands: measured
             .commands
@@ -105,13 +112,16 @@ pub(super) fn draw(observer: &Observer, window: &mut Window, history: &History, 
         started: status.started,
         uptime_seconds: status.uptime_seconds,
         ready: status.ready,
+        reasons: observer.verdict().reasons,
         stopping: status.stopping,
         drain: status.drain,
         clients: status.clients.connected,
         max_clients: status.clients.max_clients,
         cursors_pinned: status.cursors_pinned,
         topology: status.topology,
+        heartbeat_seconds: heartbeat.as_secs_f64(),
         primary_since: history.primary_since().map(date),
+        primary_was_found: history.primary_was_found(),
         gate: status.gate,
         rates: window.advance(look, now),
         slow,

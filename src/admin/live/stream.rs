@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::{
     Response, StatusCode,
     body::{Body, Frame},
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::admin::{
-    answer::{Answer, problem},
+    answer::{Answer, problem, protect},
     gather::Observer,
     routes::Call,
 };
@@ -48,7 +48,9 @@ pub(in crate::admin) fn open(call: &Call<'_>) -> Answer {
     let mut response = Response::new(Messages(receiver).boxed_unsync());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    protect(headers);
+    // The next stream needs a connection that is young: on this one it would end at once, time and again.
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     // Some proxies hold answers back until they are whole.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response

@@ -11,8 +11,8 @@ use crate::telemetry::{Timed, busiest::Counts};
 
 /// Over how long it is looked back.
 const WIDTH: Duration = Duration::from_secs(10);
-/// Most looks that are kept: one a second, and those that events brought.
-const MOST: usize = 16;
+/// A look that comes sooner after the last, as events bring them, is not kept: many events must not make the time that is looked back short.
+const LEAST: Duration = Duration::from_millis(500);
 /// How many names are told.
 const MOST_NAMES: usize = 10;
 
@@ -79,14 +79,17 @@ impl Window {
         self.forget(now);
         let is_old = |taken: &(Instant, Look)| now.saturating_duration_since(taken.0) > WIDTH;
         // The last one that is old enough stays, to be compared with.
-        while self.0.len() >= MOST || self.0.get(1).is_some_and(is_old) {
+        while self.0.get(1).is_some_and(is_old) {
             self.0.pop_front();
         }
         let rates = match self.0.front() {
             Some((then, earlier)) => rates(&look, earlier, now.saturating_duration_since(*then)),
             None => rates(&look, &look, Duration::ZERO),
         };
-        self.0.push_back((now, look));
+        let is_soon = |taken: &(Instant, Look)| now.saturating_duration_since(taken.0) < LEAST;
+        if !self.0.back().is_some_and(is_soon) {
+            self.0.push_back((now, look));
+        }
         rates
     }
 }
@@ -215,5 +218,24 @@ mod tests {
         let after_a_pause = window.advance(look(&timings, 9), at(60));
         assert_eq!(after_a_pause.seconds, 0.0);
         assert!(last.seconds >= 10.0 && last.seconds <= 12.0, "{}", last.seconds);
+    }
+
+    #[test]
+    fn many_events_at_once_do_not_shorten_what_is_looked_back_at() {
+        let (timings, start) = (Timings::new(1, 1), Instant::now());
+        let mut window = Window::default();
+        for second in 0..8 {
+            window.advance(look(&timings, 0), start + Duration::from_secs(second));
+        }
+        timings.of(0, 0).durations.record(Duration::from_millis(1));
+        for event in 0..100 {
+            let at = start + Duration::from_secs(7) + Duration::from_millis(event);
+            let rates = window.advance(look(&timings, 0), at);
+            assert!(
+                rates.seconds >= 7.0 && rates.all.per_second > 0.0,
+                "{event}: {rates:?}"
+            );
+        }
+        assert!(window.0.len() < 10);
     }
 }
