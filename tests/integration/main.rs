@@ -19,6 +19,7 @@ mod chart;
 mod command_line;
 mod commits;
 mod compression;
+mod dashboard;
 mod demo;
 mod detection;
 mod drain;

@@ -4,6 +4,7 @@
 //! panic with the log or output that explains them.
 
 mod balancer;
+mod browser;
 #[path = "../../src/tls/testing.rs"]
 #[allow(unreachable_pub, reason = "the library's tests compile it, too")]
 pub(crate) mod certificates;
@@ -31,6 +32,7 @@ pub(crate) mod steady;
 pub(crate) mod users;
 
 pub(crate) use balancer::Balancer;
+pub(crate) use browser::Browser;
 pub(crate) use client::Client;
 pub(crate) use environment::{go_client, mongosh, node_modules, python, rust_client};
 pub(crate) use old_mongod::{old_mongod, old_set, start_old_set};

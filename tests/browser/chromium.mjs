@@ -1,24 +1,29 @@
-// Opens the dashboard in a headless Chromium, and tells on standard output what a person would see there.
+// Opens a page in a headless Chromium, and does there what it is told on standard input, line by line:
 //
-//   node dashboard.mjs CHROMIUM URL [FOLDER]
+//   until EXPRESSION                          waits until the expression is true in the page
+//   type TEXT                                 types into the field that has the focus, and presses Enter
+//   picture FILE WIDTH HEIGHT SCHEME          leaves pictures of what is in view and of the whole page; SCHEME is light or dark
+//   report                                    tells what the console complained of, and what was asked for
 //
-// A line `primary ADDRESS` once the page shows a primary, a line `elected ADDRESS` once it shows another one and the election among its
-// events, without a reload; at the end a line of JSON: what the console complained of, and what was asked for. With a folder, pictures
-// of the page are left there. Speaks the DevTools protocol over the browser's own pipe, so that nothing has to be installed.
+// Each is answered by a line of JSON; a line that begins with an exclamation mark says why it could not be done. Ends with its input.
+//
+//   node chromium.mjs CHROMIUM URL
+//
+// Speaks the DevTools protocol over the browser's own pipe, so that nothing has to be installed.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 
-const [chromium, url, pictures] = process.argv.slice(2);
+const [chromium, url] = process.argv.slice(2);
 const profile = mkdtempSync(join(tmpdir(), "tidegate-browser-"));
 const flags = ["--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio", `--user-data-dir=${profile}`];
 const browser = spawn(chromium, [...flags, "about:blank"], { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] });
 const [to, from] = [browser.stdio[3], browser.stdio[4]];
 browser.on("error", (error) => end(1, `${chromium}: ${error.message}`));
-setTimeout(() => end(1, "the page did not show all within its time"), 60_000).unref();
 
 const waiting = new Map(), errors = [], requests = [];
 let next = 0, session, text = "";
@@ -31,6 +36,7 @@ from.on("data", (data) => {
 function take({ id, result, error, method, params }) {
   if (id) {
     const { resolve, reject } = waiting.get(id);
+    waiting.delete(id);
     return error ? reject(new Error(error.message)) : resolve(result);
   }
   if (method === "Network.requestWillBeSent") requests.push(params.request.url);
@@ -43,28 +49,38 @@ function send(method, params = {}) {
   to.write(JSON.stringify({ id, method, params, sessionId: session }) + "\0");
   return new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
 }
-async function page(expression) {
+function pause(millis) {
+  return new Promise((resolve) => setTimeout(resolve, millis));
+}
+async function evaluate(expression) {
   const { result, exceptionDetails } = await send("Runtime.evaluate", { expression, returnByValue: true });
-  if (exceptionDetails) throw new Error(exceptionDetails.text);
+  if (exceptionDetails) throw new Error(`${exceptionDetails.exception?.description ?? exceptionDetails.text} in ${expression}`);
   return result.value;
 }
 async function until(expression) {
   for (;;) {
-    const value = await page(expression);
+    const value = await evaluate(expression);
     if (value) return value;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await pause(50);
   }
 }
-async function picture(name, width, height, scheme) {
-  await send("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: width < 500 });
+async function type(words) {
+  await send("Input.insertText", { text: words });
+  for (const type of ["keyDown", "keyUp"]) await send("Input.dispatchKeyEvent", { type, key: "Enter", code: "Enter", text: "\r", windowsVirtualKeyCode: 13 });
+  return true;
+}
+async function picture(given) {
+  const [file, width, height, scheme] = given.split(" ");
+  await send("Emulation.setDeviceMetricsOverride", { width: Number(width), height: Number(height), deviceScaleFactor: 1, mobile: width < 500 });
   await send("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
-  await new Promise((resolve) => setTimeout(resolve, 400));
+  await pause(400);
   for (const [kind, whole] of [["", false], ["-whole", true]]) {
-    const tall = whole ? await page("document.documentElement.scrollHeight") : height;
-    const clip = { x: 0, y: 0, width, height: tall, scale: 1 };
+    const tall = whole ? await evaluate("document.documentElement.scrollHeight") : Number(height);
+    const clip = { x: 0, y: 0, width: Number(width), height: tall, scale: 1 };
     const { data } = await send("Page.captureScreenshot", { captureBeyondViewport: whole, clip });
-    writeFileSync(join(pictures, `${name}-${scheme}${kind}.png`), Buffer.from(data, "base64"));
+    writeFileSync(`${file}${kind}.png`, Buffer.from(data, "base64"));
   }
+  return true;
 }
 function end(code, why) {
   if (why) console.error(why);
@@ -76,34 +92,18 @@ function end(code, why) {
   if (!browser.kill("SIGKILL")) process.exit(code);
 }
 
-const PRIMARY = `(() => {
-  const shown = document.getElementById("primary")?.textContent ?? "", row = document.querySelector("#nodes .pill.good");
-  return shown.includes(":") && row?.closest("tr").cells[0].textContent === shown && shown;
-})()`;
-try {
+async function start() {
   const { targetId } = await send("Target.createTarget", { url: "about:blank" });
   session = (await send("Target.attachToTarget", { targetId, flatten: true })).sessionId;
   for (const domain of ["Page", "Runtime", "Log", "Network"]) await send(`${domain}.enable`);
   await send("Page.navigate", { url });
-  const first = await until(PRIMARY);
-  await page("window.wasHere = true");
-  console.log(`primary ${first}`);
-  if (!pictures || process.env.ELECTION !== "no") {
-    const second = await until(`(${PRIMARY}) !== ${JSON.stringify(first)} && (${PRIMARY})`);
-    await until(`[...document.querySelectorAll("#events li")].some((li) => li.textContent.includes("election") && li.textContent.includes(${JSON.stringify(`${second} is the primary`)}))`);
-    if (!(await page("window.wasHere === true"))) throw new Error("the page was loaded again");
-    console.log(`elected ${second}`);
-  }
-  if (pictures) {
-    await new Promise((resolve) => setTimeout(resolve, Number(process.env.SETTLE ?? 0)));
-    for (const scheme of ["light", "dark"]) {
-      await picture("phone", 390, 844, scheme);
-      await picture("desktop", 1440, 900, scheme);
-    }
-  }
-  const widest = await page("document.documentElement.scrollWidth - document.documentElement.clientWidth");
-  console.log(JSON.stringify({ errors, requests, overflow: widest, link: await page(`document.getElementById("link").textContent`) }));
-  end(0);
-} catch (error) {
-  end(1, error.message);
 }
+
+const verbs = { until, type, picture, report: async () => ({ errors, requests }) };
+let before = start().catch((error) => end(1, error.message));
+const lines = createInterface({ input: process.stdin });
+lines.on("close", () => end(0));
+lines.on("line", (line) => {
+  const [verb, ...rest] = line.split(" ");
+  before = before.then(() => verbs[verb](rest.join(" "))).then((value) => console.log(JSON.stringify(value)), (error) => console.log(`! ${error.message}`));
+});
