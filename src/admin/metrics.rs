@@ -213,10 +213,12 @@ impl Scrape {
             Some(Unit::Bytes),
             total,
         )?;
+        // A single server and routers have none: an alert on it would never end.
+        let needed = !["Single", "Sharded"].contains(&topology.kind.as_str());
         page.gauge(
             "primary_known",
-            "1 while a primary is known",
-            topology.primary.is_some().into(),
+            "1 while a primary is known, or the upstream is no replica set",
+            (topology.primary.is_some() || !needed).into(),
         )
     }
 

@@ -11,6 +11,7 @@ use tidegate::sandbox::Options;
 use crate::support::{
     Client, Proxy,
     client::{batch, eventually, is_ok, labels, number},
+    http_get,
     relay::{Cut, Relay},
     shared_set, start_set,
 };
@@ -344,6 +345,7 @@ async fn a_mongos_is_told_the_read_preference_that_only_the_listener_has() {
         .address(shared_set().primary().await.unwrap())
         .to_owned();
     let host = |reply: &Document| batch(reply).0[0].get_str("host").unwrap().to_owned();
+    assert_no_primary_is_missed(&cascade.front);
     let told = client.succeed("admin", served_by.clone()).await;
     assert_ne!(
         host(&told).rsplit_once(':').unwrap().1,
@@ -378,6 +380,12 @@ async fn a_listener_for_one_mongos_leaves_its_choice_of_nodes_alone() {
         let host = batch(&reply).0[0].get_str("host").unwrap().to_owned();
         assert!(host.ends_with(&format!(":{port}")), "{host} is not the primary");
     }
+}
+
+/// What has no primary must not be told to have lost it: people are called for that.
+fn assert_no_primary_is_missed(proxy: &Proxy) {
+    let (_, metrics) = http_get(proxy.admin, "/metrics").unwrap();
+    assert!(metrics.contains("\ntidegate_primary_known 1\n"), "{metrics}");
 }
 
 /// Writes, reads through a cursor, and errors, as on any upstream.
@@ -415,6 +423,7 @@ async fn a_standalone_serves_and_keeps_its_own_answers() {
     let proxy = Proxy::start(&node.uri(), "");
     serves(&proxy).await;
     let mut client = Client::connect(proxy.address).await;
+    assert_no_primary_is_missed(&proxy);
     // No shards are made up for what is no set.
     let reply = client.run("admin", doc! { "listShards": 1 }).await;
     assert_eq!(number(&reply, "code"), Some(59), "{reply}");
