@@ -13,6 +13,8 @@ CHOICES = {
         {},
         {"upstream": {"existingSecret": "uri"}},
         {"upstream": {"existingSecret": "uri", "key": "string", "tls": {"existingSecret": "ca"}}},
+        # As YAML these would be numbers.
+        {"upstream": {"existingSecret": "123", "tls": {"existingSecret": "1e3"}}},
     ],
     "listener": [
         {},
@@ -30,9 +32,11 @@ CHOICES = {
     "config": [
         {},
         {"config": {"limits": {"buffer_bytes": 1073741824}, "pool": {"max_size": 50, "idle_timeout": "off"}, "listener": LISTENERS}},
-        {"config": {"listener": [{"read_preference": {"mode": "nearest", "tags": [{"dc": "ams"}, {}], "max_staleness": "120s"}}]}},
+        {"config": {"listener": [{"read_preference": {"mode": "nearest", "tags": [{"dc": "ams", "a b.\"c": "="}, {}], "max_staleness": "120s"}}]}},
         {"config": {"listener": [{"presents_as": "replica_set", "secondary_address": "0.0.0.0:27020", "advertise_secondary": "two.example:27020"}]}},
         {"config": {"drain": {"deadline": "1m 30s", "grace": "500ms"}, "log": {"level": "debug"}}},
+        # One for who comes by `kubectl port-forward`, which other pods do not reach.
+        {"config": {"listener": [{}, {"address": "127.0.0.1:27030", "node": "db1.example:27017", "advertise": "127.0.0.1:27030"}]}},
     ],
     "image": [
         {},
@@ -51,7 +55,7 @@ CHOICES = {
     "names": [{}, {"fullnameOverride": "gate"}, {"nameOverride": "sluice", "clusterDomain": "example.org"}],
     "monitoring": [
         {},
-        {"monitoring": {"labels": {"release": "p"}, "scrape": {"enabled": True, "podLabels": {"app": "shop"}}, "rules": {"enabled": True}, "dashboard": {"enabled": True}}},
+        {"sidecar": {"exposeAdmin": True}, "monitoring": {"labels": {"release": "p"}, "scrape": {"enabled": True, "podLabels": {"app": "shop"}}, "rules": {"enabled": True}, "dashboard": {"enabled": True}}},
     ],
 }
 # Those that concern a fleet alone.
@@ -65,6 +69,7 @@ FLEET = {
     "network": [
         {},
         {"networkPolicy": {"enabled": True}},
+        {"networkPolicy": {"enabled": True, "clients": [], "admin": []}},
         {
             "networkPolicy": {
                 "enabled": True,
@@ -113,6 +118,13 @@ WRONG = [
     ({"image": {"repository": "tidegate:latest"}}, "repository"),
     ({"image": {"digest": "sha256:1"}}, "digest"),
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
+    ({"podDisruptionBudget": {"maxUnavailable": "0%"}}, "maxUnavailable"),
+    # A bare `off` of YAML.
+    ({"config": {"pool": {"idle_timeout": False}}}, "idle_timeout"),
+    ({"config": {"listener": [{"read_only": "yes"}]}}, "read_only"),
+    ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "app.kubernetes.io/name"),
+    ({"podLabels": {"app.kubernetes.io/instance": "x"}}, "app.kubernetes.io/instance"),
+    ({"fullnameOverride": "-x"}, "fullnameOverride"),
     ({"autoscaling": {"targetUpstreamWait": "20ms"}}, "targetUpstreamWait"),
     ({"terminationGracePeriodSeconds": -1}, "terminationGracePeriodSeconds"),
     ({"monitoring": {"scrape": {"interval": 15}}}, "interval"),
@@ -123,6 +135,20 @@ CONTRADICTORY = [
     ({}, "upstream"),
     ({"terminationGracePeriodSeconds": 20}, "config.drain.deadline"),
     ({"config": {"drain": {"deadline": "5 fortnights"}}}, "config.drain"),
+    ({"config": {"drain": {"deadline": "1.5s"}}}, "config.drain"),
+    ({"config": {"drain": {"deadline": 30}}}, "config.drain"),
+    ({"config": {"drain": {"deadline": "off"}}}, "config.drain"),
+    # The probes of a sidecar would be refused, or would not speak TLS, and the pod restarted for ever.
+    ({"mode": "sidecar", "config": {"admin": {"token_file": "/t"}}}, "admin.tokens.existingSecret"),
+    ({"config": {"admin": {"token": "0123456789abcdef"}}}, "admin.tokens.existingSecret"),
+    ({"config": {"admin": {"tls": {"certificate": "/c"}}}}, "admin.tls.existingSecret"),
+    ({"mode": "sidecar", "monitoring": {"scrape": {"enabled": True, "podLabels": {"a": "b"}}}}, "sidecar.exposeAdmin"),
+    ({"listener": {"port": 9218}}, "port 9218"),
+    ({"listener": {"port": 27018}, "config": {"listener": [{}, {"address": "0.0.0.0:27017"}]}}, "port 27017 twice"),
+    ({"config": {"listener": [{"address": "/run/tidegate.sock"}]}}, "config.listener[0].address"),
+    ({"config": {"listener": [{"address": "127.0.0.1:27017"}]}}, "config.listener[0].address"),
+    ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 4}}, "minReplicas"),
+    ({"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}, "resources.requests.cpu"),
     ({"config": {"admin": {"address": "0.0.0.0:1"}}}, "admin.port"),
     ({"config": {"admin": {"address": "off"}}}, "admin.port"),
     ({"upstream": {"uri": "mongodb://a", "existingSecret": "b"}}, "upstream"),

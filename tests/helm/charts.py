@@ -22,8 +22,12 @@ VERSIONS = ["1.29", kubernetes_validate.latest_version()]
 # Kinds of the Prometheus operator, whose schemas Kubernetes does not have.
 FOREIGN = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 RELOAD = ROOT / "docs/reload.md"
-# The chart itself gives the connection string; the deadline of the drain decides how long the kubelet waits.
-UNTRIED = {"upstream": {"uri", "uri_file"}, "drain": {"deadline"}}
+# The chart itself gives the connection string and the tokens; the deadline of the drain decides how long the kubelet waits.
+UNTRIED = {
+    "upstream": {"uri", "uri_file"},
+    "drain": {"deadline"},
+    "admin": {"token", "token_file", "read_token", "read_token_file"},
+}
 MOUNTED = "/etc/tidegate/"
 
 # Each manifest would have the definitions read anew otherwise.
@@ -32,9 +36,9 @@ kubernetes_validate.utils.schema_contents = functools.lru_cache(maxsize=None)(
 )
 
 
-def render(chart, values):
+def render(chart, values, release="rel"):
     """All manifests, and the notes."""
-    rendered = chart.render(values, name="rel", namespace="ns")
+    rendered = chart.render(values, name=release, namespace="ns")
     texts = {path: text for path, text in rendered.items() if not path.endswith(("NOTES.txt", ".tpl"))}
     manifests = [one for text in texts.values() for one in yaml.safe_load_all(text) if one]
     return manifests, "".join(text for path, text in rendered.items() if path.endswith("NOTES.txt"))
@@ -121,13 +125,25 @@ def coherent(manifests):
     targets += [port["port"] for policy in find(manifests, "NetworkPolicy") for rule in policy["spec"]["ingress"] for port in rule["ports"]]
     for target in set(targets) - names:
         yield f"no container has the port {target}"
+    for policy in find(manifests, "NetworkPolicy"):
+        for rule in policy["spec"]["ingress"]:
+            if not rule["from"]:
+                yield f"{rule['ports']} are open to everybody"
+            if not any(admits(peer, manifests) for peer in rule["from"]):
+                yield f"the pod of helm test does not reach {rule['ports']}"
     # Secrets and ConfigMaps of the release that pods mount are in the release.
     made = {m["metadata"]["name"] for kind in ("Secret", "ConfigMap") for m in find(manifests, kind)}
     for pod, _ in pods(manifests):
         for volume in pod.get("volumes", []):
             name = volume.get("secret", {}).get("secretName") or volume.get("configMap", {}).get("name")
-            if name and name.startswith("rel-") and name not in made:
+            if name and str(name).startswith("rel-") and name not in made:
                 yield f"nothing makes {name}"
+
+
+def admits(peer, manifests):
+    """Whether the peer of a NetworkPolicy is the pod of `helm test`."""
+    wanted = peer.get("podSelector", {}).get("matchLabels", {})
+    return any(wanted and wanted.items() <= pod["metadata"]["labels"].items() for pod in find(manifests, "Pod"))
 
 
 def proxy_toml(manifests):
@@ -223,8 +239,14 @@ class Check:
 
         live = {"pool": {"max_size": 5}, "listener": [{"read_only": True}], "failover": {"hold": "9s"}}
         restart = {"listener": [{"presents_as": "replica_set"}]}
-        for config, how, replaces in ((live, "needed", False), (live, "always", True), (restart, "needed", True)):
-            if (checksum(config, how) != checksum({}, how)) != replaces:
+        unwatched = {"reload": {"watch": "off"}}
+        for before, config, how, replaces in (
+            ({}, live, "needed", False),
+            ({}, live, "always", True),
+            ({}, restart, "needed", True),
+            (unwatched, live | unwatched, "needed", True),
+        ):
+            if (checksum(config, how) != checksum(before, how)) != replaces:
                 self.add({"config": config, "restartOnChange": how}, [f"replaces the pods: {not replaces}"])
 
     def agrees_with_reload(self, chart):
@@ -240,8 +262,11 @@ class Check:
         before = self.checksum(chart, {})
         for section, keys in sections.items():
             for key in set(keys) - UNTRIED.get(section, set()):
-                inner = {name: "x" for name in keys[key].get("properties", {})}
-                one = {key: inner or ("[::]:9218" if key == "address" else "x")}
+                # The chart gives the admin endpoint's certificate itself.
+                inner = {name: "x" for name in keys[key].get("properties", {}) if (section, name) != ("admin", "certificate")}
+                port = {"admin": 9218, "listener": 27020}.get(section)
+                plain = "boolean" not in keys[key].get("type", []) and (f"[::]:{port}" if key == "address" else "x")
+                one = {key: inner or plain or True}
                 after = self.checksum(chart, {section: [one] if section == "listener" else one})
                 # A listener's address is a port of the pod.
                 expected = (section, key) in waits or (section, key) == ("listener", "address")
@@ -252,6 +277,18 @@ class Check:
         values = cases.merged(cases.DEFAULTS, {"restartOnChange": "needed", "config": config})
         [deployment] = find(render(chart, values)[0], "Deployment")
         return deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+
+    def names(self, chart):
+        """Releases of any name, and two whose names differ in their last letter, do not get into each other's way."""
+        seen = set()
+        for release in "true", "1e3", "a" * 53, "a" * 52 + "b":
+            manifests, _ = render(chart, cases.merged(cases.DEFAULTS, {"monitoring": {"dashboard": {"enabled": True}}}), release)
+            self.manifests({"release": release}, manifests, own=True)
+            for manifest in manifests:
+                name = (manifest["kind"], manifest["metadata"]["name"])
+                if name in seen or len(name[1]) > 63:
+                    self.add({"release": release}, [f"{name} is taken, or too long"])
+                seen.add(name)
 
     def refused(self, chart):
         for values, said in cases.WRONG:
@@ -299,6 +336,7 @@ def check(tidegate, secrets):
     it.drain_fits(chart)
     it.restarts(chart)
     it.agrees_with_reload(chart)
+    it.names(chart)
     it.refused(chart)
     for values in ({}, cases.DEFAULTS, cases.merged(cases.DEFAULTS, {"mode": "sidecar"})):
         it.lint(CHART, values)

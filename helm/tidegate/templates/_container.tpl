@@ -42,7 +42,7 @@ admin-tls: {{ . | quote }}
 {{- range $folder, $secret := fromYaml (include "tidegate.secrets" .) }}
 - name: tidegate-{{ $folder }}
   secret:
-    secretName: {{ $secret }}
+    secretName: {{ $secret | quote }}
     {{- /*
     Files of a Secret belong to root, and to the pod's fsGroup where it has one. The fleet's pods have it, so that nobody else need
     read them. A sidecar's pod is the application's and may have none; its mounts are this container's alone. The users file
@@ -69,7 +69,7 @@ exec:
   command:
     - tidegate
     - status
-    - --admin=http://127.0.0.1:{{ $root.Values.admin.port }}
+    - --admin=http://{{ (fromYaml (include "tidegate.config" $root)).admin.address }}
     {{- if .ready }}
     - --ready
     {{- end }}
@@ -78,7 +78,7 @@ exec:
 
 {{- define "tidegate.container" -}}
 name: tidegate
-image: {{ include "tidegate.image" . }}
+image: {{ include "tidegate.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- if eq .Values.mode "sidecar" }}
 # An init container that stays: it is ready before the application starts, and ends after it.

@@ -1,5 +1,6 @@
 {{/*
-Renders maps as TOML. JSON's strings, numbers, booleans and lists of these are TOML, too; null leaves a key out.
+Renders maps as TOML. JSON's strings, numbers, booleans and lists of these are TOML, too; null leaves a key out. The keys of inner maps
+(tags) are the user's and may be any text; all others the schema knows.
 */}}
 
 {{- define "tidegate.toml.value" -}}
@@ -7,7 +8,7 @@ Renders maps as TOML. JSON's strings, numbers, booleans and lists of these are T
 {{- $pairs := list -}}
 {{- range $key, $value := . -}}
 {{- if not (kindIs "invalid" $value) -}}
-{{- $pairs = append $pairs (printf "%s = %s" $key (include "tidegate.toml.value" $value)) -}}
+{{- $pairs = append $pairs (printf "%s = %s" (toJson $key) (include "tidegate.toml.value" $value)) -}}
 {{- end -}}
 {{- end -}}
 { {{ join ", " $pairs }} }

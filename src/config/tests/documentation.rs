@@ -128,13 +128,24 @@ fn the_page_of_the_configuration_has_every_key_as_proxy_toml_has_it() {
     hold("docs/configuration.md", &page);
 }
 
-/// The schema of the chart's `config`: the sections and their keys, with any value, which `tidegate check` judges.
+/// Whether the key's default in `proxy.toml` is a truth value.
+fn is_boolean(key: &str) -> bool {
+    TEXT.lines()
+        .filter_map(|line| commented(line)?.split_once(" = "))
+        .any(|(name, value)| name == key && ["true", "false"].contains(&value))
+}
+
+/// The schema of the chart's `config`: the sections and their keys, with any value, which `tidegate check` judges. Only truth values
+/// are told apart, for YAML takes a bare `off` for one.
 fn config_schema() -> Value {
     let object = |properties| json!({ "type": "object", "additionalProperties": false, "properties": Value::Object(properties) });
     let mut sections = Map::new();
     for section in SECTIONS {
-        let value = json!({ "$ref": "#/$defs/value" });
-        let keys = section.keys.iter().map(|key| ((*key).to_owned(), value.clone()));
+        let value = |key: &str| match is_boolean(key) {
+            true => json!({ "type": ["boolean", "null"] }),
+            false => json!({ "$ref": "#/$defs/value" }),
+        };
+        let keys = section.keys.iter().map(|key| ((*key).to_owned(), value(key)));
         let own = object(keys.collect());
         match section.name.split_once('.') {
             None if section.repeated => {
