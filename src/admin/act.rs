@@ -1,6 +1,7 @@
 //! The paths that do something. Each writes to the audit log what it did.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,11 +12,16 @@ use serde_json::json;
 use super::{
     answer::{self, Answer, problem},
     draining,
+    listing::is_named,
     reloading::Outcome,
     routes::Call,
     show,
 };
-use crate::{pool::Pool, telemetry::log, topology::Address};
+use crate::{
+    pool::{Pool, Renewed},
+    telemetry::log,
+    topology::Address,
+};
 
 /// How long a node is avoided where nothing is said.
 const AVOID_FOR: Duration = Duration::from_secs(600);
@@ -66,31 +72,38 @@ pub(super) async fn reload(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn reconnect(call: &Call<'_>) -> Answer {
-    let (node, pool) = match node(call) {
+    let (node, pools) = match node(call) {
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
-    let renewed = pool.renew();
-    call.report(renewed.is_some());
-    let Some(renewed) = renewed else {
+    let renewed: Vec<_> = pools.iter().filter_map(|(pool, _)| pool.renew()).collect();
+    call.report(!renewed.is_empty());
+    let Some(first) = renewed.first() else {
         let error = format!("{node} is not reached just now: there are no connections to it");
         return problem(StatusCode::CONFLICT, &error);
     };
-    tracing::info!(%node, closed = renewed.closed, lent = renewed.lent, "all connections are made anew (POST /pools/{{node}}/reconnect)");
+    let sum = |part: fn(&Renewed) -> usize| renewed.iter().map(part).sum::<usize>();
+    let (closed, lent) = (sum(|renewed| renewed.closed), sum(|renewed| renewed.lent));
+    tracing::info!(%node, closed, lent, "all connections are made anew (POST /pools/{{node}}/reconnect)");
     answer::json(
         StatusCode::OK,
         &json!({
-            "node": node.to_string(), "changed": true, "generation": renewed.generation, "closed": renewed.closed,
-            "closing_later": renewed.lent,
+            "node": node.to_string(), "changed": true, "generation": first.generation, "closed": closed, "closing_later": lent,
         }),
     )
 }
 
 pub(super) fn avoid(call: &Call<'_>) -> Answer {
-    let (node, _) = match node(call) {
+    let (node, pools) = match node(call) {
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
+    if pools.iter().all(|(_, is_alone)| *is_alone) {
+        let error = format!(
+            "{node} is served by a [[listener]] of its own alone, whose clients have no other node to read from"
+        );
+        return problem(StatusCode::CONFLICT, &error);
+    }
     let avoided = call.observer.shared().cluster.avoided();
     let lasts = match duration(call, "for") {
         Ok(lasts) => lasts,
@@ -161,28 +174,27 @@ pub(super) fn log_level(call: &Call<'_>) -> Answer {
     answer::json(StatusCode::OK, &show::level(control, changed))
 }
 
-/// The node that the path names, and its pool.
-fn node(call: &Call<'_>) -> Result<(Address, Arc<Pool>), Box<Answer>> {
-    let snapshot = call.observer.shared().cluster.load();
-    let known = snapshot.topology.servers().iter().zip(&snapshot.nodes);
-    let mut found = known.filter(|(server, _)| server.address.to_string().eq_ignore_ascii_case(&call.name));
-    match found.next() {
-        Some((server, pool)) => Ok((server.address.clone(), Arc::clone(pool))),
-        None => {
-            let nodes: Vec<_> = snapshot
-                .topology
-                .servers()
-                .iter()
-                .map(|server| server.address.to_string())
-                .collect();
-            let error = format!(
-                "there is no node {:?}; there are: {}",
-                call.name,
-                nodes.join(", ")
-            );
-            Err(Box::new(problem(StatusCode::NOT_FOUND, &error)))
+/// A pool of a node, and whether it is that of a listener that serves the node alone.
+type OfNode = (Arc<Pool>, bool);
+
+/// The node that the path names, and its pools.
+fn node(call: &Call<'_>) -> Result<(Address, Vec<OfNode>), Box<Answer>> {
+    let (mut pools, mut found, mut known) = (Vec::new(), None, BTreeSet::new());
+    for reached in call.observer.reached() {
+        let snapshot = reached.cluster.load();
+        for (server, pool) in snapshot.topology.servers().iter().zip(&snapshot.nodes) {
+            if is_named(&server.address, &call.name) {
+                pools.push((Arc::clone(pool), reached.listener.is_some()));
+                found.get_or_insert_with(|| server.address.clone());
+            }
+            known.insert(server.address.to_string());
         }
     }
+    found.map(|node| (node, pools)).ok_or_else(|| {
+        let known = Vec::from_iter(known).join(", ");
+        let error = format!("there is no node {:?}; there are: {known}", call.name);
+        Box::new(problem(StatusCode::NOT_FOUND, &error))
+    })
 }
 
 /// How long something shall last, if that is said.

@@ -202,7 +202,7 @@ impl Observer {
                 drivers: drivers(&shared.drivers),
                 legacy: legacy_clients(&shared.legacy_clients),
             },
-            cursors_pinned: shared.pins.len(),
+            cursors_pinned: self.reached().iter().map(|reached| reached.pins.len()).sum(),
             server_sessions: server_sessions(shared.sessions.counts()),
             buffers: Buffers {
                 requests: buffer(&shared.requests),
@@ -224,6 +224,13 @@ impl Observer {
         }
         live::look(self);
         changed
+    }
+
+    /// What sessions reach: the set first, then what listeners reach that serve one member.
+    pub(super) fn reached(&self) -> Vec<Arc<Shared>> {
+        let set = Arc::clone(&self.view.shared);
+        let members = set.members();
+        std::iter::once(set).chain(members).collect()
     }
 
     /// What all sessions share.

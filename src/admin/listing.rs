@@ -1,6 +1,6 @@
 //! `/clients`, `/cursors` and `/pools`: gathered when somebody asks.
 
-use std::time::Instant;
+use std::{cmp::Reverse, time::Instant};
 
 use hyper::StatusCode;
 
@@ -11,7 +11,7 @@ use super::{
     query::Query,
     routes::Call,
 };
-use crate::{client, pool};
+use crate::{client, pool, topology::Address};
 
 /// Entries of a list where nothing is said.
 const LIMIT: usize = 100;
@@ -91,20 +91,26 @@ pub(super) fn cursors(call: &Call<'_>) -> Answer {
         Ok(limit) => limit,
         Err(refusal) => return *refusal,
     };
-    let pins = &call.observer.shared().pins;
-    let pinned = pins.len();
-    let mut cursors: Vec<_> = pins
-        .list(limit, Instant::now())
+    let now = Instant::now();
+    let reached = call.observer.reached();
+    let mut all: Vec<_> = reached
+        .iter()
+        .flat_map(|reached| reached.pins.list(now))
+        .collect();
+    let pinned = all.len();
+    all.sort_unstable_by_key(|(_, _, age, _)| Reverse(*age));
+    all.truncate(limit);
+    let cursors: Vec<_> = all
         .into_iter()
         .map(|(id, pin, age, unused)| Cursor {
             id,
+            namespace: pin.namespace.map(|namespace| namespace.to_string()),
             node: pin.node.to_string(),
             awaits: pin.awaits,
             age_seconds: age.as_secs_f64(),
             idle_seconds: unused.as_secs_f64(),
         })
         .collect();
-    cursors.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
     let note = note(cursors.len(), pinned);
     answer::json(
         StatusCode::OK,
@@ -117,29 +123,36 @@ pub(super) fn cursors(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn pools(call: &Call<'_>) -> Answer {
-    let snapshot = call.observer.shared().cluster.load();
-    let nodes = snapshot.topology.servers().iter().zip(&snapshot.nodes);
     let wanted = call.query.get("node");
-    let pools: Vec<_> = nodes
-        .filter(|(server, _)| wanted.is_none_or(|wanted| server.address.to_string() == wanted))
-        .map(|(server, pool)| {
+    let mut pools = Vec::new();
+    for reached in call.observer.reached() {
+        let snapshot = reached.cluster.load();
+        let nodes = snapshot.topology.servers().iter().zip(&snapshot.nodes);
+        let nodes = nodes.filter(|(server, _)| wanted.is_none_or(|wanted| is_named(&server.address, wanted)));
+        pools.extend(nodes.map(|(server, pool)| {
             let (parts, other_identities) = pool.parts(IDENTITIES);
             NodePool {
                 node: server.address.to_string(),
+                listener: reached.listener.as_ref().map(ToString::to_string),
                 state: state(server.kind).to_owned(),
                 streaming: pool.streaming(),
                 pool: observe_pool(pool),
                 identities: parts.iter().map(identity).collect(),
                 other_identities,
             }
-        })
-        .collect();
+        }));
+    }
     match wanted {
         Some(wanted) if pools.is_empty() => {
             problem(StatusCode::NOT_FOUND, &format!("there is no node {wanted:?}"))
         }
         _ => answer::json(StatusCode::OK, &Pools { pools }),
     }
+}
+
+/// Whether somebody means this node, in whatever case its name is written.
+pub(super) fn is_named(node: &Address, name: &str) -> bool {
+    node.to_string().eq_ignore_ascii_case(name)
 }
 
 fn identity(part: &pool::Part) -> Identity {

@@ -58,7 +58,7 @@ pub struct Cursors {
     pub pinned: usize,
     /// Says that the list was cut, if it was.
     pub note: Option<String>,
-    /// Some or all of them, the oldest first.
+    /// All of them, or the oldest, the oldest first.
     pub cursors: Vec<Cursor>,
 }
 
@@ -67,6 +67,8 @@ pub struct Cursors {
 pub struct Cursor {
     /// The cursor's id.
     pub id: i64,
+    /// What it reads: a database and a collection, as the node has told; `null` if it has not.
+    pub namespace: Option<String>,
     /// The node that it lives on.
     pub node: String,
     /// Whether it waits for new documents, as a change stream does.
@@ -89,6 +91,8 @@ pub struct Pools {
 pub struct NodePool {
     /// The node.
     pub node: String,
+    /// The listener whose own pool this is, because it serves that node alone; `null` of the pool that all others share.
+    pub listener: Option<String>,
     /// What it is in a word, as in `/topology`.
     pub state: String,
     /// Connections whose reply goes to its client as it comes.

@@ -47,7 +47,9 @@ pub(super) async fn topology(call: &Call<'_>) -> Answer {
     call.observer.ask_nodes().await;
     let mut topology = call.observer.status().topology;
     if let Some(wanted) = call.query.get("node") {
-        topology.nodes.retain(|node| node.address == wanted);
+        topology
+            .nodes
+            .retain(|node| node.address.eq_ignore_ascii_case(wanted));
         if topology.nodes.is_empty() {
             return problem(StatusCode::NOT_FOUND, &format!("there is no node {wanted:?}"));
         }

@@ -41,7 +41,11 @@ pub(super) fn pools(pools: &Pools) -> String {
             pool.connecting,
             pool.waiting + pool.awaits.waiting,
         ];
-        let mut row = vec![node.node.clone(), node.state.clone(), "all".to_owned()];
+        let name = match &node.listener {
+            Some(listener) => format!("{} by {listener}", node.node),
+            None => node.node.clone(),
+        };
+        let mut row = vec![name, node.state.clone(), "all".to_owned()];
         row.extend(counts.map(|count| count.to_string()));
         row.extend([
             node.streaming.to_string(),
@@ -124,10 +128,11 @@ pub(super) fn clients(clients: &Clients) -> String {
 }
 
 pub(super) fn cursors(cursors: &Cursors) -> String {
-    let header = ["CURSOR", "NODE", "AWAITS", "AGE", "UNUSED FOR"];
+    let header = ["CURSOR", "NAMESPACE", "NODE", "AWAITS", "AGE", "UNUSED FOR"];
     let rows = cursors.cursors.iter().map(|cursor| {
         vec![
             cursor.id.to_string(),
+            or_dash(cursor.namespace.as_deref()),
             cursor.node.clone(),
             if cursor.awaits { "yes" } else { "no" }.to_owned(),
             ago(cursor.age_seconds),
@@ -216,13 +221,17 @@ ID  ADDRESS        USER      APPLICATION  DRIVER        STATE       COMMAND  SIN
             note: None,
             cursors: vec![Cursor {
                 id: -5,
+                namespace: Some("shop.orders".to_owned()),
                 node: "a:1".to_owned(),
                 awaits: true,
                 age_seconds: 61.0,
                 idle_seconds: 0.0,
             }],
         });
-        assert!(text.contains("-5  a:1   yes     1m1s  0.000s"), "{text}");
+        assert!(
+            text.contains("-5  shop.orders  a:1   yes     1m1s  0.000s"),
+            "{text}"
+        );
         let text = config(&Config {
             settings: vec![Setting {
                 key: "pool.max_size".to_owned(),
@@ -247,6 +256,7 @@ ID  ADDRESS        USER      APPLICATION  DRIVER        STATE       COMMAND  SIN
         let text = pools(&Pools {
             pools: vec![NodePool {
                 node: "a:1".to_owned(),
+                listener: None,
                 state: "primary".to_owned(),
                 streaming: 4,
                 pool: crate::admin::testing::pool(),

@@ -10,7 +10,8 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::{
     runtime::Handle,
-    time::{Instant, sleep},
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -36,6 +37,9 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(100);
 /// How long their commands in flight may take at the deadline.
 const AFTER_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long an acceptor that was told to end is waited for.
+const LAST_CALL_LIMIT: Duration = Duration::from_secs(1);
 
 /// A `[[listener]]` of the configuration, bound: the second address for secondaries is a socket of its own.
 pub(super) struct Bound {
@@ -131,9 +135,12 @@ fn bind_one(mut options: ListenerOptions, sockets: &mut Sockets) -> Result<Bound
     };
     let socket = match (sockets.take(&options.address), &options.address) {
         (Some((Socket::Tcp(socket), is_kept)), _) => Ok(listener::Bound::tcp(socket, is_kept)),
-        (Some((Socket::Unix(socket), is_kept)), ListenAddress::Unix(path)) => {
-            Ok(listener::Bound::unix(socket, path.clone(), is_kept))
-        }
+        (Some((Socket::Unix(socket), is_kept)), ListenAddress::Unix(path)) => Ok(listener::Bound::unix(
+            socket,
+            path.clone(),
+            options.unix_mode,
+            is_kept,
+        )),
         _ => listener::Bound::bind(&options),
     };
     let socket = socket.map_err(failed)?;
@@ -165,6 +172,8 @@ pub(super) struct Front {
     /// Those that take clients.
     pub(super) listeners: Arc<Listeners>,
     served: Mutex<Vec<Served>>,
+    /// What ends with the sockets of listeners that were removed.
+    closing: Mutex<Vec<oneshot::Receiver<()>>>,
 }
 
 /// One `[[listener]]` that is served.
@@ -178,6 +187,8 @@ struct Served {
 struct Part {
     listening: Arc<Listening>,
     member: Option<Member>,
+    /// Ends with its acceptor.
+    accepts: oneshot::Receiver<()>,
     /// Another descriptor of its socket, for the next process. While it is there, nobody's doors are closed.
     another: Option<Passed>,
 }
@@ -208,6 +219,7 @@ impl Front {
             back,
             listeners: Arc::default(),
             served: Mutex::default(),
+            closing: Mutex::default(),
         }
     }
 
@@ -226,17 +238,24 @@ impl Front {
                 Reach::Cluster | Reach::Secondaries => None,
             };
             let reached = match &member {
-                Some(member) => Arc::new(self.shared.for_member(Arc::clone(&member.cluster))),
+                Some(member) => self
+                    .shared
+                    .for_member(Arc::clone(&member.cluster), &options.address),
                 None => Arc::clone(&self.shared),
             };
             let acceptor = Acceptor::new(socket).map_err(|error| Error::Start("listener", error))?;
             let settings = self.shared.settings();
             let listening = Arc::new(Listening::new(options, settings, &self.doors, &self.front));
             let accept = listener::accept(acceptor, Arc::clone(&listening), reached, Arc::clone(&self.cores));
-            self.front.spawn_to_end(accept);
+            let (accepting, accepts) = oneshot::channel();
+            self.front.spawn_to_end(async move {
+                accept.await;
+                drop(accepting);
+            });
             parts.push(Part {
                 listening,
                 member,
+                accepts,
                 another: Some(another),
             });
         }
@@ -287,9 +306,28 @@ impl Front {
         };
         self.publish();
         for part in removed.parts {
-            let (address, clients) = (part.listening.terms().address.clone(), part.listening.clients());
+            let Part {
+                listening,
+                member,
+                accepts,
+                another,
+            } = part;
+            drop(another);
+            listening.close_doors();
+            lock(&self.closing).push(accepts);
+            let (address, clients) = (listening.terms().address.clone(), listening.clients());
             tracing::info!(%address, clients, "listener closed: it stands no more in the configuration");
-            self.back.spawn("listener", go(part, patience.deadline));
+            self.back
+                .spawn("listener", go(listening, member, patience.deadline));
+        }
+    }
+
+    /// Waits until the sockets of listeners that were removed are closed, so that their addresses are free: at most about 200 ms.
+    pub(super) async fn closed(&self) {
+        let closing = std::mem::take(&mut *lock(&self.closing));
+        for accepts in closing {
+            // An acceptor that hangs is no reason to wait for ever.
+            let _ = timeout(LAST_CALL_LIMIT, accepts).await;
         }
     }
 
@@ -365,8 +403,12 @@ impl Front {
     }
 
     fn served(&self) -> MutexGuard<'_, Vec<Served>> {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.served)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Nothing is kept warm for a listener of its own.
@@ -378,14 +420,7 @@ fn for_member(options: &pool::Options) -> pool::Options {
 }
 
 /// The way down of one listener, in the stages of a drain.
-async fn go(part: Part, deadline: Duration) {
-    let Part {
-        listening,
-        member,
-        another,
-    } = part;
-    drop(another);
-    listening.close_doors();
+async fn go(listening: Arc<Listening>, member: Option<Member>, deadline: Duration) {
     let began = Instant::now();
     // Who was on his way in is counted by then.
     sleep(listener::LAST_CALL + LOOK).await;

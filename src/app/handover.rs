@@ -1,9 +1,9 @@
 //! How one process hands its listening sockets over to the next, on the same host.
 //!
 //! The running process listens on a Unix domain socket that its own user alone can use. The next one connects, gets the listening sockets
-//! (`SCM_RIGHTS`), makes ready all that it needs, begins to accept, and says so. Only then does the running one stop to accept, and drain. Until
-//! then nothing has happened: a next process that ends, or takes too long, leaves the running one as it was. The sockets are the same in both
-//! processes, so no client in their queues is lost.
+//! (`SCM_RIGHTS`), makes ready all that it needs, begins to accept, and says so. The running one says that it leaves everything to it, and only then
+//! stops to accept, and drains. Until then nothing has happened: a next process that ends, or takes too long, leaves the running one as it was,
+//! even if it has said already that it serves. The sockets are the same in both processes, so no client in their queues is lost.
 //!
 //! On the wire: a byte [`SOCKET`] or [`KEPT`] with each socket, a byte [`END`]; back, a byte [`SERVING`]; at last, [`YOURS`] or [`NOT_NOW`].
 
@@ -37,7 +37,7 @@ const KEPT: u8 = b'k';
 const END: u8 = b'.';
 /// The next process accepts clients.
 const SERVING: u8 = b'r';
-/// The running one does not any more.
+/// The running one leaves it to that.
 const YOURS: u8 = b'd';
 /// The running one is about to end, and its sockets with it.
 const NOT_NOW: u8 = b'x';
@@ -81,10 +81,10 @@ impl Giving {
         expect(&mut self.0, SERVING)
     }
 
-    /// Says that this process accepts nobody any more.
+    /// Says that this process is about to stop to accept.
     ///
     /// # Errors
-    /// When the next one is gone.
+    /// When the next one is gone: this one must go on.
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.0.write_all(&[YOURS])
     }
@@ -126,7 +126,7 @@ impl Taking {
         }
     }
 
-    /// Says that this process accepts clients, and waits until the other one does not any more: `true`, even if it has just died;
+    /// Says that this process accepts clients, and waits until the other one leaves that to it: `true`, even if it has just died;
     /// `false` if it is about to end, and closes the sockets for all. Blocks for up to ten seconds.
     pub(super) fn finish(mut self) -> bool {
         let mut byte = [0];
@@ -269,6 +269,20 @@ mod tests {
             drop(taking);
             assert!(gives.join().unwrap().is_err());
         }
+    }
+
+    #[test]
+    fn a_next_process_that_says_that_it_serves_and_ends_is_found_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let gives = thread::spawn(move || Giving::give(listener.accept().unwrap().0, &[]).unwrap());
+        let (mut taking, _) = Taking::begin(&path).unwrap();
+        taking.0.write_all(&[SERVING]).unwrap();
+        drop(taking);
+        let mut giving = gives.join().unwrap();
+        giving.wait().unwrap();
+        assert!(giving.finish().is_err());
     }
 
     #[test]

@@ -99,7 +99,11 @@ impl Reloader {
         let (source, files) = (self.source.clone(), self.watch.files().to_vec());
         let read = spawn_blocking(move || read(&source, files));
         let reloaded = match read.await {
-            Ok(found) => self.take_over(proxy, found),
+            Ok(found) => {
+                // What was removed by the reload before may stand here again.
+                proxy.front.closed().await;
+                self.take_over(proxy, found)
+            }
             Err(error) => Reloaded::invalid(vec![format!("reading the configuration failed: {error}")]),
         };
         tell(&reloaded, why);

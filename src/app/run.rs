@@ -8,9 +8,7 @@ use tokio::{
 };
 
 use super::{
-    Error, Proxy, Source, find_nodes,
-    handover::Giving,
-    notify,
+    Error, Proxy, Source, find_nodes, notify,
     reload::Reloader,
     runtime,
     sockets::Sockets,
@@ -38,7 +36,7 @@ enum End {
     /// It was told to, quickly.
     Stop,
     /// The next process serves in its place.
-    Given(Giving),
+    Given,
 }
 
 /// Why the configuration is read again, or may have to be.
@@ -109,10 +107,10 @@ async fn run_here(config: &Config, source: Source, take_over: Option<&Path>) -> 
         let settled = !upgrade.is_under_way();
         let prompt = tokio::select! {
             end = told_to_end(&mut interrupt, &mut terminate, &proxy) => break end,
-            given = upgrade.step(&proxy) => {
-                if let Some(giving) = given {
+            is_given = upgrade.step(&proxy) => {
+                if is_given {
                     tracing::info!("draining: the next process has taken over");
-                    break End::Given(giving);
+                    break End::Given;
                 }
                 continue;
             }
@@ -137,8 +135,8 @@ async fn run_here(config: &Config, source: Source, take_over: Option<&Path>) -> 
     drop(reloads);
     let mut options = reloader.running.drain;
     let drains = match end {
-        End::Given(giving) => {
-            upgrade.finish(&mut proxy, giving);
+        End::Given => {
+            proxy.give_away();
             // Nobody new comes here any more.
             options.grace = Duration::ZERO;
             true

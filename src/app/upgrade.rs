@@ -1,7 +1,12 @@
 //! The upgrade of a running proxy on one host: the next process takes the listening sockets, and the running one drains ([`super::handover`] has
 //! what they say to each other).
 
-use std::{io, os::unix::net::UnixStream, path::Path, time::Duration};
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::{
     net::UnixListener,
@@ -74,7 +79,7 @@ impl Proxy {
     }
 
     /// Leaves all listening sockets to the next process, which accepts clients already.
-    fn give_away(&mut self) {
+    pub(super) fn give_away(&mut self) {
         self.front.give_away();
         self.admin_socket = None;
         self.admin_doors.begin();
@@ -108,6 +113,7 @@ impl super::Prepared {
 
 /// Where the next process asks for the sockets.
 pub(super) struct Upgrade {
+    path: Option<PathBuf>,
     listener: Option<(UnixListener, SocketFile)>,
     /// The next process is at it; with it a way to tell that this one will not wait.
     under_way: Option<(JoinHandle<io::Result<Giving>>, UnixStream)>,
@@ -130,6 +136,7 @@ impl Upgrade {
             })
         });
         Ok(Self {
+            path: path.map(Path::to_owned),
             listener: listener.transpose()?,
             under_way: None,
         })
@@ -140,6 +147,7 @@ impl Upgrade {
         Self::listen(path).unwrap_or_else(|error| {
             tracing::error!(%error, "this process serves, but no next one can take over from it ([upgrade] socket)");
             Self {
+                path: None,
                 listener: None,
                 under_way: None,
             }
@@ -151,20 +159,20 @@ impl Upgrade {
         self.under_way.is_some()
     }
 
-    /// Goes on by one step: a next process has come, has failed, or serves. The last tells whom to say that this one does not any more.
+    /// Goes on by one step: a next process has come, has failed, or serves. `true` for the last: this process must leave everything to it.
     /// Cancel safe.
-    pub(super) async fn step(&mut self, proxy: &Proxy) -> Option<Giving> {
+    pub(super) async fn step(&mut self, proxy: &Proxy) -> bool {
         if let Some((giving, _)) = &mut self.under_way {
             let given = giving.await;
             self.under_way = None;
             match given {
-                Ok(Ok(giving)) => return Some(giving),
+                Ok(Ok(giving)) => return self.finish(giving),
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the next process did not take over; this one goes on");
                 }
                 Err(error) => tracing::error!(%error, "the upgrade failed; this process goes on"),
             }
-            return None;
+            return false;
         }
         let Some((listener, _)) = &self.listener else {
             return std::future::pending().await;
@@ -180,7 +188,19 @@ impl Upgrade {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        None
+        false
+    }
+
+    /// Tells the next process that everything is left to it; `false` if it is gone, and this one goes on.
+    fn finish(&mut self, giving: Giving) -> bool {
+        // The file goes before the next process makes its own.
+        self.listener = None;
+        let Err(error) = giving.finish() else {
+            return true;
+        };
+        tracing::warn!(%error, "the next process ended as soon as it served; this one goes on");
+        *self = Self::listen_after(self.path.as_deref());
+        false
     }
 
     fn begin(&mut self, stream: UnixStream, proxy: &Proxy) -> io::Result<()> {
@@ -203,16 +223,6 @@ impl Upgrade {
     pub(super) fn decline(self) {
         if let Some((_, stream)) = &self.under_way {
             handover::decline(stream);
-        }
-    }
-
-    /// Leaves everything to the next process.
-    pub(super) fn finish(self, proxy: &mut Proxy, giving: Giving) {
-        proxy.give_away();
-        // Its file goes before the next process makes its own.
-        drop(self);
-        if let Err(error) = giving.finish() {
-            tracing::warn!(%error, "the next process is gone again, and with it the listening sockets");
         }
     }
 }

@@ -391,6 +391,7 @@ mod tests {
             if is_pinned {
                 let pinned = Pinned {
                     node: address,
+                    namespace: None,
                     awaits: false,
                     returned: 0,
                 };

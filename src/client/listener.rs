@@ -89,7 +89,16 @@ pub struct Bound {
 #[derive(Debug)]
 enum BoundKind {
     Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener, Option<SocketFile>, PathBuf),
+    Unix(std::os::unix::net::UnixListener, UnixPlace),
+}
+
+/// Where a Unix domain socket listens.
+#[derive(Debug)]
+enum UnixPlace {
+    /// This process made it.
+    Made(SocketFile, PathBuf),
+    /// Another one did; who may connect.
+    Taken(PathBuf, u32),
 }
 
 impl Bound {
@@ -102,7 +111,7 @@ impl Bound {
             ListenAddress::Tcp(address) => BoundKind::Tcp(bind(*address)?),
             ListenAddress::Unix(path) => {
                 let (socket, file) = unix::bind(path, options.unix_mode, BACKLOG)?;
-                BoundKind::Unix(socket, Some(file), path.clone())
+                BoundKind::Unix(socket, UnixPlace::Made(file, path.clone()))
             }
         };
         Ok(Self { kind, is_kept: false })
@@ -117,12 +126,12 @@ impl Bound {
         }
     }
 
-    /// The same at a path, whose file is removed at the end unless somebody keeps it; but not before it is accepted from: until then another
-    /// process serves there.
+    /// The same at a path, whose file gets this access mode and is removed at the end, unless somebody keeps it; but neither before it is
+    /// accepted from: until then another process serves there.
     #[must_use]
-    pub fn unix(socket: std::os::unix::net::UnixListener, path: PathBuf, is_kept: bool) -> Self {
+    pub fn unix(socket: std::os::unix::net::UnixListener, path: PathBuf, mode: u32, is_kept: bool) -> Self {
         Self {
-            kind: BoundKind::Unix(socket, None, path),
+            kind: BoundKind::Unix(socket, UnixPlace::Taken(path, mode)),
             is_kept,
         }
     }
@@ -146,7 +155,9 @@ impl Bound {
     pub fn address(&self) -> io::Result<ListenAddress> {
         match &self.kind {
             BoundKind::Tcp(socket) => socket.local_addr().map(ListenAddress::Tcp),
-            BoundKind::Unix(_, _, path) => Ok(ListenAddress::Unix(path.clone())),
+            BoundKind::Unix(_, UnixPlace::Made(_, path) | UnixPlace::Taken(path, _)) => {
+                Ok(ListenAddress::Unix(path.clone()))
+            }
         }
     }
 }
@@ -183,13 +194,17 @@ impl Acceptor {
     /// Hands a bound socket to the current runtime.
     ///
     /// # Errors
-    /// Those of the runtime's registry.
+    /// Those of the runtime's registry, and of the file's access mode.
     pub fn new(bound: Bound) -> io::Result<Self> {
         let kind = match bound.kind {
             BoundKind::Tcp(socket) => AcceptorKind::Tcp(TcpListener::from_std(socket)?),
-            BoundKind::Unix(socket, file, path) => {
-                let taken_over = || SocketFile::of(&path).ok();
-                let file = file.or_else(|| taken_over().filter(|_| !bound.is_kept));
+            BoundKind::Unix(socket, place) => {
+                let file = match place {
+                    UnixPlace::Made(file, _) => Some(file),
+                    // Who keeps it says who may connect, too.
+                    UnixPlace::Taken(..) if bound.is_kept => None,
+                    UnixPlace::Taken(path, mode) => unix::take_over(&path, mode)?,
+                };
                 AcceptorKind::Unix(UnixListener::from_std(socket)?, file)
             }
         };

@@ -28,6 +28,7 @@ mod numbered;
 mod old;
 mod options;
 mod pace;
+mod pin;
 mod relay;
 mod roster;
 mod search;

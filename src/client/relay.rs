@@ -1,9 +1,6 @@
 //! Asking a node, and passing its reply on.
 
-use std::{
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, time::Duration};
 
 use bson::RawDocumentBuf;
 use bytes::BytesMut;
@@ -12,6 +9,7 @@ use super::{
     attend::{Gone, IfGone, attend},
     batch, compression, exhaust,
     inbound::{Inbound, ReplyForm, ReplyTo, encode},
+    pin::{namespace, remember},
     session::{End, Session},
     shards,
     shared::Shared,
@@ -27,8 +25,6 @@ use crate::{
         budget::{SMALL, transfer_time},
     },
     pool::{Lease, Pool},
-    routing::Pinned,
-    telemetry::{Count, Pin},
     topology::Address,
     upstream::{Failure, Incoming, Reason},
     wire::{Frame, Header, OpCode, RawDoc, WireError, op_msg},
@@ -365,7 +361,10 @@ pub(super) fn form(
         generation,
         room,
     } = whole;
-    remember(session, &reply, node, request);
+    remember(session, &reply, node, request, || {
+        let cursor = body(&frame).ok()?.get("cursor").ok()??.as_doc()?;
+        namespace(cursor)
+    });
     if reply.tells_of_retry {
         note_retry(session, &mut frame, request);
     }
@@ -453,33 +452,6 @@ fn judge(frame: &Frame) -> Result<Reply, WireError> {
 fn masked(frame: &Frame) -> Option<state_change::Masked> {
     let layout = op_msg::Layout::parse(frame.bytes()).ok()?;
     state_change::mask(layout.body(frame.bytes()).ok()?).ok()?
-}
-
-/// Keeps the pins true: a reply opens a cursor, goes on with one, or ends it.
-pub(super) fn remember(session: &Session, reply: &Reply, node: &Address, request: &Request) {
-    let pins = &session.shared.pins;
-    let pinned = || Pinned {
-        node: node.clone(),
-        awaits: request.awaits || reply.resumable,
-        returned: 0,
-    };
-    match (request.cursor_id, reply.cursor_id) {
-        (Some(old), Some(0)) => pins.remove(old),
-        (Some(old), Some(id)) if (old != id || pins.get(id, Instant::now()).is_none()) => {
-            pins.insert(id, pinned(), Instant::now());
-        }
-        (Some(old), None) if reply.code == 43 => pins.remove(old),
-        (None, Some(id)) if id != 0 && request.may_have_cursor() => {
-            let pinned = pinned();
-            session
-                .counters()
-                .reasons
-                .one(if pinned.awaits { Pin::Awaiting } else { Pin::Cursor });
-            pins.insert(id, pinned, Instant::now());
-            session.place.entry.ties.note_cursor(id, &session.shared);
-        }
-        _ => {}
-    }
 }
 
 /// The body of a whole reply.

@@ -3,7 +3,7 @@
 use std::{
     ops::Deref,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
     },
     time::Instant,
@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use bson::oid::ObjectId;
 
 use super::{
-    Settings,
+    ListenAddress, Settings,
     admission::Admission,
     drain::Drain,
     drivers::Drivers,
@@ -47,7 +47,9 @@ pub struct Shared {
     pub pins: Pins<Address>,
     /// Where transactions live; used only with several `mongos` upstream.
     pub transactions: TransactionPins<Address>,
-    /// For a listener that reaches one member: the set that it should belong to.
+    /// The listener that alone reaches this, if it reaches one member.
+    pub listener: Option<ListenAddress>,
+    /// For such a listener: the set that the member should belong to.
     pub(super) set: Option<Arc<Cluster<Pool>>>,
     /// It was said that the upstream is a sharded cluster.
     pub(super) told_of_mongos: AtomicBool,
@@ -106,6 +108,8 @@ pub struct Process {
     /// Names this process to clients that take it for a load balancer.
     pub(super) service_id: ObjectId,
     next_id: AtomicI32,
+    /// What listeners reach that serve one member.
+    members: Mutex<Vec<Weak<Shared>>>,
 }
 
 impl Shared {
@@ -148,22 +152,32 @@ impl Shared {
             process_id: ObjectId::new(),
             service_id: ObjectId::new(),
             next_id: AtomicI32::new(1),
+            members: Mutex::default(),
         };
-        Self::reaching(cluster, None, Arc::new(process))
+        Self::reaching(cluster, Arc::new(process))
     }
 
-    /// For sessions that reach `member` alone, and share all else with these.
+    /// For sessions of a listener that reach `member` alone, and share all else with these.
     #[must_use]
-    pub fn for_member(&self, member: Arc<Cluster<Pool>>) -> Self {
-        Self::reaching(member, Some(Arc::clone(&self.cluster)), Arc::clone(&self.process))
+    pub fn for_member(&self, member: Arc<Cluster<Pool>>, listener: &ListenAddress) -> Arc<Self> {
+        let shared = Arc::new(Self {
+            listener: Some(listener.clone()),
+            set: Some(Arc::clone(&self.cluster)),
+            ..Self::reaching(member, Arc::clone(&self.process))
+        });
+        let mut members = self.process.lock_members();
+        members.retain(|member| member.strong_count() > 0);
+        members.push(Arc::downgrade(&shared));
+        shared
     }
 
-    fn reaching(cluster: Arc<Cluster<Pool>>, set: Option<Arc<Cluster<Pool>>>, process: Arc<Process>) -> Self {
+    fn reaching(cluster: Arc<Cluster<Pool>>, process: Arc<Process>) -> Self {
         Self {
             cluster,
             pins: Pins::new(MAX_PINS),
             transactions: TransactionPins::new(MAX_PINS),
-            set,
+            listener: None,
+            set: None,
             told_of_mongos: AtomicBool::new(false),
             told_of_stranger: AtomicBool::new(false),
             process,
@@ -203,6 +217,16 @@ impl Process {
     #[must_use]
     pub fn logins(&self) -> Option<Arc<Logins>> {
         self.logins.as_ref().map(ArcSwap::load_full)
+    }
+
+    /// What each listener reaches that serves one member, for as long as it has clients.
+    #[must_use]
+    pub fn members(&self) -> Vec<Arc<Shared>> {
+        self.lock_members().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn lock_members(&self) -> MutexGuard<'_, Vec<Weak<Shared>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has logins that begin from now on judged by these. Whether clients must log in at all stays as it is.

@@ -13,7 +13,7 @@ use super::{
     exhaust,
     inbound::ReplyTo,
     pace::{Pace, STALL},
-    relay::remember,
+    pin::{namespace, remember},
     session::{End, Session},
 };
 use crate::{
@@ -231,12 +231,15 @@ async fn read_rest(lease: &mut Lease, length: usize) -> Result<BytesMut, End> {
 /// Ends the reply: the cursor is remembered, and the connection is free unless another follows.
 fn finish(session: &Session, lease: &mut Lease, tail: &[u8], head: Head, request: &Request) {
     lease.finish(head.followed);
+    let cursor = cursor(tail, head);
+    let cursor = cursor.as_deref().and_then(|cursor| RawDoc::prefix(cursor).ok());
     let reply = Reply {
         ok: true,
-        cursor_id: cursor_id(tail, head),
+        cursor_id: cursor.and_then(cursor_id),
         ..Default::default()
     };
-    remember(session, &reply, lease.pool().address(), request);
+    let node = lease.pool().address();
+    remember(session, &reply, node, request, || namespace(cursor?));
 }
 
 /// Something of the reply must have been read.
@@ -252,13 +255,17 @@ fn broken(reason: Reason) -> End {
     End::StreamBroken(Failure::replied(reason))
 }
 
-/// Finds the cursor's id among its fields behind the batch.
-fn cursor_id(tail: &[u8], head: Head) -> Option<i64> {
+/// The cursor's fields behind the batch, as a document.
+fn cursor(tail: &[u8], head: Head) -> Option<BytesMut> {
     let fields = tail.get(..head.cursor_end - head.tail_at)?;
     let mut document = BytesMut::with_capacity(fields.len() + 4);
     document.extend_from_slice(&(fields.len() as i32 + 4).to_le_bytes());
     document.extend_from_slice(fields);
-    RawDoc::prefix(&document).ok()?.get("id").ok()??.as_i64()
+    Some(document)
+}
+
+fn cursor_id(cursor: RawDoc<'_>) -> Option<i64> {
+    cursor.get("id").ok()??.as_i64()
 }
 
 #[cfg(test)]
@@ -290,7 +297,10 @@ mod tests {
             let reply = doc! {"cursor": {name: batch(1000), "postBatchResumeToken": {"id": 1}, "id": 1i64 << 50, "ns": "d.c"}, "ok": 1.0};
             let bytes = message(&reply);
             let head = parse_head(&bytes[..HEAD_LEN], bytes.len(), false).unwrap();
-            assert_eq!(cursor_id(&bytes[head.tail_at..], head), Some(1 << 50));
+            let cursor = cursor(&bytes[head.tail_at..], head).unwrap();
+            let cursor = RawDoc::prefix(&cursor).unwrap();
+            assert_eq!(cursor_id(cursor), Some(1 << 50));
+            assert_eq!(namespace(cursor).as_deref(), Some("d.c"));
             assert!(
                 bytes.len() - head.tail_at < 150,
                 "all documents lie before the tail"
@@ -339,7 +349,9 @@ mod tests {
                 bytes[at] = value;
                 if let Some(head) = parse_head(&bytes[..HEAD_LEN], bytes.len(), true) {
                     assert!(head.tail_at < head.cursor_end && head.cursor_end < bytes.len());
-                    let _ = cursor_id(&bytes[head.tail_at..], head);
+                    let cursor = cursor(&bytes[head.tail_at..], head);
+                    let cursor = cursor.as_deref().and_then(|cursor| RawDoc::prefix(cursor).ok());
+                    let _ = cursor.and_then(cursor_id);
                 }
             }
         }

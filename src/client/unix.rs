@@ -74,6 +74,19 @@ pub fn bind(path: &Path, mode: u32, backlog: i32) -> io::Result<(UnixListener, S
     Ok((socket.into(), file))
 }
 
+/// Takes over the file of a socket that another process made, and has only those connect whom `mode` lets write; `None` if it is gone.
+///
+/// # Errors
+/// When the mode cannot be set.
+pub(super) fn take_over(path: &Path, mode: u32) -> io::Result<Option<SocketFile>> {
+    let is_there = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if !is_there {
+        return Ok(None);
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    SocketFile::of(path).map(Some)
+}
+
 /// Removes what a process left behind that ended without removing its socket.
 fn clear_stale(path: &Path) -> io::Result<()> {
     let file = match fs::symlink_metadata(path) {
@@ -119,6 +132,21 @@ mod tests {
             io::ErrorKind::AlreadyExists
         );
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_socket_that_is_taken_over_gets_the_mode_of_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.sock");
+        assert!(take_over(&path, 0o600).unwrap().is_none(), "there is none");
+        let (listener, file) = bind(&path, 0o666, 8).unwrap();
+        let taken = take_over(&path, 0o600).unwrap();
+        file.give_away();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        drop((listener, taken));
+        assert!(!path.exists());
+        fs::write(&path, "no socket").unwrap();
+        assert!(take_over(&path, 0o600).unwrap().is_none());
     }
 
     #[test]

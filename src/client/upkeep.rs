@@ -1,5 +1,5 @@
-//! Upkeep of the proxy's own server sessions: those that the nodes are about to forget are ended, and all of them when the proxy
-//! stops.
+//! Upkeep of what is remembered: the proxy's own server sessions that the nodes are about to forget are ended, and all of them when the
+//! proxy stops; cursors and transactions that nobody has used for long are forgotten.
 
 use std::{
     collections::BTreeMap,
@@ -23,15 +23,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Most sessions that are ended by one command (Driver Sessions specification, "endSession").
 const MOST_ENDED: usize = 10_000;
 
-/// Ends the sessions that were idle for too long, now and then. Runs for ever; cancel safe.
+/// Ends the sessions that were idle for too long, and forgets what the nodes have, now and then. Runs for ever; cancel safe.
 pub async fn keep_sessions(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(INTERVAL).await;
+        forget_unused(&shared);
         let Some(timeout) = session_timeout(&shared) else {
             continue;
         };
         let expired = shared.sessions.expire(Instant::now(), timeout);
         let _ = tokio::time::timeout(PATIENCE, end(&shared, expired)).await;
+    }
+}
+
+/// Forgets cursors and transactions that their nodes have forgotten, too.
+fn forget_unused(shared: &Arc<Shared>) {
+    let now = Instant::now();
+    shared.open_transactions.forget_unused(now);
+    for reached in shared.members().iter().chain([shared]) {
+        reached.pins.forget_unused(now);
+        reached.transactions.forget_unused(now);
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::Hash,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -40,10 +40,12 @@ pub struct Memory<K, V> {
 pub type Pins<N> = Memory<i64, Pinned<N>>;
 
 /// What is remembered of a cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pinned<N> {
     /// Where it lives.
     pub node: N,
+    /// What it reads, as the node has told with it: a database and a collection.
+    pub namespace: Option<Arc<str>>,
     /// Whether it waits for new documents, so that a `getMore` may hold its connection for long.
     pub awaits: bool,
     /// How many documents came by legacy replies so far, which tell it.
@@ -116,8 +118,16 @@ impl<K: Key, V: Clone> Memory<K, V> {
         self.shard(key).remove(&key);
     }
 
-    /// Up to `most` of what is remembered: each by its key, with the time since it was first remembered and since it was last used.
-    pub fn list(&self, most: usize, now: Instant) -> Vec<(K, V, Duration, Duration)> {
+    /// Forgets what was not used for long.
+    pub fn forget_unused(&self, now: Instant) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|_, pin| now.saturating_duration_since(pin.used) < EXPIRY);
+        }
+    }
+
+    /// What is remembered: each by its key, with the time since it was first remembered and since it was last used.
+    pub fn list(&self, now: Instant) -> Vec<(K, V, Duration, Duration)> {
         let mut list = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,7 +138,7 @@ impl<K: Key, V: Clone> Memory<K, V> {
                     (*key, pin.pinned.clone(), ago(pin.since), ago(pin.used))
                 })
                 .filter(|(_, _, _, unused)| *unused < EXPIRY);
-            list.extend(alive.take(most - list.len()));
+            list.extend(alive);
         }
         list
     }
@@ -160,6 +170,7 @@ mod tests {
     fn at<N>(node: N) -> Pinned<N> {
         Pinned {
             node,
+            namespace: None,
             awaits: false,
             returned: 0,
         }
@@ -184,19 +195,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_listed_with_its_age_and_within_a_bound() {
+    fn what_is_remembered_is_listed_with_its_age_until_it_expires() {
         let (pins, then) = (Pins::new(100), Instant::now());
         let later = then + Duration::from_secs(7);
         pins.insert(1, at("a"), then);
         pins.insert(1, at("b"), later);
         let seconds = Duration::from_secs;
         let now = later + seconds(1);
-        assert_eq!(pins.list(9, now), [(1, at("b"), seconds(8), seconds(1))]);
+        assert_eq!(pins.list(now), [(1, at("b"), seconds(8), seconds(1))]);
         for cursor in 2..50 {
             pins.insert(cursor, at("a"), then);
         }
-        assert_eq!(pins.list(20, now).len(), 20);
-        assert!(pins.list(100, later + EXPIRY).is_empty());
+        assert_eq!(pins.list(now).len(), 49);
+        assert_eq!(pins.list(then + EXPIRY).len(), 1);
+        pins.forget_unused(then + EXPIRY);
+        assert_eq!(pins.len(), 1);
     }
 
     #[test]

@@ -294,6 +294,56 @@ async fn a_pool_is_made_anew_without_an_error() {
     assert!(opened(&pool()) >= opened(&before) + 3);
 }
 
+#[tokio::test]
+async fn what_a_listener_for_one_node_reaches_is_listed_and_made_anew_too() {
+    let set = shared_set();
+    let secondary = (set.primary().await.unwrap() + 1) % 3;
+    let node = set.address(secondary).to_owned();
+    let sections = format!("[[listener]]\naddress = \"127.0.0.1:0\"\nnode = {node:?}\n");
+    let proxy = Proxy::start(&set.uri(), &sections);
+    let listener = proxy.status()["listeners"][1]["address"].clone();
+    let listener = listener.as_str().unwrap();
+    let mut writer = Client::connect(proxy.address).await;
+    let documents: Vec<_> = (0..5).map(|n| doc! { "n": n }).collect();
+    let insert = doc! { "insert": "one", "documents": documents, "writeConcern": { "w": 3 } };
+    writer.succeed(DB, insert).await;
+    let mut reader = Client::connect(listener.parse::<SocketAddr>().unwrap()).await;
+    let opened = reader
+        .succeed(DB, prefer("nearest", doc! { "find": "one", "batchSize": 1 }))
+        .await;
+    let id = batch(&opened).1;
+
+    let list = told(&proxy, "GET", "/cursors");
+    assert_eq!((&list["pinned"], &list["note"]), (&1.into(), &Value::Null));
+    let cursor = &list["cursors"][0];
+    assert_eq!(
+        (&cursor["id"], &cursor["namespace"], &cursor["node"]),
+        (&id.into(), &format!("{DB}.one").into(), &node.as_str().into())
+    );
+    assert_eq!(proxy.metric("tidegate_cursors_pinned"), 1.0);
+    let shown = tidegate(&proxy, &["cursors"]);
+    assert!(shown.stdout.contains(&format!("{DB}.one")), "{shown:#?}");
+
+    let own = || {
+        let pools = told(&proxy, "GET", &format!("/pools?node={}", node.to_uppercase()));
+        let pools = pools["pools"].as_array().unwrap().clone();
+        let own = pools.into_iter().find(|pool| pool["listener"] == listener);
+        own.unwrap()["pool"].clone()
+    };
+    let before = own();
+    let renewed = told(&proxy, "POST", &format!("/pools/{node}/reconnect"));
+    assert!(renewed["closed"].as_u64().unwrap() >= 1, "{renewed:#}");
+    reader
+        .succeed(DB, doc! { "getMore": id, "collection": "one" })
+        .await;
+    let after = own();
+    for count in ["generation", "opened"] {
+        let count = |pool: &Value| pool[count].as_u64().unwrap();
+        assert!(count(&after) > count(&before), "{before:#} {after:#}");
+    }
+    assert_eq!(told(&proxy, "GET", "/cursors")["pinned"], 0);
+}
+
 #[test]
 fn the_log_says_more_for_a_while() {
     let proxy = Proxy::start(&shared_set().uri(), "");

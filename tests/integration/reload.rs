@@ -223,6 +223,13 @@ async fn listeners_come_and_go_and_the_others_are_not_touched() {
     goes.closed().await;
     let refused = tokio::net::TcpStream::connect(("127.0.0.1", second)).await;
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    // It comes again, and again as soon as it has gone.
+    for sections in [&*with_second, BY_HAND, &*with_second] {
+        let (code, answer) = reload(&proxy, "", sections);
+        assert_eq!(code, 200, "{answer}");
+    }
+    let mut comes = Client::connect(("127.0.0.1", second)).await;
+    comes.succeed(DB, doc! { "ping": 1 }).await;
     stays.succeed(DB, doc! { "ping": 1 }).await;
     assert_eq!(proxy.status()["ready"], true);
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::{
         fs::PermissionsExt,
         net::{UnixListener, UnixStream},
@@ -11,6 +12,7 @@ use std::{
 };
 
 use bson::doc;
+use rustix::process::Signal;
 
 use crate::support::{
     Proxy,
@@ -184,6 +186,58 @@ async fn who_reloads_while_a_next_process_takes_over_is_told_to_come_again() {
     drop(next);
     eventually("it is gone", LIMIT, async || proxy.post("/reload").0 == 200).await;
     assert_eq!(proxy.metric("tidegate_config_reloads_total"), 1.0);
+}
+
+#[tokio::test]
+async fn a_next_process_that_says_that_it_serves_and_ends_leaves_the_running_one_at_work() {
+    let proxy = Proxy::upgradable(&shared_set().uri(), DRAIN);
+    let mut next = UnixStream::connect(proxy.upgrade_socket()).unwrap();
+    eventually("it has the sockets", LIMIT, async || {
+        proxy.log().contains("the next process takes over")
+    })
+    .await;
+    // So that it hears of both at once.
+    proxy.signal(Signal::STOP);
+    next.write_all(b"r").unwrap();
+    drop(next);
+    proxy.signal(Signal::CONT);
+    eventually("it has seen that", LIMIT, async || {
+        proxy
+            .log()
+            .contains("the next process ended as soon as it served")
+    })
+    .await;
+    Client::connect(proxy.address)
+        .await
+        .succeed(DB, doc! { "ping": 1 })
+        .await;
+    assert_eq!(http_get(proxy.admin, "/readyz").unwrap().0, 200);
+    let next = proxy.upgrade();
+    assert!(proxy.ended_within(LIMIT).0.success());
+    Client::connect(next.address)
+        .await
+        .succeed(DB, doc! { "ping": 1 })
+        .await;
+}
+
+#[tokio::test]
+async fn a_unix_socket_that_is_taken_over_gets_the_access_mode_of_the_next_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("local.sock");
+    let sections = |mode: &str| {
+        let upgrade = folder.path().join("upgrade.sock");
+        format!(
+            "[[listener]]\naddress = {local:?}\nunix_mode = '{mode}'\n[upgrade]\nsocket = {upgrade:?}\n{DRAIN}"
+        )
+    };
+    let proxy = Proxy::start(&shared_set().uri(), &sections("0666"));
+    let mode = || fs::metadata(&local).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o666);
+    let (uri, address, admin) = (shared_set().uri(), proxy.address, proxy.admin);
+    let _next = Proxy::start_at_with(&uri, address, admin, &sections("0600"));
+    assert!(proxy.ended_within(LIMIT).0.success());
+    assert_eq!(mode(), 0o600);
+    assert!(UnixStream::connect(&local).is_ok());
 }
 
 /// Binds sockets as systemd does, and becomes the program that it is told.

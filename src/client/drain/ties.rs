@@ -157,6 +157,7 @@ mod tests {
         let open = |id: i64| {
             let pinned = Pinned {
                 node: "a:1".parse().unwrap(),
+                namespace: None,
                 awaits: false,
                 returned: 0,
             };
