@@ -14,7 +14,7 @@ use super::{
     draining,
     listing::is_named,
     reloading::Outcome,
-    routes::Call,
+    routes::{Call, report},
     show,
 };
 use crate::{
@@ -57,13 +57,19 @@ pub(super) fn drain(call: &Call<'_>) -> Answer {
 }
 
 pub(super) async fn reload(call: &Call<'_>) -> Answer {
-    let Some(reloaded) = call.observer.view.reloading.ask().await else {
+    let (observer, caller, route) = (Arc::clone(call.observer), call.caller, call.route);
+    // Who asks may be gone before it is done: that is written down all the same.
+    let asked = tokio::spawn(async move {
+        let reloaded = observer.view.reloading.ask().await?;
+        report(&observer, caller, route, "", reloaded.result == Outcome::Applied);
+        Some(reloaded)
+    });
+    let Some(reloaded) = asked.await.ok().flatten() else {
         return problem(
             StatusCode::CONFLICT,
             "this proxy has no configuration to reload: it belongs to a sandbox, or is about to end",
         );
     };
-    call.report(reloaded.result == Outcome::Applied);
     let code = match reloaded.result {
         Outcome::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         Outcome::Applied | Outcome::Unchanged => StatusCode::OK,
@@ -109,7 +115,11 @@ pub(super) fn avoid(call: &Call<'_>) -> Answer {
         Ok(lasts) => lasts,
         Err(refusal) => return *refusal,
     };
-    if call.query.get("off").is_some() {
+    let is_off = match call.query.flag("off") {
+        Ok(is_off) => is_off,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error),
+    };
+    if is_off {
         if lasts.is_some() {
             return problem(StatusCode::BAD_REQUEST, "give one of for and off");
         }
@@ -153,12 +163,16 @@ pub(super) fn log_level(call: &Call<'_>) -> Answer {
         Ok(lasts) => lasts,
         Err(refusal) => return *refusal,
     };
-    let level = match (call.query.get("level"), call.query.get("reset")) {
-        (Some(text), None) => match text.parse::<log::Level>() {
+    let resets = match call.query.flag("reset") {
+        Ok(resets) => resets,
+        Err(error) => return bad(&error),
+    };
+    let level = match (call.query.get("level"), resets) {
+        (Some(text), false) => match text.parse::<log::Level>() {
             Ok(level) => Some(level),
             Err(error) => return bad(&error.to_string()),
         },
-        (None, Some(_)) if lasts.is_none() => None,
+        (None, true) if lasts.is_none() => None,
         _ => return bad("give either level, and for how long if it shall end (for), or reset"),
     };
     let (changed, change) = control.set(level, lasts);

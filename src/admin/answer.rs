@@ -72,20 +72,23 @@ pub(super) fn unknown(path: &str) -> Answer {
     )
 }
 
-/// The path is asked in another way.
-pub(super) fn wrong_method(asked_by: Verb) -> Answer {
-    let allowed = match asked_by {
-        Verb::Get => "GET, HEAD",
-        Verb::Post => "POST",
-    };
+/// The path is asked in other ways.
+pub(super) fn wrong_method(asked_by: impl Iterator<Item = Verb>) -> Answer {
+    let allowed: Vec<_> = asked_by
+        .map(|verb| match verb {
+            Verb::Get => "GET, HEAD",
+            Verb::Post => "POST",
+        })
+        .collect();
+    let allowed = allowed.join(", ");
     let error = format!("only {allowed} is served here");
     let mut response = json(
         StatusCode::METHOD_NOT_ALLOWED,
         &json!({ "error": error, "paths": paths() }),
     );
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allowed));
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
     response
 }
 

@@ -82,6 +82,14 @@ pub enum Error {
         /// What it demands.
         problem: &'static str,
     },
+    /// Nobody may do that, or nobody with this token.
+    #[error("{authority} does not let you do that: {problem}")]
+    Forbidden {
+        /// Host and port that were asked.
+        authority: String,
+        /// Why.
+        problem: String,
+    },
     /// It cannot do that, or not so.
     #[error("{0}")]
     Conflict(String),
@@ -202,10 +210,16 @@ impl Target {
             .host()
             .filter(|host| !host.is_empty())
             .ok_or_else(|| error("it names no host"))?;
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let port = match authority.strip_prefix(host) {
+            Some("") => DEFAULT_PORT,
+            Some(_) => uri.port_u16().ok_or_else(|| error("its port is none"))?,
+            None => return Err(error("it names a user, whom no admin endpoint knows")),
+        };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         Ok(Self {
             host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(DEFAULT_PORT),
+            port,
             is_secure,
         })
     }
@@ -282,7 +296,7 @@ impl Target {
             .await
             .map_err(failed)?;
         let code = response.status();
-        if matches!(code, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        if code == StatusCode::UNAUTHORIZED {
             return Err(Error::Refused {
                 authority: self.authority(),
                 problem: if token.is_some() {
@@ -295,6 +309,12 @@ impl Target {
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
         let body = body.map_err(|error| self.answer(error))?.to_bytes();
         driver.abort();
+        if code == StatusCode::FORBIDDEN {
+            return Err(Error::Forbidden {
+                authority: self.authority(),
+                problem: reason(&body),
+            });
+        }
         Ok((code, body))
     }
 }
@@ -339,6 +359,10 @@ mod tests {
             ("ftp://127.0.0.1", "neither http:// nor https://"),
             ("http://127.0.0.1/status", "it has a path"),
             ("http://", "it is no URL"),
+            ("http://127.0.0.1:99999", "its port is none"),
+            ("http://127.0.0.1:", "its port is none"),
+            ("http://[::1]:x", "its port is none"),
+            ("http://ann:secret@127.0.0.1:9218", "it names a user"),
             ("127.0.0.1:9218", "neither http:// nor https://"),
         ] {
             let message = Target::parse(url).unwrap_err().to_string();

@@ -215,7 +215,8 @@ pub fn show_command(endpoint: &Endpoint, show: &Show, json: bool) -> Result<(), 
         Show::Cursors { .. } => tables::cursors(&endpoint.read(&body)?),
         Show::Config => tables::config(&endpoint.read(&body)?),
     };
-    print(&text)
+    let lines: String = text.lines().map(|line| table::legible(line) + "\n").collect();
+    print(&lines)
 }
 
 /// Says nothing if the proxy behind this endpoint can serve clients.

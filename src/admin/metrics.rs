@@ -387,7 +387,7 @@ impl Scrape {
         let cleared = self.pool(|pool| pool.generation);
         page.counters(
             "pool_clears",
-            "Times that the pool was cleared because the node failed",
+            "Times that all connections to the node were given up: because it failed, or by POST /pools/{node}/reconnect",
             None,
             cleared,
         )

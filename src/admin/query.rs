@@ -40,6 +40,20 @@ impl Query {
     }
 }
 
+impl Query {
+    /// Whether a parameter stands there that is one by itself.
+    ///
+    /// # Errors
+    /// A sentence about a value that it has: who writes `off=false` means something else.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, String> {
+        match self.get(name) {
+            None => Ok(false),
+            Some("" | "true") => Ok(true),
+            Some(value) => Err(format!("{name} takes no value such as {value:?}")),
+        }
+    }
+}
+
 /// Undoes what forms do to text.
 fn decode(text: &str) -> Result<String, String> {
     let spaced = text.replace('+', " ");
@@ -62,6 +76,13 @@ mod tests {
             (Some(""), Some("3"), None)
         );
         assert_eq!(Query::parse("", &[]).unwrap(), Query::default());
+        assert_eq!((query.flag("off"), query.flag("x")), (Ok(true), Ok(false)));
+        assert!(
+            query
+                .flag("limit")
+                .unwrap_err()
+                .contains("no value such as \"3\"")
+        );
         for (text, known, problem) in [
             ("usr=a", &["user", "limit"][..], "there are: user, limit"),
             ("a", &[], "nor any other"),

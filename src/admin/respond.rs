@@ -43,11 +43,11 @@ pub(super) async fn respond<B>(request: &Request<B>, caller: Caller, observer: &
     if is_page {
         return page::page();
     }
-    let Some((first, _)) = routes::at(path).next() else {
+    if routes::at(path).next().is_none() {
         return unknown(path);
-    };
+    }
     let Some((route, name)) = routes::at(path).find(|(route, _)| route.takes(method)) else {
-        return wrong_method(first.method);
+        return wrong_method(routes::at(path).map(|(route, _)| route.method));
     };
     // Probes and scrapers may add what they like to what takes nothing; what acts or chooses does not overlook a word.
     let is_strict = need == Need::Act || !route.parameters.is_empty();

@@ -69,13 +69,18 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// Writes down that the caller had this done.
     pub(super) fn report(&self, changed: bool) {
-        self.observer.audit().report(&Event::AdminAction {
-            address: Some(self.caller.address),
-            action: self.route.path,
-            subject: Some(&*self.name).filter(|name| !name.is_empty()),
-            changed,
-        });
+        report(self.observer, self.caller, self.route, &self.name, changed);
     }
+}
+
+/// Writes down that somebody had this done.
+pub(super) fn report(observer: &Observer, caller: Caller, route: &Route, name: &str, changed: bool) {
+    observer.audit().report(&Event::AdminAction {
+        address: Some(caller.address),
+        action: route.path,
+        subject: Some(name).filter(|name| !name.is_empty()),
+        changed,
+    });
 }
 
 /// Every path, and what it tells or does.

@@ -248,7 +248,8 @@ pub(super) fn write_table(
     rows: impl Iterator<Item = Vec<String>>,
 ) -> std::fmt::Result {
     let header = header.iter().map(|cell| (*cell).to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let legible = |row: Vec<String>| row.iter().map(|cell| legible(cell)).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows.map(legible)).collect();
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
@@ -272,6 +273,18 @@ pub(super) fn write_table(
         writeln!(text, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// What can be shown on a terminal: control characters, which clients may put into the names that they give themselves, are escaped.
+pub(super) fn legible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    shown
 }
 
 /// An address, and what is special about it.
@@ -319,6 +332,20 @@ commands                      1234
 commands_failed               2
 ";
         assert_eq!(render(&testing::status()), expected);
+    }
+
+    #[test]
+    fn no_cell_breaks_a_table_or_commands_the_terminal() {
+        let mut text = String::new();
+        let cell = "a\u{1b}]0;x\u{7}\n\u{9b}2Jb";
+        write_table(&mut text, &["NAME"], [vec![cell.to_owned()]].into_iter()).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(
+            text.chars()
+                .all(|character| character == '\n' || !character.is_control()),
+            "{text:?}"
+        );
+        assert!(text.contains(r"\u{1b}]0;x\u{7}\n"), "{text}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The life of `tidegate run`: what each signal does.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, pin::pin, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -30,9 +30,12 @@ const LOOK: Duration = Duration::from_secs(1);
 const NOT_NOW: &str = "a next process is taking over ([upgrade]): reload again once it serves, or the log says that it does not";
 
 /// Why the proxy ends.
+#[derive(PartialEq)]
 enum End {
-    /// It was told to, and clients are let go.
+    /// SIGTERM told it to, and clients are let go.
     Drain,
+    /// `POST /drain` did.
+    Asked,
     /// It was told to, quickly.
     Stop,
     /// The next process serves in its place.
@@ -47,7 +50,8 @@ enum Prompt {
     Look,
 }
 
-/// Runs the proxy until SIGINT, by which it stops, or SIGTERM or `POST /drain`, by which it drains. A second signal ends it at once.
+/// Runs the proxy until SIGINT, by which it stops, or SIGTERM or `POST /drain`, by which it drains. A further signal ends it at once, but for
+/// the first SIGTERM where it drains for another reason.
 /// `source` tells what the configuration is when it is reloaded, `take_over` where a process listens that must be taken over; one at
 /// `[upgrade] socket` is if there is one.
 ///
@@ -134,30 +138,41 @@ async fn run_here(config: &Config, source: Source, take_over: Option<&Path>) -> 
     // Whoever asks for a reload from now on is told that there is none.
     drop(reloads);
     let mut options = reloader.running.drain;
-    let drains = match end {
-        End::Given => {
-            proxy.give_away();
-            // Nobody new comes here any more.
-            options.grace = Duration::ZERO;
-            true
+    if end == End::Given {
+        proxy.give_away();
+        // Nobody new comes here any more.
+        options.grace = Duration::ZERO;
+    } else {
+        notify::stopping();
+        upgrade.decline();
+    }
+    let mut going = pin!(async {
+        match end {
+            End::Stop => proxy.stop().await,
+            End::Drain | End::Asked | End::Given => proxy.drain(&options).await,
         }
-        End::Drain | End::Stop => {
-            notify::stopping();
-            upgrade.decline();
-            matches!(end, End::Drain)
+    });
+    let mut has_signal = matches!(end, End::Drain | End::Stop);
+    loop {
+        tokio::select! {
+            () = &mut going => {
+                tracing::info!("stopped");
+                break;
+            }
+            _ = interrupt.recv() => {
+                at_once("SIGINT", &audit).await;
+                break;
+            }
+            _ = terminate.recv() => {
+                if has_signal {
+                    at_once("SIGTERM", &audit).await;
+                    break;
+                }
+                // It asks for what is being done: service managers send it to whoever is left.
+                tracing::info!("SIGTERM: it drains already");
+                has_signal = true;
+            }
         }
-    };
-    let going = async {
-        if drains {
-            proxy.drain(&options).await;
-        } else {
-            proxy.stop().await;
-        }
-    };
-    tokio::select! {
-        () = going => tracing::info!("stopped"),
-        _ = interrupt.recv() => at_once("SIGINT", &audit).await,
-        _ = terminate.recv() => at_once("SIGTERM", &audit).await,
     }
     Ok(())
 }
@@ -175,7 +190,7 @@ async fn told_to_end(interrupt: &mut Signal, terminate: &mut Signal, proxy: &Pro
         }
         () = proxy.shared.drain.asked() => {
             tracing::info!("draining: POST /drain");
-            End::Drain
+            End::Asked
         }
     }
 }
@@ -206,6 +221,6 @@ async fn follow(prompt: Prompt, reloader: &mut Reloader, proxy: &Proxy) {
 
 /// What is done for a signal in the middle of the way down: the threads that serve clients end with the process.
 async fn at_once(signal: &str, audit: &Audit) {
-    tracing::warn!("ended at once: {signal} again");
+    tracing::warn!("ended at once: {signal} on the way down");
     audit.close(LAST_LINES).await;
 }

@@ -85,7 +85,7 @@ impl FromStr for Level {
             // `LevelFilter` would take numbers and an empty string too.
             let named = level.bytes().all(|byte| byte.is_ascii_alphabetic()) && !level.is_empty();
             let level: LevelFilter = match level.parse() {
-                Ok(level) if named && target.is_none_or(|target| !target.is_empty()) => level,
+                Ok(level) if named && target.is_none_or(is_module) => level,
                 _ => return Err(LevelError(part.to_owned())),
             };
             targets = match target {
@@ -98,6 +98,12 @@ impl FromStr for Level {
             targets,
         })
     }
+}
+
+/// Whether this can be the path of a module.
+fn is_module(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_:".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
 }
 
 impl fmt::Display for Level {
@@ -214,7 +220,10 @@ impl Control {
     /// Sets the level; `None` sets the configured one. Whether that is another one, and the number of this change, by which it is
     /// [ended](Control::end) where it is to last only so long.
     pub fn set(&self, level: Option<Level>, lasts: Option<Duration>) -> (bool, u64) {
-        let mut now = self.lock();
+        self.set_now(&mut self.lock(), level, lasts)
+    }
+
+    fn set_now(&self, now: &mut Now, level: Option<Level>, lasts: Option<Duration>) -> (bool, u64) {
         let level = level.unwrap_or_else(|| now.configured.clone());
         let changed = now.level != level;
         // It fails only where the log is gone.
@@ -227,8 +236,9 @@ impl Control {
 
     /// Sets the configured level again, unless another one was set since that change.
     pub fn end(&self, change: u64) {
-        if self.lock().changes == change {
-            self.set(None, None);
+        let mut now = self.lock();
+        if now.changes == change {
+            self.set_now(&mut now, None, None);
         }
     }
 

@@ -49,7 +49,12 @@ impl Avoided {
         let nodes = self.nodes.load();
         let (_, until) = nodes.iter().find(|(there, _)| there == node)?;
         let left = until.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
+        if left.is_zero() {
+            // So that reads ask no more.
+            self.change(|_| {});
+            return None;
+        }
+        Some(left)
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<(Address, Instant)>)) {
@@ -79,6 +84,8 @@ mod tests {
         assert!(avoided.is_any() && avoided.lift(&a));
         assert!(!avoided.is_any() && avoided.left(&a).is_none());
         avoided.set(&b, now);
+        assert!(avoided.is_any());
         assert_eq!(avoided.left(&b), None, "its time is over");
+        assert!(!avoided.is_any());
     }
 }

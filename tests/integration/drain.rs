@@ -189,3 +189,30 @@ async fn a_second_signal_ends_at_once() {
         "{status}\n{log}"
     );
 }
+
+#[tokio::test]
+async fn a_sigterm_after_a_drain_was_asked_for_takes_nothing_from_it() {
+    let proxy = Proxy::start(&shared_set().uri(), "[drain]\ngrace = 'off'\ndeadline = '60s'\n");
+    let mut client = Client::connect(proxy.address).await;
+    let cursor = open_cursor(&mut client, "asked").await;
+    tell(&proxy, &["drain"]);
+    until_left(&proxy, 1, 1).await;
+    // As a service manager does that stops what somebody has begun to drain.
+    proxy.signal(Signal::TERM);
+    eventually("it is heard", LIMIT, async || {
+        proxy.log().contains("SIGTERM: it drains already")
+    })
+    .await;
+    client
+        .succeed(
+            DB,
+            doc! { "getMore": cursor, "collection": "asked", "batchSize": 1 },
+        )
+        .await;
+    proxy.signal(Signal::TERM);
+    let (status, log) = proxy.ended();
+    assert!(
+        status.success() && log.contains("ended at once: SIGTERM"),
+        "{log}"
+    );
+}

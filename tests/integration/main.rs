@@ -12,6 +12,7 @@ mod access;
 mod across_pymongo;
 mod admin;
 mod admin_answers;
+mod admin_commands;
 mod awaits;
 mod bad_input;
 mod chaos;
