@@ -125,19 +125,14 @@ mod tests {
         net::TcpSocket,
     };
 
-    use arc_swap::{ArcSwap, ArcSwapOption};
-
     use super::*;
     use crate::{
-        admin::{Access, Token},
+        admin::{Access, Token, testing},
         audit::Audit,
-        client::{ListenerOptions, Listeners, Listening, Shared},
-        pool::Pool,
         tls::{
             Acceptor, AcceptorOptions, Connector, ConnectorOptions,
             testing::{Authority, Time},
         },
-        upstream::{Cluster, Options},
     };
 
     /// The endpoint of a proxy that knows no node. It ends with the test's runtime.
@@ -150,36 +145,10 @@ mod tests {
     }
 
     async fn start_in(places: Places, access: Access, tls: Option<Acceptor>, audit: Audit) -> SocketAddr {
-        let shutdown = Shutdown::new();
-        let cluster = Cluster::start(Options::default(), &shutdown, {
-            let shutdown = shutdown.clone();
-            move |address| {
-                let upstream = Arc::new(Options::default());
-                Pool::new(
-                    address.clone(),
-                    crate::pool::Options::default(),
-                    upstream,
-                    Arc::new([]),
-                    &shutdown,
-                )
-            }
-        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let options = ListenerOptions::at(address);
-        let listening = Listening::new(options, Arc::default(), &shutdown, &shutdown);
-        let view = View {
-            shared: Arc::new(Shared::new(cluster, Arc::default(), audit, None, 1)),
-            cores: Arc::new([]),
-            listeners: Arc::new(Listeners::from_pointee(vec![Arc::new(listening)])),
-            upstream: crate::upstream::Options::default(),
-            certificates: Arc::default(),
-            reloading: Arc::default(),
-            access: ArcSwap::from_pointee(access),
-            tls: ArcSwapOption::from_pointee(tls),
-            settings: ArcSwap::default(),
-        };
-        tokio::spawn(serve_in(listener, Arc::new(view), places, Shutdown::new()));
+        let view = testing::view(address, access, tls, audit);
+        tokio::spawn(serve_in(listener, view, places, Shutdown::new()));
         address
     }
 

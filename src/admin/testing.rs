@@ -1,8 +1,22 @@
-//! A status to render, for the tests of this module.
+//! A status to render, and a proxy to look at, for the tests of this module.
 
-use super::status::{
-    Awaits, Buffer, Buffers, Certificate, Clients, Command, Config, Connections, Gate, Listener, Node, Pool,
-    Reloads, ServerSessions, Status, Took, Topology,
+use std::{net::SocketAddr, sync::Arc};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use super::{
+    Access, View,
+    status::{
+        Awaits, Buffer, Buffers, Certificate, Clients, Command, Config, Connections, Gate, Listener, Node,
+        Pool, Reloads, ServerSessions, Status, Took, Topology,
+    },
+};
+use crate::{
+    audit::Audit,
+    client::{ListenerOptions, Listeners, Listening, Shared},
+    shutdown::Shutdown,
+    tls::Acceptor,
+    upstream::{self, Cluster},
 };
 
 /// A pool of up to a hundred, ten of them for awaits, with one idle connection.
@@ -170,4 +184,35 @@ pub(super) fn status() -> Status {
         ]
         .into(),
     }
+}
+
+/// A proxy that listens there, and knows no node. Call it within a runtime.
+pub(super) fn view(address: SocketAddr, access: Access, tls: Option<Acceptor>, audit: Audit) -> Arc<View> {
+    let shutdown = Shutdown::new();
+    let cluster = Cluster::start(upstream::Options::default(), &shutdown, {
+        let shutdown = shutdown.clone();
+        move |address| {
+            let options = Arc::new(upstream::Options::default());
+            crate::pool::Pool::new(
+                address.clone(),
+                crate::pool::Options::default(),
+                options,
+                Arc::new([]),
+                &shutdown,
+            )
+        }
+    });
+    let options = ListenerOptions::at(address);
+    let listening = Listening::new(options, Arc::default(), &shutdown, &shutdown);
+    Arc::new(View {
+        shared: Arc::new(Shared::new(cluster, Arc::default(), audit, None, 1)),
+        cores: Arc::new([]),
+        listeners: Arc::new(Listeners::from_pointee(vec![Arc::new(listening)])),
+        upstream: upstream::Options::default(),
+        certificates: Arc::default(),
+        reloading: Arc::default(),
+        access: ArcSwap::from_pointee(access),
+        tls: ArcSwapOption::from_pointee(tls),
+        settings: ArcSwap::default(),
+    })
 }

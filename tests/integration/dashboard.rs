@@ -58,6 +58,17 @@ async fn an_election_is_shown_without_the_page_being_loaded_again_and_a_restart_
         .until("!document.getElementById('since').textContent.includes('before') && window.wasHere")
         .await;
     browser.until(FITS).await;
+    assert_eq!(proxy.post("/pause").0, 200);
+    browser.until_says("notice", "closed by hand").await;
+    assert_eq!(proxy.post("/resume").0, 200);
+    browser.until("document.getElementById('notice').hidden").await;
+    // A clock that is an hour fast, as browsers have them, does not make the primary an hour older.
+    browser
+        .until("Date.now = ((now) => () => now() + 3_600_000)(Date.now)")
+        .await;
+    browser
+        .until("skew < -3_000_000 && / for (\\d+ min )?\\d+ s$/.test(document.getElementById('since').textContent)")
+        .await;
     browser.until_says("link", "Live").await;
     let (errors, requests) = browser.report().await;
     assert!(errors.is_empty(), "{errors:?}");

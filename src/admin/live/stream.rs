@@ -122,3 +122,38 @@ impl Body for Messages {
         message.map(|message| message.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::{
+        admin::{Access, live, testing},
+        audit::Audit,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_nothing_is_dropped_and_its_place_is_free() {
+        let view = testing::view(([127, 0, 0, 1], 0).into(), Access::default(), None, Audit::off());
+        let observer = Arc::new(Observer::new(view));
+        let places = Arc::clone(&observer.live().places);
+        let free = places.available_permits();
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let (sender, _unread) = mpsc::channel(2);
+        let begun = Instant::now();
+        let told = tokio::spawn(tell(
+            Arc::clone(&observer),
+            sender,
+            0,
+            begun + SLOWEST * 10,
+            place,
+        ));
+        while !told.is_finished() {
+            live::look(&observer);
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert!(begun.elapsed() <= SLOWEST * 2, "{:?}", begun.elapsed());
+        assert_eq!(places.available_permits(), free);
+    }
+}
