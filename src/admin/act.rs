@@ -39,7 +39,11 @@ pub(super) fn resume(call: &Call<'_>) -> Answer {
 fn set_paused(call: &Call<'_>, paused: bool) -> Answer {
     let changed = call.observer.pause(paused);
     call.report(changed);
-    answer::json(StatusCode::OK, &json!({ "paused": paused, "changed": changed }))
+    let hold = call.observer.shared().settings().failover.hold;
+    answer::json(
+        StatusCode::OK,
+        &json!({ "paused": paused, "changed": changed, "hold_seconds": hold.as_secs_f64() }),
+    )
 }
 
 pub(super) fn drain(call: &Call<'_>) -> Answer {

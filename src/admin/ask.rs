@@ -136,10 +136,17 @@ impl Endpoint {
         match self.fetch(&target, method, path)? {
             (StatusCode::OK, body) => Ok(body),
             (StatusCode::UNPROCESSABLE_ENTITY, body) if path == "/reload" => Ok(body),
-            (StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST, body) => {
-                Err(Error::Conflict(reason(&body)))
+            (code, body) => {
+                let is_refusal = matches!(
+                    code,
+                    StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST
+                );
+                let reason = reason(&body).filter(|_| is_refusal);
+                Err(reason.map_or_else(
+                    || target.answer(format_args!("{path} answers {code}")),
+                    Error::Conflict,
+                ))
             }
-            (code, _) => Err(target.answer(format_args!("{path} answers {code}"))),
         }
     }
 
@@ -309,26 +316,26 @@ impl Target {
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
         let body = body.map_err(|error| self.answer(error))?.to_bytes();
         driver.abort();
-        if code == StatusCode::FORBIDDEN {
+        if code == StatusCode::FORBIDDEN
+            && let Some(problem) = reason(&body)
+        {
             return Err(Error::Forbidden {
                 authority: self.authority(),
-                problem: reason(&body),
+                problem,
             });
         }
         Ok((code, body))
     }
 }
 
-/// Why something was not done, as the endpoint says.
-fn reason(body: &[u8]) -> String {
+/// Why something was not done, as an admin endpoint says it.
+fn reason(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Refusal {
         error: String,
     }
-    serde_json::from_slice::<Refusal>(body).map_or_else(
-        |_| "the proxy cannot do that now".to_owned(),
-        |refusal| refusal.error,
-    )
+    let refusal = serde_json::from_slice::<Refusal>(body);
+    refusal.ok().map(|refusal| refusal.error)
 }
 
 #[cfg(test)]
@@ -368,8 +375,7 @@ mod tests {
             let message = Target::parse(url).unwrap_err().to_string();
             assert!(message.contains(problem) && message.contains(url), "{message}");
         }
-        assert_eq!(reason(br#"{"error": "not now"}"#), "not now");
-        assert!(!reason(b"no JSON").is_empty());
+        assert_eq!(reason(br#"{"error": "not now"}"#).as_deref(), Some("not now"));
     }
 
     #[test]
@@ -386,19 +392,25 @@ mod tests {
 
     #[test]
     fn what_is_no_admin_endpoint_is_recognised() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.write_all(b"SSH-2.0-something\r\n");
-            // The client closes once it has read that.
-            let _ = io::Read::read_to_end(&mut stream, &mut Vec::new());
-        });
-        let message = ask(address);
-        server.join().unwrap();
-        assert!(
-            message.contains("does not answer as an admin endpoint does"),
-            "{message}"
-        );
+        for says in [
+            "SSH-2.0-something\r\n",
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\n<html>",
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+        ] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.write_all(says.as_bytes());
+                // The client closes once it has read that.
+                let _ = io::Read::read_to_end(&mut stream, &mut Vec::new());
+            });
+            let message = ask(address);
+            server.join().unwrap();
+            assert!(
+                message.contains("does not answer as an admin endpoint does"),
+                "{says}: {message}"
+            );
+        }
     }
 }

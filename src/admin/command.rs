@@ -147,8 +147,21 @@ impl Action {
                     false => format!("the proxy drains already; {clients} clients are left"),
                 }
             }
-            Self::Pause if changed => "commands wait now, until tidegate resume".to_owned(),
-            Self::Pause => "commands wait already".to_owned(),
+            Self::Pause => {
+                let hold =
+                    Duration::from_secs_f64(answer["hold_seconds"].as_f64().unwrap_or_default().max(0.0));
+                match (changed, hold) {
+                    (_, Duration::ZERO) => {
+                        "commands fail now, until tidegate resume: none waits, because [failover] hold is off"
+                            .to_owned()
+                    }
+                    (true, hold) => format!(
+                        "commands wait now, each for up to {}, until tidegate resume",
+                        humantime::format_duration(hold)
+                    ),
+                    (false, _) => "commands wait already".to_owned(),
+                }
+            }
             Self::Resume if changed => "commands go on".to_owned(),
             Self::Resume => "nothing to resume: commands were not made to wait".to_owned(),
             Self::Reconnect(node) => format!(
@@ -369,7 +382,7 @@ mod tests {
     #[test]
     fn actions_tell_whether_they_changed_anything() {
         let told = |changed| {
-            let answer = json!({ "changed": changed, "clients": 7, "seconds": 90.0, "level": "debug" });
+            let answer = json!({ "changed": changed, "clients": 7, "hold_seconds": 30.0 });
             actions()[..3]
                 .iter()
                 .map(|action| action.told(&answer))
@@ -377,7 +390,11 @@ mod tests {
         };
         let texts: BTreeSet<_> = [told(true), told(false)].concat().into_iter().collect();
         assert_eq!(texts.len(), 6);
-        assert!(texts.iter().any(|text| text.contains("7 clients")));
+        for part in ["7 clients", "each for up to 30s"] {
+            assert!(texts.iter().any(|text| text.contains(part)), "{texts:?}");
+        }
+        let no_hold = Action::Pause.told(&json!({ "changed": true, "hold_seconds": 0.0 }));
+        assert!(no_hold.starts_with("commands fail now"), "{no_hold}");
         let answer = json!({ "level": "debug", "configured": "info", "returns_in_seconds": 89.7 });
         let text = actions()[6].told(&answer);
         assert_eq!(text, "the log's level is debug, and info again in 1m 30s");

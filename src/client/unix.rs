@@ -79,11 +79,14 @@ pub fn bind(path: &Path, mode: u32, backlog: i32) -> io::Result<(UnixListener, S
 /// # Errors
 /// When the mode cannot be set.
 pub(super) fn take_over(path: &Path, mode: u32) -> io::Result<Option<SocketFile>> {
-    let is_there = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    if !is_there {
+    let found = fs::symlink_metadata(path).ok();
+    let Some(file) = found.filter(|file| file.file_type().is_socket()) else {
         return Ok(None);
+    };
+    // Whoever has given the file to another owner cannot set it, and need not.
+    if file.mode() & 0o777 != mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     SocketFile::of(path).map(Some)
 }
 

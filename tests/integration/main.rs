@@ -32,6 +32,7 @@ mod fleet;
 mod gate;
 mod identity;
 mod isolation;
+mod kills;
 mod legacy;
 mod legacy_differential;
 mod legacy_drivers;
