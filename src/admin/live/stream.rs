@@ -149,11 +149,11 @@ mod tests {
             begun + SLOWEST * 10,
             place,
         ));
-        while !told.is_finished() {
+        for _ in 0..2 * SLOWEST.as_secs() {
             live::look(&observer);
             sleep(Duration::from_secs(1)).await;
         }
-        assert!(begun.elapsed() <= SLOWEST * 2, "{:?}", begun.elapsed());
+        assert!(told.is_finished());
         assert_eq!(places.available_permits(), free);
     }
 }
