@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     audit::Event,
-    net::{Socket, Stream},
+    net::{Socket, Stream, spare_congestion_control},
     telemetry::{ClientRefusal, Count},
 };
 
@@ -239,6 +239,7 @@ impl Acceptor {
         match &self.kind {
             AcceptorKind::Tcp(socket) => {
                 let (stream, peer) = socket.accept().await?;
+                spare_congestion_control(&SockRef::from(&stream), peer);
                 Ok((Accepted::Tcp(stream), Peer::Tcp(canonical(peer))))
             }
             AcceptorKind::Unix(socket, _) => Ok((Accepted::Unix(socket.accept().await?.0), Peer::Unix)),

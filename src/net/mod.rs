@@ -6,9 +6,11 @@
 pub mod budget;
 pub mod buffers;
 pub mod compression;
+mod loopback;
 pub mod socket;
 mod stream;
 
 pub use budget::{Budget, Permit};
+pub use loopback::spare_congestion_control;
 pub use socket::Socket;
 pub use stream::Stream;

@@ -17,7 +17,11 @@ use super::{
     failure::{Failure, Reason},
     login::{self, Speculation, is_ok},
 };
-use crate::{net::Stream, topology::Address, wire::Compressor};
+use crate::{
+    net::{Stream, spare_congestion_control},
+    topology::Address,
+    wire::Compressor,
+};
 
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`).
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -129,6 +133,7 @@ fn is_dns_name(host: &str) -> bool {
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
+    spare_congestion_control(&socket, stream.peer_addr()?);
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
