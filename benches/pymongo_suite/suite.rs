@@ -183,6 +183,11 @@ fn run_pytest(mode: Mode, address: &str, tests: &[String], file: &Path, log: &Pa
     guard.forget(child.id());
 }
 
+/// The interpreter of an environment that has what the suite asks for.
+pub(crate) fn python() -> PathBuf {
+    support::environment::python_with(REQUIREMENTS)
+}
+
 fn arguments(mode: Mode, address: &str, tests: &[String], file: &Path, scratch: &Path) -> Vec<OsString> {
     let folder = fetch::specification_tests().parent().map(PathBuf::from).unwrap();
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/pymongo_suite");
@@ -204,7 +209,7 @@ fn arguments(mode: Mode, address: &str, tests: &[String], file: &Path, scratch: 
     }
     let mut all: Vec<OsString> = vec!["-C".into(), folder.into()];
     all.extend(variables.into_iter().map(OsString::from));
-    all.push(support::environment::python_with(REQUIREMENTS).into());
+    all.push(python().into());
     let pytest = [
         "-m",
         "pytest",

@@ -92,7 +92,7 @@ impl<W> Attempts<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, rc::Rc};
+    use std::{cell::Cell, rc::Rc, sync::LazyLock};
 
     use proptest::prelude::*;
 
@@ -116,6 +116,12 @@ mod tests {
         (0..failures).for_each(|_| throttle.failed(FROM, now));
         throttle.delay(FROM, now)
     }
+
+    /// [`after`] 0 to 100 failures, which is asked thousands of times.
+    static DELAYS: LazyLock<Vec<Duration>> = LazyLock::new(|| {
+        let now = Instant::now();
+        (0..=100).map(|failures| after(failures, now)).collect()
+    });
 
     #[test]
     fn the_nth_of_many_guesses_at_once_waits_as_the_nth_in_turn() {
@@ -210,6 +216,7 @@ mod tests {
             steps in prop::collection::vec(step(), 0..100),
         ) {
             let now = Instant::now();
+            let delays = &*DELAYS;
             let mut attempts: Attempts<Woken> = attempts(0, now);
             let (mut under_way, mut failed) = (Vec::<(u64, Woken, Duration)>::new(), 0);
             for step in steps {
@@ -233,7 +240,7 @@ mod tests {
                 for (ahead, (number, woken, before)) in under_way.iter_mut().enumerate() {
                     let expected = if failed == 0 { 0 } else { failed + ahead };
                     let delay = attempts.delay(FROM, *number, now);
-                    prop_assert_eq!(delay, after(expected, now));
+                    prop_assert_eq!(delay, delays[expected]);
                     prop_assert!(delay <= LONGEST);
                     let is_told = woken.replace(false);
                     prop_assert!(is_told || delay >= *before || *before == Duration::MAX);

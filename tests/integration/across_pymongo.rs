@@ -15,6 +15,7 @@ mod suite;
 use std::path::Path;
 
 use self::suite::{Ending, Mode};
+pub(crate) use self::{fetch::specification_tests as sources, suite::python};
 use crate::support;
 
 /// What runs in a mode, and how many tests of it at least must pass: a suite that skips everything has shown nothing.

@@ -25,17 +25,24 @@ const LIMIT: Duration = Duration::from_secs(120);
 const TOKEN: &str = "full-0123456789abcdef";
 const READ_TOKEN: &str = "read-0123456789abcdef";
 
+/// The interpreter of an environment that has Helm and the schemas.
+pub(crate) fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| python_with(REQUIREMENTS))
+}
+
 /// Runs `tests/helm/check.py` and returns what it prints; panics with that if anything is wrong.
 fn check(arguments: &[&str]) -> String {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    let python = PYTHON.get_or_init(|| python_with(REQUIREMENTS));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/helm/check.py");
     // -B: no compiled files among the sources.
     let Output {
         status,
         stdout,
         stderr,
-    } = run(Command::new(python).arg("-B").arg(script).args(arguments), LIMIT);
+    } = run(
+        Command::new(python()).arg("-B").arg(script).args(arguments),
+        LIMIT,
+    );
     assert!(status.success(), "{stdout}\n{stderr}");
     stdout
 }

@@ -25,6 +25,7 @@ mod demo;
 mod detection;
 mod drain;
 mod drivers;
+mod environments;
 mod exactly_once;
 mod exhaust;
 mod fail_points;

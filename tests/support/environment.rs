@@ -173,10 +173,11 @@ pub(super) fn make_node(folder: &Path, package: &str, lock: &str, options: &[&st
 
 pub(crate) fn environment(kind: &str, made_from: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
     let home = home();
-    let folder = home.join(format!("{kind}-{:016x}", digest(made_from)));
+    let name = format!("{kind}-{:016x}", digest(made_from));
+    let folder = home.join(&name);
     let marker = folder.join(MARKER);
     fs::create_dir_all(&home).unwrap();
-    let lock = File::create(home.join(format!("{kind}.lock"))).unwrap();
+    let lock = File::create(home.join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
     if !marker.exists() {
         println!("making {}", folder.display());
