@@ -26,7 +26,7 @@ CHOICES = {
     "users": [{}, {"usersFile": {"existingSecret": "users"}}],
     "admin": [
         {},
-        {"admin": {"port": 9999, "tokens": {"existingSecret": "tokens", "tokenKey": "all", "readTokenKey": "some"}}},
+        {"admin": {"port": 9999, "tokens": {"existingSecret": "tokens", "tokenKey": "on", "readTokenKey": "1"}}},
         {"admin": {"tls": {"existingSecret": "admin-tls"}}},
     ],
     "config": [
@@ -142,6 +142,7 @@ CONTRADICTORY = [
     ({"mode": "sidecar", "config": {"admin": {"token_file": "/t"}}}, "admin.tokens.existingSecret"),
     ({"config": {"admin": {"token": "0123456789abcdef"}}}, "admin.tokens.existingSecret"),
     ({"config": {"admin": {"tls": {"certificate": "/c"}}}}, "admin.tls.existingSecret"),
+    ({"admin": {"tokens": {"tokenKey": "t", "readTokenKey": "t"}}}, "admin.tokens"),
     ({"mode": "sidecar", "monitoring": {"scrape": {"enabled": True, "podLabels": {"a": "b"}}}}, "sidecar.exposeAdmin"),
     ({"listener": {"port": 9218}}, "port 9218"),
     ({"listener": {"port": 27018}, "config": {"listener": [{}, {"address": "0.0.0.0:27017"}]}}, "port 27017 twice"),

@@ -86,7 +86,7 @@ fn secrets(folder: &Path) {
             "mongodb://db1.example/?replicaSet=rs\n",
         );
     }
-    for (keys, token) in [(["token", "all"], TOKEN), (["read-token", "some"], READ_TOKEN)] {
+    for (keys, token) in [(["token", "on"], TOKEN), (["read-token", "1"], READ_TOKEN)] {
         for key in keys {
             write(&format!("admin/{key}"), token);
         }

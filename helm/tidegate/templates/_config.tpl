@@ -74,6 +74,9 @@ log:
 {{- fail (printf "config.admin.%s: give the tokens as the Secret admin.tokens.existingSecret (in a sidecar with sidecar.exposeAdmin), so that scrapes have them and probes are answered" $key) -}}
 {{- end -}}
 {{- end -}}
+{{- if eq .Values.admin.tokens.tokenKey .Values.admin.tokens.readTokenKey -}}
+{{- fail "admin.tokens: tokenKey and readTokenKey are the same: who may read could act" -}}
+{{- end -}}
 {{- if hasKey ($admin.tls | default dict) "certificate" -}}
 {{- fail "config.admin.tls.certificate: give it as the Secret admin.tls.existingSecret (in a sidecar with sidecar.exposeAdmin), so that probes and scrapes speak TLS" -}}
 {{- end -}}
