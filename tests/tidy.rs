@@ -1,8 +1,11 @@
-//! Holds what `ARCHITECTURE.md` says of the sources: which module may import which, and how long a file gets.
+//! Holds what `ARCHITECTURE.md` says of the sources: which module may import which, and how long a file gets; and the links of the pages.
 //!
 //! The sources are read as text. Comments and literals are left out; test modules count like all else.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+#[path = "tidy/links.rs"]
+mod links;
 
 use std::{
     collections::BTreeSet,

@@ -6,6 +6,8 @@
 
 mod act;
 mod check;
+#[cfg(test)]
+mod documented;
 mod endpoint;
 mod file_limit;
 mod generate;

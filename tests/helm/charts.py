@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import textwrap
 
 import helm_python
 import kubernetes_validate
@@ -22,6 +23,7 @@ VERSIONS = ["1.29", kubernetes_validate.latest_version()]
 # Kinds of the Prometheus operator, whose schemas Kubernetes does not have.
 FOREIGN = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 RELOAD = ROOT / "docs/reload.md"
+PAGES = [ROOT / "docs/deploy.md", ROOT / "docs/operations.md", ROOT / "docs/drain.md"]
 # The chart itself gives the connection string and the tokens; the deadline of the drain decides how long the kubelet waits.
 UNTRIED = {
     "upstream": {"uri", "uri_file"},
@@ -315,6 +317,35 @@ class Check:
         self.add(values, [f"lint: {one}" for one in report["errors"] + told])
 
 
+def known(schema, path):
+    """Whether values may have something at this path, as in `a.b[0].c`."""
+    for key in re.findall(r"[^.\[\]]+", path):
+        if schema.get("type") == "object" and "properties" not in schema:
+            return True
+        schema = schema.get("items") if key.isdigit() else schema.get("properties", {}).get(key)
+        if schema is None:
+            return False
+    return True
+
+
+def documented(chart):
+    """What the pages say of values: examples render, and paths lead to something. Gives each example, and what is wrong."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    schema["properties"]["config"] = schema["$defs"]["config"]
+    examples, problems = [], []
+    for page in PAGES:
+        text = page.read_text()
+        for block in re.findall(r"^ *```yaml\n(.*?)^ *```", text, re.M | re.S):
+            # Those with templates are of another chart.
+            if "{{" not in block:
+                examples.append(yaml.safe_load(textwrap.dedent(block)))
+        paths = re.findall(r"--set ([\w.\[\]]+)=", text) + re.findall(r"`([a-zA-Z]+(?:\.[\w\[\]]+)+)(?:: [^`]*)?`", text)
+        for path in paths:
+            if path.split(".")[0] in schema["properties"] and not known(schema, path):
+                problems.append(f"{page.name}: the values have no {path}")
+    return examples, problems
+
+
 def with_sidecar(folder):
     """The example application with the chart as its dependency, as `helm dependency update` makes it."""
     shutil.copytree(APPLICATION, folder, dirs_exist_ok=True)
@@ -336,6 +367,11 @@ def check(tidegate, secrets):
     it.drain_fits(chart)
     it.restarts(chart)
     it.agrees_with_reload(chart)
+    examples, problems = documented(chart)
+    it.add("docs", problems + ([] if len(examples) >= 3 else ["the examples are gone"]))
+    for values in examples:
+        values = cases.merged(cases.DEFAULTS, values)
+        it.manifests(values, it.rendered(chart, values)[0], own=True)
     it.names(chart)
     it.refused(chart)
     for values in ({}, cases.DEFAULTS, cases.merged(cases.DEFAULTS, {"mode": "sidecar"})):

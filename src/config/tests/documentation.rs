@@ -1,13 +1,18 @@
 //! What is made from `proxy.toml` and the table of keys: `docs/configuration.md`, and the chart's schema of `config`. Both are
-//! written anew with `TIDEGATE_WRITE_DOCS=1`.
+//! written anew with `TIDEGATE_WRITE_DOCS=1`. What other pages show of a configuration has no mistakes.
 
-use std::{fmt::Write, fs, path::PathBuf};
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value, json};
 
 use super::{
     super::schema::SECTIONS,
     default_file::{TEXT, WITHOUT_DEFAULT, commented},
+    load,
 };
 
 /// Compares a file of the repository with what it should be, or writes it.
@@ -174,4 +179,67 @@ fn the_charts_schema_knows_every_section_and_key() {
     let mut schema: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     schema["$defs"]["config"] = config_schema();
     hold(PATH, &(serde_json::to_string_pretty(&schema).unwrap() + "\n"));
+}
+
+/// The code blocks of a page, fenced or indented.
+fn code(text: &str) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    let mut is_fenced = false;
+    for line in text.lines() {
+        let indented = line.strip_prefix("    ");
+        match (line.starts_with("```"), is_fenced, indented) {
+            (true, ..) => {
+                is_fenced = !is_fenced;
+                blocks.push(String::new());
+            }
+            (false, true, _) => writeln!(blocks.last_mut().unwrap(), "{line}").unwrap(),
+            (false, false, Some(line)) => writeln!(blocks.last_mut().unwrap(), "{line}").unwrap(),
+            (false, false, None) if line.is_empty() => {}
+            (false, false, None) => blocks.push(String::new()),
+        }
+    }
+    blocks
+}
+
+/// Whether a block is a part of `proxy.toml`: it begins with one of its sections.
+fn is_configuration(block: &str) -> bool {
+    let first = block
+        .lines()
+        .find(|line| !line.starts_with('#'))
+        .unwrap_or_default();
+    let name = first
+        .split(']')
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches('[');
+    first.starts_with('[') && SECTIONS.iter().any(|section| section.name == name)
+}
+
+#[test]
+fn configurations_in_the_pages_have_no_mistakes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).unwrap();
+    let docs = docs.map(|entry| entry.unwrap().path());
+    let mut seen = 0;
+    for page in docs.chain([root.join("README.md")]).filter(|path| path.is_file()) {
+        for block in code(&fs::read_to_string(&page).unwrap()) {
+            if !is_configuration(&block) {
+                continue;
+            }
+            seen += 1;
+            let upstream = "[upstream]\nuri = 'mongodb://db1.example'\n";
+            let whole = match block.contains("[upstream]") {
+                true => block,
+                false => format!("{upstream}{block}"),
+            };
+            let Err(mistakes) = load(&whole, &[]) else {
+                continue;
+            };
+            // The files that it names are the reader's.
+            let ours = mistakes.iter().map(ToString::to_string);
+            let ours: Vec<_> = ours.filter(|mistake| !mistake.contains("No such file")).collect();
+            assert!(ours.is_empty(), "{}: {whole}\n{ours:#?}", page.display());
+        }
+    }
+    assert!(seen >= 8, "{seen} configurations were found");
 }
