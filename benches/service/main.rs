@@ -17,7 +17,7 @@ mod rolling;
 mod support;
 mod upgrades;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::ExitCode};
 
 use clap::Parser;
 use tidegate::sandbox::{Options, ReplicaSet};
@@ -45,33 +45,55 @@ struct Cli {
 /// From so many on a run is one of full size, and its page is kept.
 const FULL: [usize; 3] = [1000, 20, 50];
 
-fn main() {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     tidegate::cli::raise_file_limit();
-    let set = start_set(Options::default());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let [reloads, upgrades, restarts] = FULL;
+    let mut faults = 0;
     if cli.reloads > 0 {
-        let page = runtime.block_on(reloads::run(&set, cli.reloads));
-        keep(reloads::RESULTS, &page, cli.reloads >= reloads);
+        let result = runtime.block_on(reloads::run(&fresh_set(), cli.reloads));
+        faults += result.keep(reloads::RESULTS, cli.reloads >= reloads);
     }
     if cli.upgrades > 0 {
-        let page = runtime.block_on(upgrades::run(&set, cli.upgrades));
-        keep(upgrades::RESULTS, &page, cli.upgrades >= upgrades);
+        let result = runtime.block_on(upgrades::run(&fresh_set(), cli.upgrades));
+        faults += result.keep(upgrades::RESULTS, cli.upgrades >= upgrades);
     }
     if cli.restarts > 0 {
-        let page = runtime.block_on(rolling::run(&set, cli.restarts));
-        keep(rolling::RESULTS, &page, cli.restarts >= restarts);
+        let result = runtime.block_on(rolling::run(&fresh_set(), cli.restarts));
+        faults += result.keep(rolling::RESULTS, cli.restarts >= restarts);
     }
-    drop::<ReplicaSet>(set);
+    if faults > 0 {
+        eprintln!(
+            "service: {faults} errors were seen, or connections closed without need; there must be none"
+        );
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
-fn keep(file: &str, page: &str, is_full: bool) {
-    println!("{page}");
-    if is_full {
-        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), page).unwrap();
+/// What a run came to.
+pub(crate) struct Outcome {
+    page: String,
+    /// Errors that clients saw, and pools and connections that were touched without need.
+    faults: u64,
+}
+
+impl Outcome {
+    /// Prints the page, and keeps it if the run was of full size.
+    fn keep(&self, file: &str, is_full: bool) -> u64 {
+        println!("{}", self.page);
+        if is_full {
+            fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), &self.page).unwrap();
+        }
+        self.faults
     }
+}
+
+/// Each run has its own: clients of two runs number their documents alike.
+fn fresh_set() -> ReplicaSet {
+    start_set(Options::default())
 }

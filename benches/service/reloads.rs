@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tidegate::sandbox::ReplicaSet;
 
+use crate::Outcome;
 use crate::support::{
     Proxy, provenance,
     steady::{Seen, Steady},
@@ -63,7 +64,7 @@ fn version(number: usize) -> Version {
     }
 }
 
-pub(crate) async fn run(set: &ReplicaSet, reloads: usize) -> String {
+pub(crate) async fn run(set: &ReplicaSet, reloads: usize) -> Outcome {
     let proxy = Proxy::start(&set.uri(), BY_HAND);
     let load = Steady::start(proxy.address, STAYING, VISITING, PAUSE);
     while load.commands() < 5000 {
@@ -87,7 +88,11 @@ pub(crate) async fn run(set: &ReplicaSet, reloads: usize) -> String {
     assert_eq!(told["invalid"], json!(invalid), "{told}");
     assert!(!proxy.log().contains("panicked"));
     println!("{seen:?}");
-    page(reloads, invalid, elapsed, slowest, &seen, [before, after])
+    let touched = (after.cleared - before.cleared) + (after.closed - before.closed);
+    Outcome {
+        page: page(reloads, invalid, elapsed, slowest, &seen, [before, after]),
+        faults: seen.failed + touched,
+    }
 }
 
 /// What the pools have done so far, all nodes together.

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use tidegate::sandbox::{Guard, ReplicaSet, free_ports, temporary_folder};
 
 use crate::{
+    Outcome,
     support::{self, Proxy, chaos::crew::Crew, provenance},
     upgrades::{drivers, seed},
 };
@@ -71,7 +72,7 @@ impl Haproxy {
     }
 }
 
-pub(crate) async fn run(set: &ReplicaSet, restarts: usize) -> String {
+pub(crate) async fn run(set: &ReplicaSet, restarts: usize) -> Outcome {
     let mut proxies = [(); 2].map(|()| Proxy::start(&set.uri(), DRAIN));
     let haproxy = Haproxy::start(&proxies);
     tokio::time::sleep(BETWEEN * 2).await;
@@ -99,7 +100,10 @@ pub(crate) async fn run(set: &ReplicaSet, restarts: usize) -> String {
         .filter(|operation| operation.error.is_some())
         .collect();
     println!("{:?}", &failed[..failed.len().min(20)]);
-    page(restarts, elapsed, slowest, [operations.len(), failed.len()])
+    Outcome {
+        page: page(restarts, elapsed, slowest, [operations.len(), failed.len()]),
+        faults: failed.len() as u64,
+    }
 }
 
 fn version() -> String {

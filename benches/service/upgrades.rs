@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bson::doc;
 use tidegate::sandbox::ReplicaSet;
 
+use crate::Outcome;
 use crate::support::{
     self, Proxy,
     chaos::{
@@ -24,7 +25,7 @@ const BETWEEN: Duration = Duration::from_secs(1);
 /// How long the process before may take to let its clients go.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-pub(crate) async fn run(set: &ReplicaSet, upgrades: usize) -> String {
+pub(crate) async fn run(set: &ReplicaSet, upgrades: usize) -> Outcome {
     let mut proxy = Proxy::upgradable(
         &set.uri(),
         &format!("[drain]\ndeadline = '{}s'\n", DEADLINE.as_secs()),
@@ -51,14 +52,16 @@ pub(crate) async fn run(set: &ReplicaSet, upgrades: usize) -> String {
         .filter(|operation| operation.error.is_some())
         .collect();
     println!("{seen:?}\n{:?}", &failed[..failed.len().min(20)]);
-    page(upgrades, elapsed, took, &seen, [operations.len(), failed.len()])
+    Outcome {
+        page: page(upgrades, elapsed, took, &seen, [operations.len(), failed.len()]),
+        faults: seen.failed + failed.len() as u64,
+    }
 }
 
 /// Writes the document that drivers read, on all nodes.
 pub(crate) async fn seed(proxy: &Proxy) {
     let documents = [doc! { "_id": 1 }];
     let insert = doc! { "insert": "seeds", "documents": documents, "writeConcern": { "w": 3 } };
-    // Another part of this run may have done so.
     support::Client::connect(proxy.address)
         .await
         .run(DATABASE, insert)

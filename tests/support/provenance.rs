@@ -1,11 +1,12 @@
 //! When and of which sources a results page was made.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
-/// A sentence that names the day and the commit; `results` is the page itself, which may differ from the committed one.
+/// A sentence that names the day and the commit; `results` is the page, which may differ from the committed one, as may those beside it.
 pub(crate) fn provenance(results: &str) -> String {
     let commit = say("git", &["rev-parse", "--short", "HEAD"]);
-    let own = format!(":!{results}");
+    let results = Path::new(results);
+    let own = format!(":!{}", results.parent().unwrap_or(results).display());
     let changed = say(
         "git",
         &["status", "--porcelain", "--untracked-files=no", "--", ".", &own],
