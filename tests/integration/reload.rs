@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Proxy,
     client::{Client, eventually, is_ok},
-    shared_set,
+    http_get_with, shared_set,
     steady::Steady,
 };
 
@@ -232,4 +232,21 @@ async fn listeners_come_and_go_and_the_others_are_not_touched() {
     comes.succeed(DB, doc! { "ping": 1 }).await;
     stays.succeed(DB, doc! { "ping": 1 }).await;
     assert_eq!(proxy.status()["ready"], true);
+}
+
+#[tokio::test]
+async fn a_token_that_was_exchanged_opens_at_once_and_the_former_no_more() {
+    let [former, next] = ["former-0123456789abcdef", "next-0123456789abcdef"];
+    let sections = |token| format!("token = '{token}'\n{BY_HAND}");
+    let uri = shared_set().uri();
+    let proxy = Proxy::start(&uri, &sections(former));
+    let code = |token| {
+        let header = format!("Authorization: Bearer {token}\r\n");
+        http_get_with(proxy.admin, "/status", &header).unwrap().0
+    };
+    assert_eq!(code(former), 200);
+    proxy.configure(&uri, "", &sections(next));
+    proxy.signal(Signal::HUP);
+    eventually("the next token opens", LIMIT, async || code(next) == 200).await;
+    assert_eq!(code(former), 401);
 }

@@ -36,10 +36,7 @@ async fn an_imported_user_acts_as_itself_and_others_as_the_identity_that_is_name
     let uri = uri_as(set, "tidegate", "tidegate's password", "admin", "");
     let text = format!("[upstream]\nuri = {uri:?}\n[[listener]]\n");
     fs::write(folder.path().join("proxy.toml"), text).unwrap();
-    let mut import = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    import.args(["user", "import", "keeper@dock", "--file", "users.toml"]);
-    let imported = run(import.current_dir(folder.path()), Duration::from_secs(30));
-    assert!(imported.status.success(), "{imported:#?}");
+    import(folder.path(), "keeper@dock");
     fs::write(folder.path().join("crane"), "heave ho\n").unwrap();
     append(
         &path,
@@ -95,13 +92,48 @@ async fn an_imported_user_acts_as_itself_and_others_as_the_identity_that_is_name
         .await;
     assert_eq!(denied.get_i32("code").unwrap(), 13, "{denied}");
 
+    take_up_another_file(&proxy, &uri, &auth, folder.path()).await;
+
     // What waits for a restart takes nobody's login away until then.
     proxy.configure(&uri, "", "[auth]\nsource = 'backend'\n[reload]\nwatch = 'off'\n");
     let (code, answer) = proxy.post("/reload");
     assert!(code == 200 && answer.contains("auth.source"), "{answer}");
     let mut client = Client::connect(proxy.address).await;
-    let known = log_in(&mut client, Hash::Sha256, &keeper, "open water").await;
+    let crane = UserName::new("dock", "crane");
+    let known = log_in(&mut client, Hash::Sha256, &crane, "heave ho").await;
     assert!(is_ok(&known), "{known}");
+}
+
+/// Has the file reloaded when one user was added and another renamed: new logins go by it, and who is logged in stays so.
+async fn take_up_another_file(proxy: &Proxy, uri: &str, auth: &str, folder: &Path) {
+    let [keeper, crane] = ["keeper", "crane"].map(|name| UserName::new("dock", name));
+    let mut staying = Client::connect(proxy.address).await;
+    let known = log_in(&mut staying, Hash::Sha256, &keeper, "open water").await;
+    assert!(is_ok(&known), "{known}");
+
+    import(folder, "crane@dock");
+    let path = folder.join("users.toml");
+    let renamed = fs::read_to_string(&path).unwrap().replace("keeper", "warden");
+    fs::write(&path, renamed).unwrap();
+    proxy.configure(uri, "", &format!("{auth}\n[reload]\nwatch = 'off'\n"));
+    let (code, answer) = proxy.post("/reload");
+    assert_eq!(code, 200, "{answer}");
+
+    let mut client = Client::connect(proxy.address).await;
+    let gone = log_in(&mut client, Hash::Sha256, &keeper, "open water").await;
+    assert_eq!(gone.get_i32("code").unwrap(), 18, "{gone}");
+    let added = log_in(&mut client, Hash::Sha256, &crane, "heave ho").await;
+    assert!(is_ok(&added), "{added}");
+    let count = staying.succeed("dock", doc! { "count": "ships" }).await;
+    assert_eq!(count.get_i32("n").unwrap(), 2);
+}
+
+/// Takes a user of the cluster up in the users file.
+fn import(folder: &Path, user: &str) {
+    let mut import = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    import.args(["user", "import", user, "--file", "users.toml"]);
+    let imported = run(import.current_dir(folder), Duration::from_secs(30));
+    assert!(imported.status.success(), "{imported:#?}");
 }
 
 /// MD5 in hexadecimal digits.
