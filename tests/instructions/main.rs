@@ -109,6 +109,7 @@ fn complaints(recorded: &Counts, counted: &Counts) -> String {
 fn record(counts: &Counts) {
     let text = format!(
         "# Instructions of user space that one command takes, as tests/instructions counts them: with the dev profile, on x86-64.\n\
+         # That does not optimize this crate: a release build, which would take minutes more, needs about a sixth of them.\n\
          # A count that is more than 5% above these fails the test. Another toolchain, or a change that is worth its cost, needs\n\
          # them taken anew, and so does one that saves much, or the bound would mean little:\n\
          #   {RECORD}=1 cargo test --test instructions\n\n{}",
