@@ -194,7 +194,8 @@ impl Session {
             Share::Ordinary => Wait::Connection,
             Share::Awaiting => Wait::AwaitConnection,
         });
-        let wait = pool.wait(&self.identity, self.core, share, patience.max_time_left());
+        let left = patience.max_time_left();
+        let wait = pool.wait(&self.identity, self.core, share, begun, left);
         let waited = attend(&mut self.client, if_gone(request), pin!(wait)).await;
         self.place.waited += begun.elapsed();
         waited.map_err(|_| NoNode::Gone)
@@ -292,7 +293,7 @@ mod tests {
         until(true).await;
         let pool = Arc::clone(&cluster.load().nodes[0]);
         let only = pool
-            .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+            .wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
             .await
             .unwrap();
         let insert = rawdoc! { "insert": "tides", "documents": [{}], "$db": "test" };

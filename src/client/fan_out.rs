@@ -249,9 +249,13 @@ async fn run_on(
     let mut lease = match node.pool.try_check_out(identity, session.core, Share::Ordinary) {
         Some(lease) => lease,
         None => {
-            let wait = node
-                .pool
-                .wait(identity, session.core, Share::Ordinary, patience.max_time_left());
+            let wait = node.pool.wait(
+                identity,
+                session.core,
+                Share::Ordinary,
+                Instant::now().into(),
+                patience.max_time_left(),
+            );
             wait.await.map_err(|error| error.to_string())?
         }
     };

@@ -7,7 +7,6 @@ mod again;
 mod alias;
 mod attend;
 mod awaits;
-mod batch;
 mod choose;
 mod compression;
 pub mod drain;

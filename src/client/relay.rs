@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::{
     attend::{Gone, IfGone, attend},
-    batch, compression, exhaust,
+    compression, exhaust,
     inbound::{Inbound, ReplyForm, ReplyTo, encode},
     pin::{namespace, remember},
     session::{End, Session},
@@ -309,10 +309,7 @@ pub(super) async fn send(
                 kept.take_in(reply, room);
                 Ok(())
             }
-            None => {
-                batch::gather().await;
-                compression::answer(session, reply, reply_to.compressor).await
-            }
+            None => compression::answer(session, reply, reply_to.compressor).await,
         },
         Outgoing::More(taken) => Box::pin(send_more(session, *taken, request, reply_to)).await,
     }

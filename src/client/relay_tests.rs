@@ -71,7 +71,13 @@ async fn a_write_whose_client_left_reaches_a_slow_node_whole() {
     let mut inbound = large_insert();
 
     let mut lease = pool
-        .wait(&pool::Identity::SERVICE, 0, pool::Share::Ordinary, None)
+        .wait(
+            &pool::Identity::SERVICE,
+            0,
+            pool::Share::Ordinary,
+            tokio::time::Instant::now(),
+            None,
+        )
         .await
         .unwrap();
     let outcome = ask(&mut session, &mut lease, &mut inbound).await;

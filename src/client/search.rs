@@ -242,7 +242,7 @@ async fn ask(
         Some(lease) => lease,
         None => match node
             .pool
-            .wait(identity, core, share, patience.max_time_left())
+            .wait(identity, core, share, Instant::now(), patience.max_time_left())
             .await
         {
             Ok(lease) => lease,

@@ -18,17 +18,8 @@ use std::{
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    Listening, Terms,
-    admission::Admitted,
-    batch::{self, UnderWay},
-    compression, drain,
-    drivers::Described,
-    exchange::exchange,
-    legacy, login,
-    options::Peer,
-    roster::Listed,
-    shared::Shared,
-    stranger::Stranger,
+    Listening, Terms, admission::Admitted, compression, drain, drivers::Described, exchange::exchange,
+    legacy, login, options::Peer, roster::Listed, shared::Shared, stranger::Stranger,
 };
 use crate::{
     command::comment,
@@ -327,10 +318,7 @@ impl Session {
             }
             self.counters().received_bytes.add(header.length as u64);
             busy.store(true, Relaxed);
-            let under_way = UnderWay::begin();
-            batch::gather().await;
             let outcome = exchange(self, &header, &mut held).await;
-            drop(under_way);
             busy.store(false, Relaxed);
             self.greet_by = None;
             match outcome.and_then(|()| self.still_in_time()) {

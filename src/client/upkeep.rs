@@ -76,7 +76,13 @@ async fn end_of(shared: &Shared, identity: &Identity, ids: &[SessionId]) -> Opti
         let mut lease = match node.try_check_out(identity, 0, Share::Ordinary) {
             Some(lease) => lease,
             None => node
-                .wait(identity, 0, Share::Ordinary, Some(PATIENCE))
+                .wait(
+                    identity,
+                    0,
+                    Share::Ordinary,
+                    Instant::now().into(),
+                    Some(PATIENCE),
+                )
                 .await
                 .ok()?,
         };

@@ -21,7 +21,7 @@ impl<C, W> State<C, W> {
         self.options = options;
         if self.awaiting.max == 0 {
             // Without a share of their own they wait with all others, where they would be by now.
-            self.ordinary.waiting.append(&mut self.awaiting.waiting);
+            self.ordinary.waiting.take_in(&mut self.awaiting.waiting);
             self.lanes.values_mut().for_each(Lane::wait_together);
         }
         let mut given_up = Vec::new();

@@ -193,11 +193,10 @@ impl<W> Hold<W> {
     }
 
     /// Leaves the queue.
-    pub(super) fn leave(&mut self, ticket: u64) {
+    pub(super) fn leave(&mut self, ticket: u64) -> Option<W> {
         // Tickets ascend, so that the queue is sorted by them.
-        if let Ok(at) = self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket) {
-            self.waiters.remove(at);
-        }
+        let at = self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket);
+        self.waiters.remove(at.ok()?).map(|waiter| waiter.waiter)
     }
 
     /// Takes the one who waited longest out of the queue, with the ticket.

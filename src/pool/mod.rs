@@ -8,11 +8,13 @@ mod lane;
 mod lease;
 mod lent;
 mod operate;
+mod queue;
 mod share;
 mod shell;
 pub mod state;
 mod totals;
 mod turns;
+mod wait;
 
 pub use error::CheckOutError;
 pub use identity::{Identities, Identity};

@@ -118,7 +118,7 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::pool::{
@@ -165,7 +165,12 @@ mod tests {
         let idle = state.renew().unwrap();
         assert_eq!(idle.len(), 1);
         assert!(state.check_out(&Identity::SERVICE, 0, Share::Ordinary).is_none());
-        state.enqueue(&Identity::SERVICE, Share::Ordinary, "who waits", now);
+        state.enqueue(
+            &Identity::SERVICE,
+            Share::Ordinary,
+            "who waits",
+            (now, now + Duration::from_secs(9)),
+        );
         let (parts, others) = state.parts(1);
         assert_eq!(
             (parts[0].in_use, parts[0].idle, parts[0].waiting, others),
@@ -187,7 +192,12 @@ mod tests {
         let now = Instant::now();
         for (number, waiting) in [(1, 1), (2, 3), (3, 2)] {
             for _ in 0..waiting {
-                state.enqueue(&Identity::testing(number), Share::Ordinary, "w", now);
+                state.enqueue(
+                    &Identity::testing(number),
+                    Share::Ordinary,
+                    "w",
+                    (now, now + Duration::from_secs(9)),
+                );
             }
         }
         let (parts, others) = state.parts(2);

@@ -4,9 +4,7 @@
 //! to draw on the connections of all other commands, a few hundred change streams would stop everything else. So they
 //! have a share of their own; neither takes from the other, and what lies idle serves both.
 
-use std::{collections::BTreeMap, time::Instant};
-
-use super::Identity;
+use super::queue::Queue;
 
 /// On which share a connection is lent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +37,8 @@ pub(super) struct Part {
     pub(super) lent: usize,
     /// Connections being made because of this share's waiters.
     pub(super) connecting: usize,
-    /// Who waits and since when, by ticket: in the order of their arrival.
-    pub(super) waiting: BTreeMap<u64, (Identity, Instant)>,
+    /// Who waits.
+    pub(super) waiting: Queue,
 }
 
 impl Part {
@@ -50,7 +48,7 @@ impl Part {
             max,
             lent: 0,
             connecting: 0,
-            waiting: BTreeMap::new(),
+            waiting: Queue::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{oneshot, watch},
+    sync::{Notify, oneshot, watch},
 };
 
 use super::{
@@ -36,13 +36,13 @@ const MAINTENANCE: Duration = Duration::from_secs(1);
 /// How often a node that is gone is asked whether it is there, as long as exchanges run on it.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Why a node that is gone has no connections.
-const LEFT: &str = "it left the replica set";
+pub(super) const LEFT: &str = "it left the replica set";
 /// Why one has none that was the primary, and has not told what it is since another one is.
 const SUPERSEDED: &str = "another node has become the primary";
 /// Why a paused pool has none.
-const UNSEEN: &str = "its monitor does not reach it";
+pub(super) const UNSEEN: &str = "its monitor does not reach it";
 
-type Outcome = Result<Lease, CheckOutError>;
+pub(super) type Outcome = Result<Lease, CheckOutError>;
 
 /// The pool of one node.
 #[derive(Debug)]
@@ -54,14 +54,16 @@ pub struct Pool {
     state: Mutex<State<Box<Connection>, oneshot::Sender<Outcome>>>,
     allowance: Mutex<Allowance>,
     lent: Lent,
+    /// Told when a wait may be over sooner than was known.
+    pub(super) sooner: Notify,
     /// The generation in force: connections that are being made for an older one are given up.
     pub(super) generation: watch::Sender<u64>,
-    in_flight: AtomicUsize,
+    pub(super) in_flight: AtomicUsize,
     most_streams: AtomicUsize,
     /// Connections whose reply goes to its client as it comes, at the client's speed.
     pub(super) streams: AtomicUsize,
     /// Exchanges that ended well, whose connection was given back.
-    returned: AtomicU64,
+    pub(super) returned: AtomicU64,
     /// Ends what serves the pool while its node is there.
     stopped: Shutdown,
     process: Shutdown,
@@ -88,6 +90,7 @@ impl Pool {
             state: Mutex::new(State::new(options)),
             allowance: Mutex::new(Allowance::new(ABANDON_BURST, Instant::now())),
             lent: Lent::default(),
+            sooner: Notify::new(),
             generation: watch::channel(0).0,
             in_flight: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
@@ -96,6 +99,7 @@ impl Pool {
             process: shutdown.clone(),
         });
         pool.stopped.spawn("pool", Arc::clone(&pool).maintain());
+        pool.stopped.spawn("waits", Arc::clone(&pool).end_waits());
         pool
     }
 
@@ -137,62 +141,6 @@ impl Pool {
         }
     }
 
-    /// Waits for a connection, first come first served, for at most `limit` or the pool's `wait_timeout`. Cancel safe: a
-    /// cancelled wait leaves the queue, and a connection already handed over goes to the next.
-    ///
-    /// # Errors
-    /// When none can be had; nothing was sent.
-    pub async fn wait(
-        self: &Arc<Self>,
-        identity: &Identity,
-        core: usize,
-        share: Share,
-        limit: Option<Duration>,
-    ) -> Outcome {
-        let (ticket, receiver) = loop {
-            let (sender, receiver) = oneshot::channel();
-            let looked = {
-                let mut state = self.lock();
-                if state.is_paused() {
-                    let reason = if state.is_retired() { LEFT } else { UNSEEN };
-                    drop(state);
-                    return Err(self.cleared(reason));
-                }
-                state.check_out_or_wait(identity, core, share, sender, Instant::now())
-            };
-            match looked {
-                Ok(mut pooled) => {
-                    if !pooled.is_forgotten() && !pooled.connection.is_stale() {
-                        return Ok(self.lend(pooled));
-                    }
-                    self.close_lent(pooled);
-                }
-                Err(ticket) => break (ticket, receiver),
-            }
-        };
-        let wait_timeout = self.options().wait_timeout;
-        let _place = Place::new(self, core, ticket, share);
-        self.connect_if_wanted(core, false);
-        let started = Instant::now();
-        let limit = limit.map_or(wait_timeout, |limit| limit.min(wait_timeout));
-        let returned = self.returned.load(Relaxed);
-        let outcome = tokio::time::timeout(limit, receiver).await;
-        self.totals.note_wait(started.elapsed());
-        match outcome {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(self.cleared("its pool is closed")),
-            Err(_) => {
-                self.totals.wait_timeouts.fetch_add(1, Relaxed);
-                Err(self.timed_out(share, limit, returned == self.returned.load(Relaxed)))
-            }
-        }
-    }
-
-    fn timed_out(&self, share: Share, waited: Duration, stalled: bool) -> CheckOutError {
-        let (counts, options) = (self.counts(), self.options());
-        CheckOutError::timed_out(&self.address, (waited, stalled), share, &counts, &options)
-    }
-
     /// Whether somebody waits for a connection on this share.
     pub(super) fn is_waited_for(&self, share: Share) -> bool {
         self.lock().is_share_waited_for(share)
@@ -227,20 +175,20 @@ impl Pool {
         }
     }
 
-    fn lend(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) -> Lease {
+    pub(super) fn lend(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) -> Lease {
         self.in_flight.fetch_add(weight(pooled.share), Relaxed);
         Lease::new(pooled, Arc::clone(self))
     }
 
     fn place(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
         let core = pooled.core;
-        let (placed, is_waited_for) = {
+        let (placed, may_serve) = {
             let mut state = self.lock();
             let placed = state.place(pooled, Instant::now());
-            (placed, state.is_waited_for())
+            (placed, state.may_serve())
         };
         self.settle(placed);
-        if is_waited_for {
+        if may_serve {
             self.serve_waiting(core, Vec::new());
         }
     }
@@ -256,7 +204,7 @@ impl Pool {
         }
     }
 
-    fn close_lent(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
+    pub(super) fn close_lent(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
         self.lock().discard(&pooled.identity, pooled.share);
         self.closed(pooled);
     }
@@ -280,7 +228,7 @@ impl Pool {
         self.connect_if_wanted(core, false);
     }
 
-    fn connect_if_wanted(self: &Arc<Self>, core: usize, keep_warm: bool) {
+    pub(super) fn connect_if_wanted(self: &Arc<Self>, core: usize, keep_warm: bool) {
         while let Some((making, given_up)) = self.begin_connect(keep_warm) {
             self.totals.closed.fetch_add(given_up.is_some().into(), Relaxed);
             drop(given_up);
@@ -398,7 +346,7 @@ impl Pool {
         }
     }
 
-    fn cleared(&self, reason: &str) -> CheckOutError {
+    pub(super) fn cleared(&self, reason: &str) -> CheckOutError {
         CheckOutError::Cleared {
             node: self.address.clone(),
             reason: reason.to_owned(),
@@ -455,40 +403,8 @@ fn most_streams(options: &Options) -> usize {
 }
 
 /// What a command on this share adds to a node's load. One that awaits new documents costs the node next to nothing.
-fn weight(share: Share) -> usize {
+pub(super) fn weight(share: Share) -> usize {
     usize::from(share == Share::Ordinary)
-}
-
-/// A place in the queue; left on drop. It counts as an operation in flight: by its connections alone, a node that has
-/// stopped to answer would look like the idlest of all.
-struct Place<'a> {
-    pool: &'a Arc<Pool>,
-    core: usize,
-    ticket: u64,
-    weight: usize,
-}
-
-impl<'a> Place<'a> {
-    fn new(pool: &'a Arc<Pool>, core: usize, ticket: u64, share: Share) -> Self {
-        let weight = weight(share);
-        pool.in_flight.fetch_add(weight, Relaxed);
-        Self {
-            pool,
-            core,
-            ticket,
-            weight,
-        }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.pool.in_flight.fetch_sub(self.weight, Relaxed);
-        // Room may have been kept for it.
-        if self.pool.lock().leave(self.ticket) {
-            self.pool.serve_waiting(self.core, Vec::new());
-        }
-    }
 }
 
 #[cfg(test)]

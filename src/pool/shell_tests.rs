@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, rawdoc};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout},
+};
 
 use super::*;
 use crate::{
@@ -45,7 +48,7 @@ async fn a_node_that_refuses_is_not_hammered_to_keep_connections_warm() {
     };
     let (pool, shutdown) = pool(refusing().await, options);
     let error = pool
-        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
         .await
         .unwrap_err();
     assert!(matches!(error, CheckOutError::Connect { .. }), "{error}");
@@ -69,7 +72,7 @@ async fn commands_that_wait_for_a_connection_count_as_load() {
     let waiting = Arc::clone(&pool);
     let waiting = tokio::spawn(async move {
         waiting
-            .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+            .wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
             .await
             .map(drop)
     });
@@ -82,13 +85,44 @@ async fn commands_that_wait_for_a_connection_count_as_load() {
 }
 
 #[tokio::test]
+async fn each_wait_ends_in_its_own_time_whichever_began_first() {
+    let (_listener, address) = silent().await;
+    let options = Options {
+        wait_timeout: Duration::from_millis(600),
+        ..Options::default()
+    };
+    let (pool, shutdown) = pool(address, options);
+    let begun = Instant::now();
+    let wait = async |millis: Option<u64>| {
+        let limit = millis.map(Duration::from_millis);
+        let outcome = pool
+            .wait(&Identity::SERVICE, 0, Share::Ordinary, begun, limit)
+            .await;
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, CheckOutError::Timeout { .. }), "{error}");
+        begun.elapsed()
+    };
+    let (by_pool, longer, shorter) = tokio::join!(wait(None), wait(Some(300)), wait(Some(100)));
+    for (waited, limit) in [(by_pool, 600), (longer, 300), (shorter, 100)] {
+        let limit = Duration::from_millis(limit);
+        assert!(
+            waited >= limit && waited < limit + Duration::from_millis(190),
+            "{waited:?}"
+        );
+    }
+    assert_eq!(pool.counts().waiting, 0);
+    assert_eq!(pool.totals.wait_timeouts.load(Relaxed), 3);
+    shutdown.begin();
+}
+
+#[tokio::test]
 async fn a_retired_pool_turns_commands_away_at_once() {
     let (_listener, address) = silent().await;
     let (pool, shutdown) = pool(address, Options::default());
     Arc::clone(&pool).retired();
     let outcome = tokio::time::timeout(
         Duration::from_secs(2),
-        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, None),
+        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None),
     )
     .await;
     let error = outcome.expect("no wait").unwrap_err();
@@ -105,11 +139,11 @@ async fn hanging() -> (Node, Arc<Pool>, Shutdown, [Lease; 2]) {
     };
     let (pool, shutdown) = pool(node.address.clone(), options);
     let mut read = pool
-        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
         .await
         .unwrap();
     let mut write = pool
-        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
         .await
         .unwrap();
     write.set_write(true);
@@ -156,7 +190,7 @@ async fn only_writes_end_on_a_primary_that_knows_that_it_is_none_any_more() {
 async fn everything_ends_on_a_primary_that_does_not_know_and_nothing_new_begins() {
     let (_node, pool, shutdown, [mut read, mut write]) = hanging().await;
     let unsent = pool
-        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
         .await
         .unwrap();
     pool.superseded(false);
@@ -171,14 +205,14 @@ async fn everything_ends_on_a_primary_that_does_not_know_and_nothing_new_begins(
             .is_none()
     );
     let refused = pool
-        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
         .await
         .unwrap_err();
     assert!(matches!(refused, CheckOutError::Cleared { .. }), "{refused}");
     // Until its monitor sees it again.
     pool.ready();
     assert!(
-        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
             .await
             .is_ok()
     );
@@ -189,7 +223,7 @@ async fn everything_ends_on_a_primary_that_does_not_know_and_nothing_new_begins(
 async fn a_reply_that_came_before_its_connection_was_ended_counts_but_the_connection_does_not() {
     let (node, pool, shutdown, [_read, mut write]) = hanging().await;
     let _third = pool
-        .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        .wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
         .await
         .unwrap();
     node.say(streaming());
@@ -200,7 +234,7 @@ async fn a_reply_that_came_before_its_connection_was_ended_counts_but_the_connec
     let waiting = Arc::clone(&pool);
     let waiting = tokio::spawn(async move {
         waiting
-            .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+            .wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
             .await
             .unwrap()
             .generation()
@@ -240,7 +274,7 @@ async fn connections_that_hang_in_the_making_do_not_keep_the_place_of_others_onc
     let waiting = Arc::clone(&pool);
     let waiting = tokio::spawn(async move {
         waiting
-            .wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+            .wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
             .await
             .map(drop)
     });
@@ -257,7 +291,7 @@ async fn connections_that_hang_in_the_making_do_not_keep_the_place_of_others_onc
     node.say(streaming());
     pool.ready();
     assert!(
-        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, None)
+        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None)
             .await
             .is_ok()
     );

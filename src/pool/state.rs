@@ -110,7 +110,9 @@ pub struct State<C, W> {
     pub(super) idle: usize,
     pub(super) ordinary: Part,
     pub(super) awaiting: Part,
-    next_ticket: u64,
+    pub(super) next_ticket: u64,
+    /// Nobody's wait is over before this; `None` if nobody waits.
+    pub(super) due: Option<Instant>,
     paused: bool,
     retired: bool,
     /// There are more connections than there may be now: some are closed as they come back.
@@ -127,6 +129,7 @@ impl<C, W> State<C, W> {
             ordinary: Part::new(options.max_size),
             awaiting: Part::new(options.max_awaiting),
             next_ticket: 0,
+            due: None,
             paused: true,
             retired: false,
             shrinks: false,
@@ -154,31 +157,10 @@ impl<C, W> State<C, W> {
         core: usize,
         share: Share,
         waiter: W,
-        now: Instant,
+        times: (Instant, Instant),
     ) -> Result<Pooled<C>, u64> {
         self.check_out(identity, core, share)
-            .ok_or_else(|| self.enqueue(identity, share, waiter, now))
-    }
-
-    pub(super) fn enqueue(&mut self, identity: &Identity, share: Share, waiter: W, now: Instant) -> u64 {
-        self.next_ticket += 1;
-        let (share, ticket) = (self.in_force(share), self.next_ticket);
-        self.part(share).waiting.insert(ticket, (identity.clone(), now));
-        self.lane(identity).hold(share).enqueue(ticket, waiter);
-        ticket
-    }
-
-    /// Leaves the queue; does nothing for somebody who has been served. Whether others wait who are to be served now.
-    pub fn leave(&mut self, ticket: u64) -> bool {
-        let mut has_left = false;
-        for share in Share::IN_ORDER {
-            if let Some((identity, _)) = self.part(share).waiting.remove(&ticket) {
-                self.lane(&identity).hold(share).leave(ticket);
-                self.drop_if_empty(&identity);
-                has_left = true;
-            }
-        }
-        has_left && self.is_waited_for()
+            .ok_or_else(|| self.enqueue(identity, share, waiter, times))
     }
 
     /// Whether a connection should be made now; if so, it is counted. With it may come an idle one of another identity, to be closed,
@@ -254,19 +236,25 @@ impl<C, W> State<C, W> {
     /// A lent connection came back, or the waiter that it was for is gone.
     pub fn place(&mut self, pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
         self.part(pooled.share).lent -= 1;
-        self.lane(&pooled.identity).hold(pooled.share).lent -= 1;
+        // Its lane is there: a connection keeps it until it is closed.
+        if let Some(lane) = self.lanes.get_mut(&pooled.identity) {
+            lane.hold(pooled.share).lent -= 1;
+        }
         self.hand_on(pooled, now)
     }
 
-    fn hand_on(&mut self, pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
+    fn hand_on(&mut self, mut pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
         // It is not counted any more, or not yet.
         self.shrinks = self.shrinks && self.total() + 1 > self.options.most();
         if self.is_paused() || pooled.generation != self.generation || pooled.is_over(now) || self.shrinks {
             self.drop_if_empty(&pooled.identity);
             return Placed::Unwanted(pooled);
         }
+        if let Some(waiter) = self.dismiss_first(&pooled.identity) {
+            pooled.share = Share::Ordinary;
+            return Placed::Waiter(waiter, pooled);
+        }
         self.idle += 1;
-        // Its lane is there: a connection keeps it until it is closed.
         if let Some(lane) = self.lanes.get_mut(&pooled.identity) {
             lane.put_idle(pooled, now);
         }
@@ -289,6 +277,11 @@ impl<C, W> State<C, W> {
         })
     }
 
+    /// Whether somebody waits while connections lie idle: others of another identity's, mostly.
+    pub fn may_serve(&self) -> bool {
+        self.idle > 0 && self.is_waited_for()
+    }
+
     /// Whether somebody waits.
     pub fn is_waited_for(&self) -> bool {
         !self.ordinary.waiting.is_empty() || !self.awaiting.waiting.is_empty()
@@ -296,8 +289,8 @@ impl<C, W> State<C, W> {
 
     /// Whether somebody waits on this share who may have any connection that comes back: strangers have a few of their own.
     pub fn is_share_waited_for(&self, share: Share) -> bool {
-        let mut waiting = self.share(self.in_force(share)).waiting.values();
-        waiting.any(|(identity, _)| !identity.is_nobody())
+        let mut waiting = self.share(self.in_force(share)).waiting.iter();
+        waiting.any(|queued| !queued.identity.is_nobody())
     }
 
     /// A lent connection was closed. Those who waited for room in its share are served by [`State::serve_idle`].
@@ -342,13 +335,6 @@ impl<C, W> State<C, W> {
         Some(pooled)
     }
 
-    /// Takes the one of this identity who waited longest out of the queue.
-    fn dismiss(&mut self, identity: &Identity, share: Share) -> Option<W> {
-        let (ticket, waiter) = self.lanes.get_mut(identity)?.hold(share).pop()?;
-        self.part(share).waiting.remove(&ticket);
-        Some(waiter)
-    }
-
     /// The node was seen: connections are made again. Does nothing to a ready pool, nor once the node is gone.
     pub fn ready(&mut self) {
         self.paused = false;
@@ -365,11 +351,10 @@ impl<C, W> State<C, W> {
         self.idle = 0;
         let (mut idle, mut waiters) = (Vec::new(), Vec::new());
         for share in Share::IN_ORDER {
-            let waiting = std::mem::take(&mut self.part(share).waiting);
-            for (identity, _) in waiting.into_values() {
+            for queued in self.part(share).waiting.take() {
                 let first = self
                     .lanes
-                    .get_mut(&identity)
+                    .get_mut(&queued.identity)
                     .and_then(|lane| lane.hold(share).pop());
                 waiters.extend(first.map(|(_, waiter)| waiter));
             }
@@ -425,7 +410,7 @@ impl<C, W> State<C, W> {
     }
 
     /// Without a share of their own, awaiting commands draw on the ordinary one.
-    fn in_force(&self, share: Share) -> Share {
+    pub(super) fn in_force(&self, share: Share) -> Share {
         if self.awaiting.max == 0 {
             Share::Ordinary
         } else {
@@ -440,7 +425,7 @@ impl<C, W> State<C, W> {
         }
     }
 
-    fn part(&mut self, share: Share) -> &mut Part {
+    pub(super) fn part(&mut self, share: Share) -> &mut Part {
         match share {
             Share::Ordinary => &mut self.ordinary,
             Share::Awaiting => &mut self.awaiting,

@@ -37,8 +37,13 @@ fn check_out(state: &mut TestState, share: Share) -> Option<Pooled<u32>> {
     state.check_out(&Identity::SERVICE, 0, share)
 }
 
+/// A wait that begins now.
+fn times(now: Instant) -> (Instant, Instant) {
+    (now, now + Duration::from_secs(9))
+}
+
 fn wait(state: &mut TestState, share: Share, waiter: u32) -> u64 {
-    state.enqueue(&Identity::SERVICE, share, waiter, Instant::now())
+    state.enqueue(&Identity::SERVICE, share, waiter, times(Instant::now()))
 }
 
 /// Makes a connection as the shell does.
@@ -359,7 +364,7 @@ impl Model {
             2 => {
                 let waits = self
                     .state
-                    .check_out_or_wait(identity, core, share, number, self.now);
+                    .check_out_or_wait(identity, core, share, number, times(self.now));
                 self.lent.extend(waits);
             }
             3 => self
@@ -385,6 +390,20 @@ impl Model {
             }
             7 => {
                 if self.state.leave(u64::from(number / 2)) {
+                    self.fill();
+                }
+            }
+            // Half of those who wait have waited for too long.
+            8 if core == 1 => {
+                let waits = self
+                    .state
+                    .ordinary
+                    .waiting
+                    .iter()
+                    .chain(self.state.awaiting.waiting.iter());
+                let untils: Vec<_> = waits.map(|queued| queued.until).collect();
+                let late = untils.get(untils.len() / 2).copied();
+                if late.is_some_and(|late| !self.state.take_late(late).is_empty()) {
                     self.fill();
                 }
             }

@@ -84,14 +84,15 @@ impl<C, W> State<C, W> {
             return None;
         }
         let may_make = part.has_room_for_new() && self.connecting() < self.options.max_connecting;
-        for (identity, since) in part.waiting.values().take(LOOK_AHEAD) {
+        for queued in part.waiting.iter().take(LOOK_AHEAD) {
+            let identity = &queued.identity;
             let Some(lane) = self.lanes.get(identity) else {
                 continue;
             };
             if lane.idle_count() > 0 {
                 return Some(identity.clone());
             }
-            let is_overdue = now.saturating_duration_since(*since) >= TURN;
+            let is_overdue = now.saturating_duration_since(queued.since) >= TURN;
             let may_be_made = || self.total() < self.options.most() || self.victim(identity).is_some();
             if is_overdue && may_make && self.may_connect(identity, lane, share) && may_be_made() {
                 return None;

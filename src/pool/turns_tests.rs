@@ -3,7 +3,7 @@
 use super::*;
 
 fn wait_as(state: &mut TestState, identity: &Identity, waiter: u32, since: Instant) -> u64 {
-    state.enqueue(identity, Ordinary, waiter, since)
+    state.enqueue(identity, Ordinary, waiter, times(since))
 }
 
 /// Makes one for the identity that has a waiter of this number, who takes it.
