@@ -60,7 +60,7 @@ use crate::{
 /// Turns of tasks after which a runtime looks for events though tasks are left to run. With few, a round of messages is cut into many small
 /// ones, each of which wakes its receivers anew; with all that came in one round, a receiver finds several at once and sleeps less often,
 /// which the sender pays for. This many turns take a few milliseconds.
-const EVENT_INTERVAL: u32 = 512;
+const EVENT_INTERVAL: u32 = 1024;
 /// How long commands in flight may take when Tidegate stops without a drain.
 const IN_FLIGHT: Duration = Duration::from_secs(10);
 /// How long background tasks may take after that.

@@ -180,12 +180,12 @@ impl Session {
         !snapshot.topology.kind().is_replica_set() || primary == Some(pool.address())
     }
 
-    /// Waits for a connection to a node.
+    /// Waits for a connection to a node, for at most `limit`, if that is less than the pool's own.
     pub(super) async fn check_out_later(
         &mut self,
         pool: &Arc<Pool>,
         request: &Request,
-        patience: Patience,
+        limit: Option<Duration>,
     ) -> Result<Result<Lease, CheckOutError>, NoNode> {
         let (share, begun) = (awaits::share(request), Instant::now());
         self.counters().pool_waits.one();
@@ -194,9 +194,13 @@ impl Session {
             Share::Ordinary => Wait::Connection,
             Share::Awaiting => Wait::AwaitConnection,
         });
-        let left = patience.max_time_left();
-        let wait = pool.wait(&self.identity, self.core, share, begun, left);
-        let waited = attend(&mut self.client, if_gone(request), pin!(wait)).await;
+        let waited = attend(
+            &mut self.client,
+            if_gone(request),
+            // Pinned where it is made: in a variable of its own it would stand twice in the session's future.
+            pin!(pool.wait(&self.identity, self.core, share, begun, limit)),
+        )
+        .await;
         self.place.waited += begun.elapsed();
         waited.map_err(|_| NoNode::Gone)
     }

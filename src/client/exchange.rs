@@ -256,7 +256,7 @@ pub(super) async fn attempt(
     let share = awaits::share(&inbound.request);
     let mut lease = node.pool.try_check_out(&session.identity, session.core, share);
     if lease.is_none() {
-        match Box::pin(wait_for_connection(session, inbound, node, patience)).await {
+        match wait_for_connection(session, inbound, node, patience).await {
             Ok(waited_for) => lease = Some(waited_for),
             Err(failed) => return failed,
         }
@@ -339,11 +339,8 @@ async fn wait_for_connection(
     node: &Chosen,
     patience: &Patience,
 ) -> Result<Lease, Attempt> {
-    let patience = *patience;
-    let lease = match session
-        .check_out_later(&node.pool, &inbound.request, patience)
-        .await
-    {
+    let left = patience.max_time_left();
+    let lease = match session.check_out_later(&node.pool, &inbound.request, left).await {
         Ok(Ok(_)) if is_for_primary(node, &inbound.request) && !session.is_primary_still(&node.pool) => {
             return Err(Attempt::NoConnection(CheckOutError::Cleared {
                 node: node.pool.address().clone(),
@@ -359,7 +356,7 @@ async fn wait_for_connection(
                 return Err(Attempt::Answer(session.no_connection(
                     &error,
                     &inbound.request,
-                    patience,
+                    *patience,
                 )));
             }
             return Err(Attempt::NoConnection(error));
@@ -367,7 +364,7 @@ async fn wait_for_connection(
         Err(NoNode::Gone) => return Err(Attempt::Gone),
         Err(NoNode::Answer(error)) => return Err(Attempt::Answer(error)),
     };
-    charge_wait(inbound, patience);
+    charge_wait(inbound, *patience);
     Ok(lease)
 }
 

@@ -42,7 +42,8 @@ const SUPERSEDED: &str = "another node has become the primary";
 /// Why a paused pool has none.
 pub(super) const UNSEEN: &str = "its monitor does not reach it";
 
-pub(super) type Outcome = Result<Lease, CheckOutError>;
+/// What those who wait are told; small, for it is allocated with each wait.
+pub(super) type Outcome = Result<Lease, Box<CheckOutError>>;
 
 /// The pool of one node.
 #[derive(Debug)]
@@ -301,13 +302,13 @@ impl Pool {
             let (user, reason) = (user.to_string(), failure.to_string());
             for waiter in told {
                 let (node, user, reason) = (node.clone(), user.clone(), reason.clone());
-                drop(waiter.send(Err(CheckOutError::LoginRefused { node, user, reason })));
+                drop(waiter.send(Err(Box::new(CheckOutError::LoginRefused { node, user, reason }))));
             }
             return;
         }
         let told = self.lock().connect_failed(&making.identity, making.share);
         if let Some(waiter) = told {
-            drop(waiter.send(Err(CheckOutError::Connect { node, failure })));
+            drop(waiter.send(Err(Box::new(CheckOutError::Connect { node, failure }))));
         }
     }
 
@@ -342,7 +343,7 @@ impl Pool {
         };
         self.totals.closed.fetch_add(idle.len() as u64, Relaxed);
         for waiter in waiters {
-            drop(waiter.send(Err(self.cleared(reason))));
+            drop(waiter.send(Err(Box::new(self.cleared(reason)))));
         }
     }
 

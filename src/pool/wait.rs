@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     Identity, Pool,
     error::CheckOutError,
+    lease::Lease,
     share::Share,
     shell::{LEFT, Outcome, UNSEEN, weight},
 };
@@ -41,7 +42,7 @@ impl Pool {
         share: Share,
         since: Instant,
         limit: Option<Duration>,
-    ) -> Outcome {
+    ) -> Result<Lease, CheckOutError> {
         let waiting = match self.queue(identity, core, share, since, limit) {
             Ok(waiting) => waiting,
             Err(outcome) => return outcome,
@@ -57,7 +58,7 @@ impl Pool {
         match answer {
             Ok(outcome) => {
                 place.ticket = None;
-                outcome
+                outcome.map_err(|error| *error)
             }
             // Nobody answered: its time is over.
             Err(_) => {
@@ -78,7 +79,7 @@ impl Pool {
         share: Share,
         since: Instant,
         limit: Option<Duration>,
-    ) -> Result<Waiting<'_>, Outcome> {
+    ) -> Result<Waiting<'_>, Result<Lease, CheckOutError>> {
         let (ticket, receiver, limit) = loop {
             let (sender, receiver) = oneshot::channel();
             let (looked, limit) = {
