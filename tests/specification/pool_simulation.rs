@@ -25,12 +25,6 @@ struct Pending {
     done_ms: u64,
 }
 
-/// A check-out that waits.
-struct Waiting {
-    ticket: u64,
-    until_ms: u64,
-}
-
 /// How a check-out ended.
 type Answer = Result<(), String>;
 
@@ -46,7 +40,6 @@ pub(crate) struct Simulation {
     pending: Vec<Pending>,
     labels: Vec<Option<String>>,
     answers: BTreeMap<usize, Answer>,
-    waiting: BTreeMap<usize, Waiting>,
     lent: BTreeMap<String, Pooled<u64>>,
     threads: BTreeMap<String, Vec<usize>>,
 }
@@ -86,7 +79,6 @@ impl Simulation {
             pending: Vec::new(),
             labels: Vec::new(),
             answers: BTreeMap::new(),
-            waiting: BTreeMap::new(),
             lent: BTreeMap::new(),
             threads: BTreeMap::new(),
         };
@@ -123,9 +115,8 @@ impl Simulation {
         for pooled in idle {
             self.closed(&pooled, reason);
         }
-        for ticket in waiters {
-            self.waiting.remove(&ticket);
-            self.failed(ticket, failure);
+        for number in waiters {
+            self.failed(number, failure);
         }
     }
 
@@ -139,14 +130,14 @@ impl Simulation {
             self.failed(number, if retired { "poolClosed" } else { "connectionError" });
             return number;
         }
+        let since = self.instant();
+        let times = (since, since + self.state.options().wait_timeout);
         match self
             .state
-            .check_out_or_wait(&Identity::SERVICE, 0, Share::Ordinary, number, self.instant())
+            .check_out_or_wait(&Identity::SERVICE, 0, Share::Ordinary, number, times)
         {
             Ok(pooled) => self.lend(number, pooled),
-            Err(ticket) => {
-                let until_ms = self.now_ms + self.state.options().wait_timeout.as_millis() as u64;
-                self.waiting.insert(number, Waiting { ticket, until_ms });
+            Err(_) => {
                 self.connect(false);
                 self.settle();
             }
@@ -213,7 +204,8 @@ impl Simulation {
     /// Goes on to the next thing that happens, unless that is after `end`.
     fn step(&mut self, end: u64) -> bool {
         let done = self.pending.iter().map(|pending| pending.done_ms).min();
-        let timed_out = self.waiting.values().map(|waiting| waiting.until_ms).min();
+        let due = self.state.due();
+        let timed_out = due.map(|due| due.duration_since(self.began).as_millis() as u64);
         let upkeep = self.upkeep_ms.map(|_| self.next_upkeep_ms);
         let next = [done, timed_out, upkeep].into_iter().flatten().min();
         let Some(next) = next.filter(|next| *next <= end) else {
@@ -229,15 +221,9 @@ impl Simulation {
             let pending = self.pending.remove(at);
             self.established(&pending);
         } else if timed_out == Some(next) {
-            let number = *self
-                .waiting
-                .iter()
-                .find(|(_, waiting)| waiting.until_ms == next)
-                .unwrap()
-                .0;
-            let waiting = self.waiting.remove(&number).unwrap();
-            let _ = self.state.leave(waiting.ticket);
-            self.failed(number, "timeout");
+            for number in self.state.take_late(self.instant()) {
+                self.failed(number, "timeout");
+            }
         } else {
             self.next_upkeep_ms = self.now_ms + self.upkeep_ms.unwrap();
             for pooled in self.state.reap(self.instant()) {
@@ -279,7 +265,6 @@ impl Simulation {
         match placed {
             Placed::Idle => {}
             Placed::Waiter(number, pooled) => {
-                self.waiting.remove(&number);
                 self.lend(number, pooled);
             }
             Placed::Unwanted(pooled) => {
