@@ -92,21 +92,22 @@ async fn each_wait_ends_in_its_own_time_whichever_began_first() {
         ..Options::default()
     };
     let (pool, shutdown) = pool(address, options);
-    let begun = Instant::now();
-    let wait = async |millis: Option<u64>| {
-        let limit = millis.map(Duration::from_millis);
+    let millis = Duration::from_millis;
+    // How long a wait lasts that begins after so long, with this limit of its own.
+    let wait = async |after: u64, limit: Option<u64>| {
+        tokio::time::sleep(millis(after)).await;
+        let begun = Instant::now();
         let outcome = pool
-            .wait(&Identity::SERVICE, 0, Share::Ordinary, begun, limit)
+            .wait(&Identity::SERVICE, 0, Share::Ordinary, begun, limit.map(millis))
             .await;
         let error = outcome.unwrap_err();
         assert!(matches!(error, CheckOutError::Timeout { .. }), "{error}");
         begun.elapsed()
     };
-    let (by_pool, longer, shorter) = tokio::join!(wait(None), wait(Some(300)), wait(Some(100)));
+    let (by_pool, longer, shorter) = tokio::join!(wait(0, None), wait(30, Some(300)), wait(60, Some(100)));
     for (waited, limit) in [(by_pool, 600), (longer, 300), (shorter, 100)] {
-        let limit = Duration::from_millis(limit);
         assert!(
-            waited >= limit && waited < limit + Duration::from_millis(190),
+            waited >= millis(limit) && waited < millis(limit + 190),
             "{waited:?}"
         );
     }
