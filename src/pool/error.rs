@@ -80,7 +80,7 @@ impl CheckOutError {
             waited,
             in_use,
             bound,
-            waiting: waiting.saturating_sub(1),
+            waiting,
             stalled,
         }
     }

@@ -39,6 +39,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(super) const LEFT: &str = "it left the replica set";
 /// Why one has none that was the primary, and has not told what it is since another one is.
 const SUPERSEDED: &str = "another node has become the primary";
+/// Why one has none that nothing serves any more.
+pub(super) const CLOSED: &str = "its pool is closed";
 /// Why a paused pool has none.
 pub(super) const UNSEEN: &str = "its monitor does not reach it";
 
@@ -66,7 +68,7 @@ pub struct Pool {
     /// Exchanges that ended well, whose connection was given back.
     pub(super) returned: AtomicU64,
     /// Ends what serves the pool while its node is there.
-    stopped: Shutdown,
+    pub(super) stopped: Shutdown,
     process: Shutdown,
     /// What happened so far.
     pub totals: Totals,
@@ -100,7 +102,7 @@ impl Pool {
             process: shutdown.clone(),
         });
         pool.stopped.spawn("pool", Arc::clone(&pool).maintain());
-        pool.stopped.spawn("waits", Arc::clone(&pool).end_waits());
+        pool.stopped.spawn_to_end(Arc::clone(&pool).end_waits());
         pool
     }
 
@@ -334,7 +336,7 @@ impl Pool {
         }
     }
 
-    fn empty(&self, reason: &str, retire: bool) {
+    pub(super) fn empty(&self, reason: &str, retire: bool) {
         let (idle, waiters) = {
             let mut state = self.lock();
             let emptied = if retire { state.retire() } else { state.clear() };

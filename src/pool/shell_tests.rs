@@ -117,6 +117,44 @@ async fn each_wait_ends_in_its_own_time_whichever_began_first() {
 }
 
 #[tokio::test]
+async fn a_wait_that_is_over_tells_how_many_others_wait_still() {
+    let (_listener, address) = silent().await;
+    let (pool, shutdown) = pool(address, Options::default());
+    let wait = |limit| {
+        let limit = Some(Duration::from_millis(limit));
+        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), limit)
+    };
+    let told = tokio::select! {
+        _ = wait(5_000) => panic!("nobody is served"),
+        _ = wait(5_000) => panic!("nobody is served"),
+        told = wait(50) => told.unwrap_err(),
+    };
+    assert!(
+        matches!(told, CheckOutError::Timeout { waiting: 2, .. }),
+        "{told}"
+    );
+    shutdown.begin();
+}
+
+#[tokio::test]
+async fn who_waits_is_told_when_nothing_serves_the_pool_any_more() {
+    let (_listener, address) = silent().await;
+    let (pool, shutdown) = pool(address, Options::default());
+    let wait = || pool.wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), None);
+    let ends = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        shutdown.begin();
+    };
+    let (told, ()) = timeout(Duration::from_secs(2), async { tokio::join!(wait(), ends) })
+        .await
+        .expect("nobody would end the wait");
+    let told = told.unwrap_err();
+    assert!(matches!(told, CheckOutError::Cleared { .. }), "{told}");
+    let late = timeout(Duration::from_secs(2), wait()).await.expect("no wait");
+    assert!(matches!(late, Err(CheckOutError::Cleared { .. })));
+}
+
+#[tokio::test]
 async fn a_retired_pool_turns_commands_away_at_once() {
     let (_listener, address) = silent().await;
     let (pool, shutdown) = pool(address, Options::default());

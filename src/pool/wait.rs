@@ -18,7 +18,7 @@ use super::{
     error::CheckOutError,
     lease::Lease,
     share::Share,
-    shell::{LEFT, Outcome, UNSEEN, weight},
+    shell::{CLOSED, LEFT, Outcome, UNSEEN, weight},
 };
 
 /// Somebody who waits.
@@ -122,8 +122,16 @@ impl Pool {
         CheckOutError::timed_out(self.address(), (waited, stalled), share, &counts, &options)
     }
 
-    /// Ends the waits whose time is over: whoever waited learns it by getting no answer.
+    /// Ends the waits whose time is over, and all of them when what serves the pool is told to end: nobody would connect for them any more.
     pub(super) async fn end_waits(self: Arc<Self>) {
+        tokio::select! {
+            () = self.end_late() => {}
+            () = self.stopped.requested() => self.empty(CLOSED, true),
+        }
+    }
+
+    /// Whoever waited for too long learns it by getting no answer.
+    async fn end_late(self: &Arc<Self>) {
         loop {
             let due = self.lock().due();
             match due {
