@@ -44,6 +44,12 @@ impl Queue {
         self.0.front()
     }
 
+    /// The place of this number.
+    pub(super) fn find(&self, ticket: u64) -> Option<&Queued> {
+        let at = self.0.binary_search_by_key(&ticket, |queued| queued.ticket);
+        self.0.get(at.ok()?)
+    }
+
     /// All, in the order of their arrival.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Queued> {
         self.0.iter()

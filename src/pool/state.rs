@@ -174,14 +174,22 @@ impl<C, W> State<C, W> {
             return None;
         }
         let warm = keep_warm && self.total() < self.options.min_size;
-        let wanted = Share::IN_ORDER
-            .into_iter()
-            .find_map(|share| Some((self.first_to_connect(share)?, share)));
-        let (identity, share) = wanted.or(warm.then_some((Identity::SERVICE, Share::Ordinary)))?;
-        let mut given_up = None;
-        if self.total() >= self.options.most() {
-            given_up = Some(self.give_up_idle(&identity)?);
-        }
+        let is_full = self.total() >= self.options.most();
+        let wanted = Share::IN_ORDER.into_iter().find_map(|share| {
+            let identity = self.first_to_connect(share)?;
+            // One for whom nobody gives way is not in the way of the other share.
+            let victim = match is_full {
+                true => Some(self.victim(&identity)?.clone()),
+                false => None,
+            };
+            Some((identity, share, victim))
+        });
+        let (identity, share, victim) =
+            wanted.or(warm.then_some((Identity::SERVICE, Share::Ordinary, None)))?;
+        let given_up = match victim {
+            Some(victim) => Some(self.give_up_idle(&victim)?),
+            None => None,
+        };
         self.part(share).connecting += 1;
         self.lane(&identity).hold(share).connecting += 1;
         let making = Making {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{
     Identity,
     lane::Lane,
+    queue::Queued,
     share::Share,
     state::{Pooled, State},
 };
@@ -53,7 +54,7 @@ impl<C, W> State<C, W> {
 
     /// Whose idle connection gives its place up for one of `wanting`: first of identities that have more than the guaranteed
     /// minimum, and of those the one that was used least recently. One within the minimum goes only for an identity that is below it.
-    fn victim(&self, wanting: &Identity) -> Option<&Identity> {
+    pub(super) fn victim(&self, wanting: &Identity) -> Option<&Identity> {
         let minimum = self.options.min_per_user;
         let is_below = self.lanes.get(wanting).is_none_or(|lane| lane.total() < minimum);
         let victims = self
@@ -67,12 +68,11 @@ impl<C, W> State<C, W> {
             .map(|(.., identity)| identity)
     }
 
-    /// Takes the connection that [`State::victim`] names.
-    pub(super) fn give_up_idle(&mut self, wanting: &Identity) -> Option<Pooled<C>> {
-        let victim = self.victim(wanting)?.clone();
-        let given_up = self.lane(&victim).take_oldest()?;
+    /// Takes the connection of a [`State::victim`].
+    pub(super) fn give_up_idle(&mut self, victim: &Identity) -> Option<Pooled<C>> {
+        let given_up = self.lane(victim).take_oldest()?;
         self.idle -= 1;
-        self.drop_if_empty(&victim);
+        self.drop_if_empty(victim);
         Some(given_up)
     }
 
@@ -85,23 +85,49 @@ impl<C, W> State<C, W> {
         }
         let may_make = part.has_room_for_new() && self.connecting() < self.options.max_connecting;
         for queued in part.waiting.iter().take(LOOK_AHEAD) {
-            let identity = &queued.identity;
-            let Some(lane) = self.lanes.get(identity) else {
+            let Some(lane) = self.lanes.get(&queued.identity) else {
                 continue;
             };
             if lane.idle_count() > 0 {
-                return Some(identity.clone());
+                return Some(queued.identity.clone());
             }
-            let is_overdue = now.saturating_duration_since(queued.since) >= TURN;
-            let may_be_made = || self.total() < self.options.most() || self.victim(identity).is_some();
-            if is_overdue && may_make && self.may_connect(identity, lane, share) && may_be_made() {
+            if may_make && self.is_kept_for(queued, lane, share, now) {
                 return None;
             }
         }
+        if part.waiting.len() <= LOOK_AHEAD || may_make && self.is_kept_behind(share, now) {
+            return None;
+        }
         let is_served = |lane: &Lane<C, W>| lane.idle_count() > 0 && lane.holds(share).oldest().is_some();
         let mut others = self.lanes.iter().filter(|(_, lane)| is_served(lane));
-        (part.waiting.len() > LOOK_AHEAD)
-            .then(|| others.next().map(|(identity, _)| identity.clone()))
-            .flatten()
+        others.next().map(|(identity, _)| identity.clone())
+    }
+
+    /// Whether room is kept for one whose identity has nothing idle: its turn has come, and a connection can be made for it.
+    fn is_kept_for(&self, queued: &Queued, lane: &Lane<C, W>, share: Share, now: Instant) -> bool {
+        let identity = &queued.identity;
+        queued.is_overdue(now)
+            && self.may_connect(identity, lane, share)
+            && (self.total() < self.options.most() || self.victim(identity).is_some())
+    }
+
+    /// The same for the one who comes first of all, where those in front have all that they may have: they must not hide one behind them.
+    fn is_kept_behind(&self, share: Share, now: Instant) -> bool {
+        let waiting = &self.share(share).waiting;
+        let is_kept = || {
+            let identity = self.first_to_connect(share)?;
+            let lane = self.lanes.get(&identity)?;
+            let queued = waiting.find(lane.holds(share).oldest()?)?;
+            Some(lane.idle_count() == 0 && self.is_kept_for(queued, lane, share, now))
+        };
+        // Nobody's turn has come before that of the first.
+        waiting.first().is_some_and(|first| first.is_overdue(now)) && is_kept().unwrap_or(false)
+    }
+}
+
+impl Queued {
+    /// Whether its turn has come.
+    fn is_overdue(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= TURN
     }
 }

@@ -186,3 +186,62 @@ fn room_is_kept_only_for_whom_a_connection_can_be_made() {
         "the one who came first has as much as is guaranteed, and the other no more than that"
     );
 }
+
+#[test]
+fn those_who_may_have_no_more_do_not_hide_one_who_has_nothing() {
+    let (bounded, busy, newcomer) = (Identity::testing(1), Identity::testing(2), Identity::testing(3));
+    let tight = Options {
+        max_awaiting: 0,
+        max_per_user: Some(2),
+        ..options(4, 0)
+    };
+    let (mut state, mut now) = (ready(tight), Instant::now());
+    let mut lent = Vec::new();
+    for (connection, identity) in [(1, &bounded), (2, &bounded), (3, &busy), (4, &busy)] {
+        wait_as(&mut state, identity, connection, now);
+        lent.push(make(&mut state, connection, connection, now));
+    }
+    for waiter in 100..200 {
+        wait_as(&mut state, &bounded, waiter, now);
+    }
+    wait_as(&mut state, &newcomer, 70, now);
+    for waiter in 80..83 {
+        wait_as(&mut state, &busy, waiter, now);
+    }
+    let returned = lent.pop().unwrap();
+    let Placed::Waiter(80, returned) = state.place(returned, now) else {
+        panic!("the busy one goes on for a moment")
+    };
+    now += Duration::from_secs(1);
+    assert!(matches!(state.place(returned, now), Placed::Idle));
+    let (making, given_up) = state.begin_connect(false).unwrap();
+    assert_eq!((&making.identity, given_up.unwrap().connection), (&newcomer, 4));
+    // Nothing is kept while nothing can be made.
+    let returned = lent.pop().unwrap();
+    assert!(matches!(state.place(returned, now), Placed::Waiter(81, _)));
+}
+
+#[test]
+fn one_for_whom_nothing_gives_way_is_not_in_the_way_of_the_other_share() {
+    let [a, b, wants_more, has_none] = [1, 2, 3, 4].map(Identity::testing);
+    let tight = Options {
+        max_awaiting: 1,
+        ..options(2, 0)
+    };
+    let (mut state, now) = (ready(tight), Instant::now());
+    for (connection, identity) in [(1, &a), (2, &b)] {
+        wait_as(&mut state, identity, connection, now);
+        let lent = make(&mut state, connection, connection, now);
+        assert!(matches!(state.place(lent, now), Placed::Idle));
+    }
+    wait_as(&mut state, &wants_more, 3, now);
+    let _lent = make(&mut state, 3, 3, now);
+    wait_as(&mut state, &wants_more, 7, now);
+    assert!(state.begin_connect(false).is_none(), "the others keep their one");
+    state.enqueue(&has_none, Awaiting, 8, times(now));
+    let (making, given_up) = state.begin_connect(false).unwrap();
+    assert_eq!(
+        (&making.identity, making.share, given_up.unwrap().connection),
+        (&has_none, Awaiting, 1)
+    );
+}
