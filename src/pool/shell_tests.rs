@@ -155,6 +155,42 @@ async fn who_waits_is_told_when_nothing_serves_the_pool_any_more() {
 }
 
 #[tokio::test]
+async fn what_was_handed_over_counts_though_the_time_is_over_and_goes_to_the_next_if_that_one_has_left() {
+    let node = Node::start(streaming(), WhenAwaited::Waits).await;
+    let options = Options {
+        max_size: 1,
+        ..Options::default()
+    };
+    let (pool, shutdown) = pool(node.address.clone(), options);
+    let wait = |limit| {
+        let limit = Some(Duration::from_millis(limit));
+        Box::pin(pool.wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), limit))
+    };
+    let only = wait(9_000).await.unwrap();
+    let (mut first, mut second, mut third) = (wait(9_000), wait(200), wait(9_000));
+    for waits in [&mut first, &mut second, &mut third] {
+        assert!(timeout(Duration::ZERO, waits).await.is_err());
+    }
+    drop(only);
+    let newcomer = pool.try_check_out(&Identity::SERVICE, 0, Share::Ordinary);
+    assert!(
+        newcomer.is_none(),
+        "it is the first one's, who has not looked yet"
+    );
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    let lease = second.await.unwrap();
+    assert_eq!(
+        (pool.counts().in_use, pool.counts().waiting, pool.load()),
+        (1, 1, 2)
+    );
+    drop(lease);
+    drop(third.await.unwrap());
+    assert_eq!((pool.counts().idle, pool.load()), (1, 0));
+    shutdown.begin();
+}
+
+#[tokio::test]
 async fn a_retired_pool_turns_commands_away_at_once() {
     let (_listener, address) = silent().await;
     let (pool, shutdown) = pool(address, Options::default());
