@@ -125,8 +125,8 @@ fn run_all(modes: &[Mode], tests: &[String], folder: &Path, jobs: u8) {
 
 fn run(mode: Mode, tests: &[String], folder: &Path) {
     println!("{}: running", mode.name());
-    let set = suite::start_set();
-    let outcomes = suite::run(mode, &set, tests, folder);
+    let set = suite::start_set(3);
+    let outcomes = suite::run(mode, &set, tests, folder, |_| false);
     println!("{}: {:?}", mode.name(), Counts::of(&outcomes));
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use tidegate::sandbox::{Guard, MemberOptions, Options, ReplicaSet, free_ports, temporary_folder};
+use tidegate::sandbox::{Guard, Options, ReplicaSet, free_ports, temporary_folder};
 
 use super::{fetch, support};
 
@@ -87,10 +87,10 @@ pub(crate) struct Outcome {
 /// Outcomes by test.
 pub(crate) type Outcomes = BTreeMap<String, Outcome>;
 
-/// The replica set that a run needs: test commands, and elections that a busy machine does not set off.
-pub(crate) fn start_set() -> ReplicaSet {
+/// The replica set that a run needs, of so many nodes: test commands, and elections that a busy machine does not set off.
+pub(crate) fn start_set(nodes: usize) -> ReplicaSet {
     support::start_set(Options {
-        members: vec![MemberOptions::default(); 3],
+        nodes,
         mongod_arguments: vec!["--setParameter".to_owned(), "enableTestCommands=1".to_owned()],
         election_timeout: Duration::from_secs(10),
         ..Options::default()
@@ -98,15 +98,23 @@ pub(crate) fn start_set() -> ReplicaSet {
 }
 
 /// Runs `tests` (all if there are none: files, classes or methods as pytest names them) in `mode` against `set`, and those
-/// that fail once more; the second outcome counts. What was said is kept in `folder`.
-pub(crate) fn run(mode: Mode, set: &ReplicaSet, tests: &[String], folder: &Path) -> Outcomes {
+/// that fail once more; the second outcome counts. Failures that `is_known` holds for stand as they are. What was said is
+/// kept in `folder`.
+pub(crate) fn run(
+    mode: Mode,
+    set: &ReplicaSet,
+    tests: &[String],
+    folder: &Path,
+    is_known: impl Fn(&Outcome) -> bool,
+) -> Outcomes {
     // What a run that was cut short left must not be taken for this one's.
     let _ = fs::remove_file(record(&folder.join(AGAIN), mode));
     run_once(mode, set, tests, folder);
     let failed: Vec<String> = recorded(folder, mode)
         .iter()
         .flatten()
-        .filter_map(failure)
+        .filter(|(_, outcome)| outcome.ending == Ending::Failed && !is_known(outcome))
+        .map(|(id, _)| id.clone())
         .collect();
     if !failed.is_empty() {
         println!("{}: {} failed and run again", mode.name(), failed.len());
@@ -114,10 +122,6 @@ pub(crate) fn run(mode: Mode, set: &ReplicaSet, tests: &[String], folder: &Path)
     }
     let outcomes = recorded(folder, mode);
     outcomes.unwrap_or_else(|| panic!("no outcome was recorded; see {}", folder.display()))
-}
-
-fn failure((id, outcome): (&String, &Outcome)) -> Option<String> {
-    (outcome.ending == Ending::Failed).then(|| id.clone())
 }
 
 /// What the last run of a mode recorded in `folder`, if there was one.

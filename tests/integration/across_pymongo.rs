@@ -14,7 +14,7 @@ mod suite;
 
 use std::path::Path;
 
-use self::suite::{Ending, Mode};
+use self::suite::{Ending, Mode, Outcome};
 pub(crate) use self::{fetch::specification_tests as sources, suite::python};
 use crate::support;
 
@@ -55,13 +55,15 @@ const SLICE: &[(Mode, &[&str], usize)] = &[
 
 #[test]
 fn a_slice_of_pymongos_own_suite_passes_in_each_presentation() {
-    let set = suite::start_set();
+    // Nothing in the slice asks for a third member, and each has all the writes to do.
+    let set = suite::start_set(2);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("pymongo_suite-slice");
     let mut complaints = Vec::new();
     for (mode, tests, least) in SLICE {
         let tests: Vec<String> = tests.iter().map(|test| (*test).to_owned()).collect();
         let start = std::time::Instant::now();
-        let outcomes = suite::run(*mode, &set, &tests, &folder);
+        let is_known = |outcome: &Outcome| reasons::of(*mode, outcome).is_some();
+        let outcomes = suite::run(*mode, &set, &tests, &folder, is_known);
         let count = |ending| outcomes.values().filter(|o| o.ending == ending).count();
         let passed = count(Ending::Passed);
         println!(
