@@ -29,6 +29,7 @@ fn statement(number: i64, mut command: Document) -> Document {
 #[tokio::test]
 async fn a_commit_whose_connection_breaks_goes_again_with_majority() {
     let set = start_set(Options {
+        nodes: 1,
         mongod_arguments: ["--setParameter", "enableTestCommands=1"]
             .map(str::to_owned)
             .to_vec(),
