@@ -28,7 +28,7 @@ use crate::message::{
     HEADER, OP_MSG, OP_MSG_BODY, TEXTS, big_find_request, client_hello, document_id, find_in, find_request,
     frame_length, i32_at, is_cursor_reply, is_update_reply, op_msg, set_request_id, update_request,
 };
-use crate::procfs;
+use crate::procfs::{self, CpuTime};
 use crate::transport::{Compressor, Login, Stream, USER, connector};
 
 /// Operations of each client before `ready`: enough for a proxy to open its pool.
@@ -84,6 +84,9 @@ pub(crate) struct Measured {
     pub(crate) p99_us: f64,
     /// CPU time of the watched process in the window, in seconds.
     pub(crate) cpu_seconds: Option<f64>,
+    /// That in its own code, without the kernel's.
+    #[serde(default)]
+    pub(crate) user_seconds: Option<f64>,
     /// Resident memory of the watched process at the end of the window, in KiB.
     pub(crate) resident_kib: Option<u64>,
 }
@@ -154,7 +157,7 @@ async fn timed(clients: Vec<Client>, state: &Rc<RefCell<State>>, options: &Optio
 /// The start of a measured window.
 struct Edge {
     at: Instant,
-    cpu: Option<Duration>,
+    cpu: Option<CpuTime>,
 }
 
 impl Edge {
@@ -168,14 +171,15 @@ impl Edge {
     fn measured(&self, latencies: &Histogram, watch: Option<u32>) -> Outcome<Measured> {
         let seconds = self.at.elapsed().as_secs_f64();
         let cpu = watch.map(procfs::cpu_time).transpose()?;
+        let spent = self.cpu.zip(cpu);
+        let between = |start: Duration, end: Duration| end.saturating_sub(start).as_secs_f64();
         Ok(Measured {
             ops: latencies.count(),
             seconds,
             p50_us: latencies.quantile(0.50) as f64 / 1e3,
             p99_us: latencies.quantile(0.99) as f64 / 1e3,
-            cpu_seconds: cpu
-                .zip(self.cpu)
-                .map(|(end, start)| end.saturating_sub(start).as_secs_f64()),
+            cpu_seconds: spent.map(|(start, end)| between(start.user + start.system, end.user + end.system)),
+            user_seconds: spent.map(|(start, end)| between(start.user, end.user)),
             resident_kib: watch.map(procfs::resident_kib).transpose()?,
         })
     }

@@ -224,6 +224,11 @@ impl Measured {
         Some(self.cpu_seconds? * 1e6 / self.ops as f64)
     }
 
+    /// That in its own code, without the kernel's.
+    pub(crate) fn user_us_per_op(&self) -> Option<f64> {
+        Some(self.user_seconds? * 1e6 / self.ops as f64)
+    }
+
     /// Operations per second.
     pub(crate) fn ops_per_second(&self) -> Option<f64> {
         Some(self.ops as f64 / self.seconds)

@@ -21,7 +21,8 @@ use crate::{Cli, Outcome, results};
 
 const CLIENTS: usize = 64;
 const COMPRESSORS: [Compressor; 3] = [Compressor::Snappy, Compressor::Zlib, Compressor::Zstd];
-/// What is passed on as it came costs less than what is compressed anew for it.
+/// What is passed on as it came costs less than what is compressed anew for it. Compressing is the proxy's own work, so its own time is
+/// judged: the kernel's share grows where fewer commands come at once, as they do from a node that compresses, too.
 const PASSED_ON: f64 = 1.0;
 
 /// A way of speaking, and the name of the one that it is held against.
@@ -52,9 +53,9 @@ pub(crate) fn run(cli: &Cli) -> Outcome<ExitCode> {
         .into_iter()
         .map(|compressor| {
             let pair = named(&both(compressor)).zip(named(&one(compressor)));
-            let of = pair.and_then(|(both, one)| ratio(both, one, Measured::cpu_us_per_op));
+            let of = pair.and_then(|(both, one)| ratio(both, one, Measured::user_us_per_op));
             let what = format!(
-                "{} on both sides: CPU per operation, of that on one side",
+                "{} on both sides: CPU in the proxy's own code per operation, of that on one side",
                 compressor.name()
             );
             Goal::most(what, of, PASSED_ON)
@@ -185,16 +186,18 @@ fn node(authority: &Authority) -> Outcome<Target> {
 
 fn table(cases: &[Case], against: &[Option<&Case>]) -> String {
     let mut out = String::from(
-        "| path | CPU µs/op | times | of | op/s | p50 µs | p99 µs |\n|---|---:|---:|---|---:|---:|---:|\n",
+        "| path | CPU µs/op | of it in its own code | times | of | op/s | p50 µs | p99 µs |\n\
+         |---|---:|---:|---:|---|---:|---:|---:|\n",
     );
     for (case, against) in cases.iter().zip(against) {
         let times = against.and_then(|against| ratio(case, against, Measured::cpu_us_per_op));
         let name = against.map_or("-", |against| against.peer.name());
         let _infallible = writeln!(
             out,
-            "| {} | {} | {} | {name} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {name} | {} | {} | {} |",
             case.peer.name(),
             cell(over(case, Measured::cpu_us_per_op), 1),
+            cell(over(case, Measured::user_us_per_op), 1),
             cell(times, 2),
             cell(over(case, Measured::ops_per_second), 0),
             cell(over(case, |run| Some(run.p50_us)), 0),
@@ -213,8 +216,9 @@ fn page(table: &str, goals: &[Goal], about: &str) -> String {
          real node that demands logins; where nothing else is said, clients need not log in and speak plain OP_MSG, and so does Tidegate \
          to the node. The node and the load share a core, which limits op/s; CPU is that of the proxy alone. Figures are medians over the \
          rounds, and \"times\" is the median of each round's ratio. An OP_UPDATE is two messages, sent at once, and one reply. \
-         A message whose compressor both sides speak need not be compressed anew, so it must not cost more than one that comes compressed \
-         and goes out plain.\n",
+         A message whose compressor both sides speak need not be compressed anew, so it must not take the proxy's own code longer than one \
+         that comes compressed and goes out plain. The kernel's share is not judged by that: a node that compresses, too, answers fewer \
+         commands in a second, so fewer share a wake-up.\n",
         goals::table(goals)
     )
 }

@@ -7,8 +7,17 @@ use crate::Outcome;
 /// `USER_HZ`, the unit of the times in `/proc/PID/stat`: 100 in Linux's ABI on all machines this is built for.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// User and system time of all threads of a process, those that have ended included.
-pub(crate) fn cpu_time(pid: u32) -> Outcome<Duration> {
+/// CPU time of a process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CpuTime {
+    /// In its own code.
+    pub(crate) user: Duration,
+    /// In the kernel on its behalf.
+    pub(crate) system: Duration,
+}
+
+/// That of all threads of a process, those that have ended included.
+pub(crate) fn cpu_time(pid: u32) -> Outcome<CpuTime> {
     let stat = read(pid, "stat")?;
     // The second field is the program's name in parentheses and may hold anything; utime and stime are the 14th
     // and 15th, so the 12th and 13th after it.
@@ -16,7 +25,11 @@ pub(crate) fn cpu_time(pid: u32) -> Outcome<Duration> {
     let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
     match (times.next(), times.next()) {
         (Some(Ok(user)), Some(Ok(system))) => {
-            Ok(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
+            let time = |ticks: u64| Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND);
+            Ok(CpuTime {
+                user: time(user),
+                system: time(system),
+            })
         }
         _ => Err(format!("/proc/{pid}/stat has no CPU times").into()),
     }
