@@ -254,6 +254,7 @@ async fn hold(
 ) -> Result<Whole, Failure> {
     let room = compression::reply_room(lease, header, reply_to.compressor);
     let room = shared.replies.acquire(room).await;
+    lease.socket().make_room(header.length);
     // A node that stops in mid-reply must not keep the room.
     let limit = transfer_time(header.length);
     let late = |_| Err(Failure::replied(Reason::ReplyTimeout(limit)));

@@ -134,6 +134,7 @@ pub(super) async fn pass_through(
         at += part.len();
         if let Written::Stalled(room) = write(session, &mut part, head.length - at, &mut pace, &lease).await?
         {
+            lease.socket().make_room(head.length - at);
             let rest = read_rest(&mut lease, head.length - at).await?;
             let tail_at = rest.len() - (head.length - head.tail_at);
             finish(session, &mut lease, &rest[tail_at..], head, request);

@@ -117,6 +117,12 @@ impl Socket {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
+    /// Makes room for `length` bytes at once, where so much was granted. Grown towards by doubling, a buffer is copied again and again, may end
+    /// up twice as large, and leaves holes of all sizes to the allocator.
+    pub fn make_room(&mut self, length: usize) {
+        self.buffer.reserve(length.saturating_sub(self.buffer.len()));
+    }
+
     /// Reads until a frame of `length` bytes is whole. The buffer at most doubles with each read, so that it grows with the
     /// bytes that arrive and not with those that are announced. Cancel safe.
     ///
@@ -222,5 +228,33 @@ impl Socket {
     #[must_use]
     pub fn is_stale(&mut self) -> bool {
         !self.buffer.is_empty() || self.ended || self.stream.has_news()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_room_was_made_for_comes_without_growing() {
+        const LENGTH: usize = 9 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut socket = Socket::new(Stream::Tcp(listener.accept().await.unwrap().0));
+        peer.write_all(b"first").await.unwrap();
+        assert_eq!(socket.fill().await.unwrap(), 5);
+        socket.make_room(LENGTH);
+        let capacity = socket.buffer.capacity();
+        let writing = tokio::spawn(async move { peer.write_all(&vec![7; LENGTH - 5]).await });
+        socket.fill_to(LENGTH).await.unwrap();
+        writing.await.unwrap().unwrap();
+        assert_eq!(socket.buffer.capacity(), capacity);
+        assert!(capacity < LENGTH + LENGTH / 8, "{capacity}");
+        assert_eq!(&socket.buffered()[..6], b"first\x07");
     }
 }
