@@ -15,6 +15,15 @@ fn make(state: &mut TestState, connection: u32, waiter: u32, now: Instant) -> Po
     }
 }
 
+/// Makes one for each, numbered from 1, and lets it lie idle.
+fn idle_for_each(state: &mut TestState, identities: [&Identity; 2], now: Instant) {
+    for (connection, identity) in (1..).zip(identities) {
+        wait_as(state, identity, connection, now);
+        let lent = make(state, connection, connection, now);
+        assert!(matches!(state.place(lent, now), Placed::Idle));
+    }
+}
+
 #[test]
 fn an_idle_connection_of_another_user_gives_its_place_up_and_the_least_used_one_first() {
     let (a, b, c) = (Identity::testing(1), Identity::testing(2), Identity::testing(3));
@@ -48,11 +57,7 @@ fn what_a_user_is_guaranteed_goes_only_to_one_who_has_less() {
         ..options(2, 0)
     };
     let (mut state, now) = (ready(none), Instant::now());
-    for (connection, identity) in [(1, &a), (2, &b)] {
-        wait_as(&mut state, identity, connection, now);
-        let lent = make(&mut state, connection, connection, now);
-        assert!(matches!(state.place(lent, now), Placed::Idle));
-    }
+    idle_for_each(&mut state, [&a, &b], now);
     let _lent = state.check_out(&a, 0, Ordinary).unwrap();
     wait_as(&mut state, &a, 7, now);
     assert!(state.begin_connect(false).is_none(), "the other keeps its one");
@@ -229,11 +234,7 @@ fn one_for_whom_nothing_gives_way_is_not_in_the_way_of_the_other_share() {
         ..options(2, 0)
     };
     let (mut state, now) = (ready(tight), Instant::now());
-    for (connection, identity) in [(1, &a), (2, &b)] {
-        wait_as(&mut state, identity, connection, now);
-        let lent = make(&mut state, connection, connection, now);
-        assert!(matches!(state.place(lent, now), Placed::Idle));
-    }
+    idle_for_each(&mut state, [&a, &b], now);
     wait_as(&mut state, &wants_more, 3, now);
     let _lent = make(&mut state, 3, 3, now);
     wait_as(&mut state, &wants_more, 7, now);
