@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use bson::{Bson, Document, doc};
 use fastrand::Rng;
+use tidegate::sandbox::ReplicaSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{COMMENT, DATABASE, PROXIED, now};
@@ -14,6 +15,7 @@ use crate::support::relay::{Held, Met, Point, RelayedSet, Towards, Trap, Weather
 /// For elections and reconfigurations on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
+const NOT_WRITABLE_PRIMARY: i32 = 10107;
 /// A fault shall meet as many commands at the node that it concerns, and waits as long for them.
 const ENOUGH: usize = 2;
 const LOOK: Duration = Duration::from_millis(500);
@@ -122,6 +124,19 @@ fn told(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// Has the primary carry out a command that may be repeated; again, on the primary of that moment, if one fails as it steps down.
+pub(super) async fn insist(set: &ReplicaSet, command: &Document) -> Done {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let primary = set.primary().await.map_err(told)?;
+        match set.command(primary, command.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(why) if Instant::now() > deadline => return Err(told(why)),
+            Err(_) => sleep(POLL).await,
+        }
+    }
+}
+
 impl<'a> Inflictor<'a> {
     pub(crate) fn new(nodes: &'a RelayedSet, seed: u64) -> Self {
         Self {
@@ -161,17 +176,11 @@ impl<'a> Inflictor<'a> {
 
     /// Waits until the others follow the new primary, which takes longer than to elect it.
     async fn wait_majority(&self) -> Done {
-        let primary = self.nodes.set.primary().await.map_err(told)?;
         let write = doc! {
             "update": "probe", "updates": [{ "q": { "_id": 1 }, "u": { "$inc": { "n": 1 } }, "upsert": true }],
             "writeConcern": { "w": "majority" }, "$db": DATABASE,
         };
-        self.nodes
-            .set
-            .command(primary, write)
-            .await
-            .map(drop)
-            .map_err(told)
+        insist(&self.nodes.set, &write).await
     }
 
     async fn act(&mut self, class: Class) -> Done {
@@ -238,7 +247,17 @@ impl<'a> Inflictor<'a> {
             "secondaryCatchUpPeriodSecs": if force { 0 } else { STEP_DOWN_SECONDS - 1 },
             "force": force,
         };
-        self.nodes.set.command(primary, command).await.map_err(told)?;
+        let deadline = Instant::now() + LIMIT;
+        // It refuses while no secondary catches up, as on a busy machine.
+        while let Err(why) = self.nodes.set.command(primary, command.clone()).await {
+            if why.code() == Some(NOT_WRITABLE_PRIMARY) {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(told(why));
+            }
+            sleep(POLL).await;
+        }
         self.new_primary(primary).await
     }
 

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::{
     ACCOUNTS, BALANCE, Class, DATABASE, DIRECT, Inflicted, MARKER, Operation, PROXIED, Workload,
     crew::{Client, Crew, Kind},
-    fault::Inflictor,
+    fault::{Inflictor, insist},
     judge::{Judged, judge},
     pause,
     secure::{Secure, USERS, User, create_users},
@@ -210,34 +210,32 @@ fn counters(proxy: &Proxy) -> Vec<(&'static str, f64)> {
 /// it takes writes, ten seconds by default.
 async fn give_up_soon(nodes: &RelayedSet) {
     let primary = nodes.set.primary().await.unwrap();
-    let reply = nodes
-        .set
-        .command(primary, doc! { "replSetGetConfig": 1 })
-        .await
-        .unwrap();
-    let mut configuration = reply.get_document("config").unwrap().clone();
+    let reply = nodes.set.command(primary, doc! { "replSetGetConfig": 1 }).await;
+    let mut configuration = reply.unwrap().get_document("config").unwrap().clone();
     let version = configuration.get_i32("version").unwrap();
     configuration.insert("version", version + 1);
     let settings = configuration.get_document_mut("settings").unwrap();
     settings.insert("heartbeatTimeoutSecs", 2);
-    nodes
-        .set
-        .command(primary, doc! { "replSetReconfig": configuration })
+    // The first configuration may not be committed yet.
+    insist(&nodes.set, &doc! { "replSetReconfig": configuration })
         .await
         .unwrap();
 }
 
 /// What the workloads find.
 async fn prepare(nodes: &RelayedSet) {
-    let primary = nodes.set.primary().await.unwrap();
-    let accounts: Vec<Document> = (0..ACCOUNTS).map(|id| doc! { "_id": id, "n": BALANCE }).collect();
-    let insert = |collection: &str, documents: Vec<Document>| {
-        doc! { "insert": collection, "documents": documents, "writeConcern": { "w": 3 }, "$db": DATABASE }
+    let account = |id: i32| doc! { "q": { "_id": id }, "u": { "_id": id, "n": BALANCE }, "upsert": true };
+    let accounts: Vec<Document> = (0..ACCOUNTS).map(account).collect();
+    let put = |collection: &str, updates: Vec<Document>| {
+        doc! { "update": collection, "updates": updates, "writeConcern": { "w": 3 }, "$db": DATABASE }
     };
     let unacknowledged = doc! { "key": { "u": 1 }, "name": "u" };
     let mut commands = vec![
-        insert("accounts", accounts),
-        insert("seeds", vec![doc! { "_id": 1 }]),
+        put("accounts", accounts),
+        put(
+            "seeds",
+            vec![doc! { "q": { "_id": 1 }, "u": { "_id": 1 }, "upsert": true }],
+        ),
         doc! { "createIndexes": "silent", "indexes": [unacknowledged], "writeConcern": { "w": 3 }, "$db": DATABASE },
     ];
     let others = Workload::ALL
@@ -245,7 +243,7 @@ async fn prepare(nodes: &RelayedSet) {
         .filter(|w| w.writes() && *w != Workload::Silent);
     commands.extend(others.map(|workload| doc! { "create": workload.name(), "$db": DATABASE }));
     for command in commands {
-        nodes.set.command(primary, command).await.unwrap();
+        insist(&nodes.set, &command).await.unwrap();
     }
 }
 
