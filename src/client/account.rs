@@ -14,18 +14,13 @@ use crate::{command::table, telemetry::busiest::hash_of};
 const NAMELESS: &str = "(none)";
 
 /// Takes note of how a command ended for which nodes were to be asked.
-pub(super) fn note(session: &Session, inbound: &Inbound, outcome: &Attempt, patience: Patience) {
-    let has_failed = match outcome {
+pub(super) fn note(session: &Session, inbound: &Inbound, outcome: &mut Attempt, patience: Patience) {
+    let has_failed = match &*outcome {
         Attempt::Reply(taken) => taken.has_error(),
         Attempt::Late(..) => false,
         // Nobody waits for it any more, and it may never have been sent.
         Attempt::Gone => return,
         Attempt::NoConnection(_) | Attempt::Failed(_) | Attempt::Answer(_) => true,
-    };
-    let node = match outcome {
-        Attempt::Reply(taken) => Some(taken.pool()),
-        Attempt::Late(lease, _) => Some(&**lease.pool()),
-        _ => None,
     };
     let request = &inbound.request;
     let timing = session
@@ -33,6 +28,16 @@ pub(super) fn note(session: &Session, inbound: &Inbound, outcome: &Attempt, pati
         .timings
         .of(session.core, table::number_of(request.row));
     count_by_name(session, inbound);
+    // Nobody looks at the clock for what waits on purpose.
+    let now = (!request.awaits).then(Instant::now);
+    if let (Attempt::Reply(taken), Some(now)) = (&mut *outcome, now) {
+        taken.note_done(now);
+    }
+    let node = match &*outcome {
+        Attempt::Reply(taken) => Some(taken.pool()),
+        Attempt::Late(lease, _) => Some(&**lease.pool()),
+        _ => None,
+    };
     let at_node = node.map(|pool| pool.totals.timings.of(session.core, 0));
     if has_failed {
         timing.errors.one();
@@ -40,10 +45,10 @@ pub(super) fn note(session: &Session, inbound: &Inbound, outcome: &Attempt, pati
             at_node.errors.one();
         }
     }
-    if request.awaits {
+    let Some(now) = now else {
         return;
-    }
-    let took = Instant::now().saturating_duration_since(patience.since());
+    };
+    let took = now.saturating_duration_since(patience.since());
     timing.durations.record(took);
     if session.shared.slow.is_slow(took) {
         slow::note(session, inbound, node, took, has_failed);

@@ -201,7 +201,10 @@ impl Session {
             pin!(pool.wait(&self.identity, self.core, share, begun, limit)),
         )
         .await;
-        self.place.waited += begun.elapsed();
+        self.place.waited += match &waited {
+            Ok(Ok(lease)) => lease.waited(),
+            _ => begun.elapsed(),
+        };
         waited.map_err(|_| NoNode::Gone)
     }
 

@@ -193,7 +193,7 @@ pub(super) async fn execute(
     }
     numbered::settle(session, inbound, &outcome);
     login::note_change(session, inbound);
-    account::note(session, inbound, &outcome, patience);
+    account::note(session, inbound, &mut outcome, patience);
     match outcome {
         Attempt::Reply(taken) => {
             login::note_reply(session, &taken);

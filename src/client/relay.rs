@@ -4,6 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use bson::RawDocumentBuf;
 use bytes::BytesMut;
+use tokio::time::Instant;
 
 use super::{
     attend::{Gone, IfGone, attend},
@@ -124,6 +125,13 @@ impl Taken {
     /// The pool of that node.
     pub(super) fn pool(&self) -> &Pool {
         self.lease.pool()
+    }
+
+    /// Takes note of the time when the node was done. While a reply is streamed it is not.
+    pub(super) fn note_done(&mut self, at: Instant) {
+        if matches!(self.content, Content::Whole(_)) {
+            self.lease.note_done(at.into_std());
+        }
     }
 
     /// Whether an error stands in it, at any level. What is streamed has none.

@@ -41,6 +41,7 @@ pub(super) async fn begin(
         // The configuration has no TLS on Unix domain sockets.
         return Ok(stream);
     };
+    let stream = stream.into_inner();
     let late = |_| End::Handshake(limit);
     match timeout_at(deadline, peek(&stream)).await.map_err(late)?? {
         FirstBytes::Tls => {

@@ -9,6 +9,7 @@ pub mod compression;
 mod loopback;
 pub mod socket;
 mod stream;
+mod tcp;
 
 pub use budget::{Budget, Permit};
 pub use loopback::spare_congestion_control;

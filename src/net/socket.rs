@@ -189,7 +189,7 @@ impl Socket {
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Tcp(stream) => stream.inner().local_addr().ok(),
             Stream::Tls(stream) => stream.tcp().local_addr().ok(),
             Stream::Unix(_) => None,
         }
@@ -245,7 +245,7 @@ mod tests {
         const LENGTH: usize = 9 << 20;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut socket = Socket::new(Stream::Tcp(listener.accept().await.unwrap().0));
+        let mut socket = Socket::new(listener.accept().await.unwrap().0);
         peer.write_all(b"first").await.unwrap();
         assert_eq!(socket.fill().await.unwrap(), 5);
         socket.make_room(LENGTH);

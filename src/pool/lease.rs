@@ -3,6 +3,7 @@
 use std::{
     ops::{Deref, DerefMut},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use super::{Pool, share::Share, state::Pooled};
@@ -14,6 +15,10 @@ pub struct Lease {
     /// `None` only within drop.
     pooled: Option<Pooled<Box<Connection>>>,
     pool: Arc<Pool>,
+    /// How long its holder waited for it.
+    pub(super) waited: Duration,
+    /// When its exchange was over, if that is known.
+    done: Option<Instant>,
 }
 
 impl Lease {
@@ -21,7 +26,20 @@ impl Lease {
         Self {
             pooled: Some(pooled),
             pool,
+            waited: Duration::ZERO,
+            done: None,
         }
+    }
+
+    /// How long its holder waited for it in the queue.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Tells when the exchange was over, just before the connection goes back: whoever has looked at the clock saves another look.
+    pub fn note_done(&mut self, at: Instant) {
+        self.done = Some(at);
     }
 
     /// The pool's generation when the connection was made.
@@ -86,7 +104,8 @@ impl DerefMut for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(pooled) = self.pooled.take() {
-            self.pool.take_back(pooled);
+            let done = self.done.unwrap_or_else(Instant::now);
+            self.pool.take_back(pooled, done);
         }
     }
 }

@@ -163,7 +163,8 @@ impl Pool {
             .take(Instant::now())
     }
 
-    pub(super) fn take_back(self: &Arc<Self>, mut pooled: Pooled<Box<Connection>>) {
+    /// Takes a connection whose exchange was over at `done`.
+    pub(super) fn take_back(self: &Arc<Self>, mut pooled: Pooled<Box<Connection>>, done: Instant) {
         self.in_flight.fetch_sub(weight(pooled.share), Relaxed);
         if std::mem::take(&mut pooled.streams) {
             self.streams.fetch_sub(1, Relaxed);
@@ -172,7 +173,7 @@ impl Pool {
         if pooled.connection.is_clean() && !pooled.connection.is_interrupted() {
             pooled.connection.set_write(false);
             self.returned.fetch_add(1, Relaxed);
-            self.place(pooled);
+            self.place(pooled, done);
         } else {
             self.close_lent(pooled);
         }
@@ -183,11 +184,11 @@ impl Pool {
         Lease::new(pooled, Arc::clone(self))
     }
 
-    fn place(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) {
+    fn place(self: &Arc<Self>, pooled: Pooled<Box<Connection>>, now: Instant) {
         let core = pooled.core;
         let (placed, may_serve) = {
             let mut state = self.lock();
-            let placed = state.place(pooled, Instant::now());
+            let placed = state.place(pooled, now);
             (placed, state.may_serve())
         };
         self.settle(placed);

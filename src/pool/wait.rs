@@ -54,11 +54,14 @@ impl Pool {
         } = waiting;
         let returned = self.returned.load(Relaxed);
         let answer = receiver.await;
-        self.totals.note_wait(since.elapsed());
+        let waited = since.elapsed();
+        self.totals.note_wait(waited);
         match answer {
             Ok(outcome) => {
                 place.ticket = None;
-                outcome.map_err(|error| *error)
+                let mut lease = outcome.map_err(|error| *error)?;
+                lease.waited = waited;
+                Ok(lease)
             }
             // Nobody answered: its time is over.
             Err(_) => {
