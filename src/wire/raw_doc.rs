@@ -161,11 +161,15 @@ impl<'a> Iterator for Elements<'a> {
         if self.at >= last {
             return None;
         }
-        let start = self.at;
-        Some(self.step(last).ok_or_else(|| {
-            self.at = self.doc.len();
-            fault(&self.doc[start..last])
-        }))
+        // No closure: what it captures would be written to memory for each field, in case that one is at fault.
+        let (doc, start) = (self.doc, self.at);
+        match self.step(last) {
+            Some(element) => Some(Ok(element)),
+            None => {
+                self.at = doc.len();
+                Some(Err(fault(&doc[start..last])))
+            }
+        }
     }
 }
 
