@@ -59,7 +59,10 @@ async function evaluate(expression) {
 }
 async function until(expression) {
   for (;;) {
-    const value = await evaluate(expression);
+    const value = await evaluate(expression).catch((error) => {
+      // The empty page that was asked has just given way to the one that is being opened.
+      if (!error.message.includes("target navigated")) throw error;
+    });
     if (value) return value;
     await pause(50);
   }
