@@ -416,7 +416,14 @@ fn deal(
     if options.tls.is_none() {
         tasks.spawn_to_end(async move {
             // Made here, not passed on by value: the future would have room for it twice.
-            let mut session = Session::new(Socket::new(stream), peer, admitted, index, listening, shared);
+            let mut session = Session::new(
+                Socket::new(stream).staying(),
+                peer,
+                admitted,
+                index,
+                listening,
+                shared,
+            );
             session.serve().await;
             left();
         });
@@ -459,7 +466,14 @@ async fn serve_with_tls(
             if matches!(stream, Stream::Tls(_)) {
                 counters.tls_accepted.one();
             }
-            let mut session = Session::new(Socket::new(stream), peer, admitted, core, listening, shared);
+            let mut session = Session::new(
+                Socket::new(stream).staying(),
+                peer,
+                admitted,
+                core,
+                listening,
+                shared,
+            );
             session.greet_by(deadline);
             session.serve().await;
         }

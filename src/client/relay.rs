@@ -127,9 +127,9 @@ impl Taken {
         self.lease.pool()
     }
 
-    /// Takes note of the time when the node was done. While a reply is streamed it is not.
+    /// Takes note of the time when the node was done. While a reply is streamed it is not, nor when others are to follow.
     pub(super) fn note_done(&mut self, at: Instant) {
-        if matches!(self.content, Content::Whole(_)) {
+        if matches!(self.content, Content::Whole(_)) && self.lease.is_clean() {
             self.lease.note_done(at.into_std());
         }
     }

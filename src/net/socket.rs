@@ -39,6 +39,16 @@ impl Socket {
         }
     }
 
+    /// Promises that it is only used on the thread of the `current_thread` runtime on which it was made, which makes its reads cheaper: the
+    /// runtime is told of its reader once.
+    #[must_use]
+    pub fn staying(mut self) -> Self {
+        if let Stream::Tcp(stream) = &mut self.stream {
+            stream.stays();
+        }
+        self
+    }
+
     /// The header of the next frame, once its 16 bytes have arrived.
     ///
     /// # Errors

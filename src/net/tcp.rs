@@ -12,15 +12,19 @@ use rustix::net::{RecvFlags, SendFlags};
 use tokio::{
     io::{AsyncRead, Interest, ReadBuf},
     net::TcpStream,
+    task::coop::has_budget_remaining,
 };
 
 use super::buffers;
 
-/// A TCP stream. It knows who is woken when something comes, so that the runtime is told of a reader once, and not each time that the reader
-/// looks.
+/// A TCP stream. If it [stays on its core](Self::stays), it knows who is woken when something comes, so that the runtime is told of a reader
+/// once, and not each time that the reader looks.
 #[derive(Debug)]
 pub struct Tcp {
     stream: TcpStream,
+    /// Whoever reads runs on the thread of the runtime that watches the stream. Elsewhere an event may be seen and taken up before its waker is
+    /// taken away, and nobody would know that it is gone.
+    stays: bool,
     /// Who is woken by the next bytes. Whatever reads without asking for bytes to come forgets it, for the runtime wakes a reader once.
     reader: Option<Reader>,
     /// The last read took all that it had room for, so the next is likely to find more: it asks the runtime first, which makes a task pause that
@@ -43,6 +47,7 @@ impl From<TcpStream> for Tcp {
     fn from(stream: TcpStream) -> Self {
         Self {
             stream,
+            stays: false,
             reader: None,
             is_full: false,
         }
@@ -50,6 +55,11 @@ impl From<TcpStream> for Tcp {
 }
 
 impl Tcp {
+    /// Promises that it is only read on the thread of the `current_thread` runtime that it was made on.
+    pub(super) fn stays(&mut self) {
+        self.stays = true;
+    }
+
     /// To look at.
     pub(super) fn inner(&self) -> &TcpStream {
         &self.stream
@@ -85,7 +95,7 @@ impl Tcp {
         cx: &mut Context<'_>,
         mut take: impl FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        if self.is_full {
+        if self.is_full || !self.stays {
             ready!(self.stream.poll_read_ready(cx))?;
         }
         loop {
@@ -96,8 +106,10 @@ impl Tcp {
             if reader.is_some() && self.reader == reader {
                 return Poll::Pending;
             }
+            // A task whose turn is over is not taken for a reader, but only told to come again.
+            let is_heard = self.stays && has_budget_remaining();
             if self.stream.poll_read_ready(cx)?.is_pending() {
-                self.reader = reader;
+                self.reader = reader.filter(|_| is_heard);
                 return Poll::Pending;
             }
         }
@@ -185,6 +197,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let mut stream = Tcp::from(listener.accept().await.unwrap().0);
+        stream.stays();
         // An accepted stream is taken for readable at first.
         assert_eq!(look(&mut stream, &Arc::default()), None);
         (stream, peer)
@@ -269,6 +282,44 @@ mod tests {
             reader.expect(round).await;
             let mut read = [0; 64];
             assert_eq!(stream.read(&mut read).await.unwrap(), 4);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_whose_turn_is_over_is_woken_by_what_comes_later() {
+        let (mut stream, mut peer) = pair().await;
+        let (other, mut talker) = pair().await;
+        talker.write_all(b"news").await.unwrap();
+        other.stream.readable().await.unwrap();
+        let mut looks = 0;
+        let read = std::future::poll_fn(|cx| {
+            if looks == 0 {
+                // It stays readable, so that only the end of the turn can tell otherwise.
+                while other.stream.poll_read_ready(cx)?.is_ready() {}
+            }
+            looks += 1;
+            stream.poll_take(cx, |_| {})
+        });
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            peer.write_all(b"news").await.unwrap();
+        };
+        let both = async { tokio::join!(read, later).0 };
+        let read = tokio::time::timeout(Duration::from_secs(30), both).await;
+        assert_eq!(read.expect("the reader is woken").unwrap(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_stay_on_its_core_tells_the_runtime_of_its_reader_each_time() {
+        let (mut stream, mut peer) = pair().await;
+        stream.stays = false;
+        let reader = Arc::default();
+        for round in 1..=3 {
+            assert_eq!(look(&mut stream, &reader), None);
+            assert_eq!(stream.reader, None);
+            peer.write_all(b"news").await.unwrap();
+            reader.expect(round).await;
+            assert_eq!(look(&mut stream, &reader).unwrap(), b"news");
         }
     }
 
