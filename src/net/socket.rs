@@ -39,8 +39,8 @@ impl Socket {
         }
     }
 
-    /// Promises that it is only used on the thread of the `current_thread` runtime on which it was made, which makes its reads cheaper: the
-    /// runtime is told of its reader once.
+    /// Promises that it is only used on the thread of the `current_thread` runtime that watches it, which makes its reads cheaper: the runtime is
+    /// told of its reader once. Without this a connection may be used on any thread.
     #[must_use]
     pub fn staying(mut self) -> Self {
         if let Stream::Tcp(stream) = &mut self.stream {

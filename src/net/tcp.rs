@@ -55,7 +55,7 @@ impl From<TcpStream> for Tcp {
 }
 
 impl Tcp {
-    /// Promises that it is only read on the thread of the `current_thread` runtime that it was made on.
+    /// Promises that it is only read on the thread of the `current_thread` runtime that watches it.
     pub(super) fn stays(&mut self) {
         self.stays = true;
     }
