@@ -3,7 +3,7 @@
 //! Read [`exchange`] from top to bottom: it is the whole story. What waits, fans out, streams or fails stands in modules of
 //! its own, and boxed, so that the future of an idle or ordinary session stays small.
 
-use std::time::Duration;
+use std::{hint::cold_path, time::Duration};
 
 use super::{
     abandon, account, again, alias, awaits,
@@ -120,18 +120,22 @@ pub(super) async fn execute(
     held: &mut Option<Permit>,
 ) -> Result<(), End> {
     if let Err(reason) = inbound.read() {
+        cold_path();
         return Box::pin(decline(session, reason, inbound.reply_to)).await;
     }
     legacy::note_message(session, inbound);
     note(session, inbound);
     session.place.entry.note_command(inbound.request.row);
     if session.identity.is_nobody() && !login::is_open(inbound) {
+        cold_path();
         return Box::pin(login::turn_away(session, inbound)).await;
     }
     if session.place.stranger.is_some() {
+        cold_path();
         session.note_stranger(inbound.request.class());
     }
     if judge(session, inbound).is_err() {
+        cold_path();
         return Box::pin(deny(session, inbound)).await;
     }
     if session.listener.fail_points
@@ -140,21 +144,27 @@ pub(super) async fn execute(
         return Ok(());
     }
     if session.client.has_ended() && inbound.request.is_abandonable() {
+        cold_path();
         return Ok(());
     }
     if shards::concerns(inbound)
         && let Some(reply) = shards::answer(session, inbound)
     {
-        return local::say(session, &reply, inbound).await;
+        cold_path();
+        return Box::pin(local::say(session, &reply, inbound)).await;
     }
     let route = match route(session, inbound).and_then(|route| alias::apply(session, inbound, route)) {
         Ok(route) => route,
-        Err(error) => return refuse(session, &error, inbound).await,
+        Err(error) => {
+            cold_path();
+            return Box::pin(refuse(session, &error, inbound)).await;
+        }
     };
     let patience = Patience::new(&inbound.request, session.listener.failover().hold);
     session.note_time(patience.since());
     session.place.waited = Duration::ZERO;
     if session.must_wait_out_pause(inbound, &route) {
+        cold_path();
         if let Err(no_node) = Box::pin(session.wait_out_pause(inbound, patience)).await {
             return Box::pin(tell(session, no_node.into(), inbound, patience)).await;
         }
@@ -164,10 +174,12 @@ pub(super) async fn execute(
         Route::Local(local) => return local::answer(session, local, inbound).await,
         Route::Old(command) => return Box::pin(old::serve(session, inbound, command)).await,
         Route::Refused(reason) => {
+            cold_path();
             let error = ErrorReply::refused(inbound.request.name(inbound.frame.bytes()), reason);
-            return refuse(session, &error, inbound).await;
+            return Box::pin(refuse(session, &error, inbound)).await;
         }
         Route::KillCursors | Route::AllNodes | Route::AllSecondaries => {
+            cold_path();
             return Box::pin(fan_out::serve(session, inbound, &route, patience)).await;
         }
         Route::Cursor(_) | Route::Primary | Route::Read(_) | Route::AnyNode => {}
@@ -177,15 +189,22 @@ pub(super) async fn execute(
     }
     let node = match choose(session, inbound, &route) {
         Ok(node) => node,
-        Err(error) => return Box::pin(tell(session, Attempt::Answer(error), inbound, patience)).await,
+        Err(error) => {
+            cold_path();
+            return Box::pin(tell(session, Attempt::Answer(error), inbound, patience)).await;
+        }
     };
     let mut outcome = match &node {
         Some(node) => attempt(session, inbound, node, &patience).await,
-        None => Box::pin(again::seek(session, inbound, &route, patience)).await,
+        None => {
+            cold_path();
+            Box::pin(again::seek(session, inbound, &route, patience)).await
+        }
     };
     if let Some(node) = node
         && again::may_be_due(&outcome)
     {
+        cold_path();
         outcome = Box::pin(again::repeat(session, inbound, &route, patience, node, outcome)).await;
     }
     if inbound.request.in_transaction {
@@ -203,7 +222,10 @@ pub(super) async fn execute(
             let outgoing = relay::make_ready(session, taken, &inbound.request, inbound.reply_to)?;
             relay::send(session, outgoing, &inbound.request, inbound.reply_to).await
         }
-        failed => Box::pin(tell(session, failed, inbound, patience)).await,
+        failed => {
+            cold_path();
+            Box::pin(tell(session, failed, inbound, patience)).await
+        }
     }
 }
 
@@ -258,7 +280,10 @@ pub(super) async fn attempt(
     if lease.is_none() {
         match wait_for_connection(session, inbound, node, patience).await {
             Ok(waited_for) => lease = Some(waited_for),
-            Err(failed) => return failed,
+            Err(failed) => {
+                cold_path();
+                return failed;
+            }
         }
     }
     converse(session, inbound, node, &mut lease).await
@@ -288,9 +313,11 @@ pub(super) async fn converse(
     lent: &mut Option<Lease>,
 ) -> Attempt {
     let Some(lease) = lent.as_mut() else {
+        cold_path();
         return Attempt::Gone;
     };
     if let Err(error) = prepare(inbound, node.kind, &session.listener.read_preference) {
+        cold_path();
         return Attempt::Answer(error);
     }
     identify::put(session, inbound);
@@ -299,28 +326,41 @@ pub(super) async fn converse(
     let generation = lease.generation();
     let asked = relay::ask(session, lease, inbound).await;
     let Some(lease) = lent.take() else {
+        cold_path();
         return Attempt::Gone;
     };
     let is_late = session.client.has_ended();
     let attempted = match asked {
         // What was opened for a client that is gone is closed again; of a write it counts how it ended.
-        Ok(Ok(incoming)) if is_late && inbound.request.may_have_cursor() => Attempt::Late(lease, incoming),
+        Ok(Ok(incoming)) if is_late && inbound.request.may_have_cursor() => {
+            cold_path();
+            Attempt::Late(lease, incoming)
+        }
         Ok(Ok(Incoming::Whole(frame))) => {
             if is_late {
+                cold_path();
                 session.counters().drained.one();
             }
             relay::take_whole(lease, frame).into()
         }
-        Ok(Ok(Incoming::Large(header))) => Box::pin(relay::take_large(session, lease, header, inbound))
-            .await
-            .into(),
-        Ok(Err(failure)) => Attempt::Failed(failure),
+        Ok(Ok(Incoming::Large(header))) => {
+            cold_path();
+            Box::pin(relay::take_large(session, lease, header, inbound))
+                .await
+                .into()
+        }
+        Ok(Err(failure)) => {
+            cold_path();
+            Attempt::Failed(failure)
+        }
         Err(_) => {
+            cold_path();
             session.counters().abandoned.one();
             Attempt::Gone
         }
     };
     if let Attempt::Failed(failure) = &attempted {
+        cold_path();
         let (shared, core) = (&session.shared, session.core);
         shared.note_failure(core, node.pool.address(), generation, failure);
         node.pool.totals.timings.of(core, 0).errors.one();
@@ -342,6 +382,7 @@ async fn wait_for_connection(
     let left = patience.max_time_left();
     let lease = match session.check_out_later(&node.pool, &inbound.request, left).await {
         Ok(Ok(_)) if is_for_primary(node, &inbound.request) && !session.is_primary_still(&node.pool) => {
+            cold_path();
             return Err(Attempt::NoConnection(CheckOutError::Cleared {
                 node: node.pool.address().clone(),
                 reason: "it is not the primary any more".to_owned(),
@@ -349,9 +390,11 @@ async fn wait_for_connection(
         }
         Ok(Ok(lease)) => lease,
         Ok(Err(refused @ CheckOutError::LoginRefused { .. })) => {
+            cold_path();
             return Err(Box::pin(login::refused(session, inbound, refused)).await);
         }
         Ok(Err(error)) => {
+            cold_path();
             if patience.max_time_left().is_some_and(|left| left.is_zero()) {
                 return Err(Attempt::Answer(session.no_connection(
                     &error,
@@ -361,8 +404,10 @@ async fn wait_for_connection(
             }
             return Err(Attempt::NoConnection(error));
         }
-        Err(NoNode::Gone) => return Err(Attempt::Gone),
-        Err(NoNode::Answer(error)) => return Err(Attempt::Answer(error)),
+        Err(no_node) => {
+            cold_path();
+            return Err(no_node.into());
+        }
     };
     charge_wait(inbound, *patience);
     Ok(lease)

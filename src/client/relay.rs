@@ -1,6 +1,6 @@
 //! Asking a node, and passing its reply on.
 
-use std::{pin::pin, time::Duration};
+use std::{hint::cold_path, pin::pin, time::Duration};
 
 use bson::RawDocumentBuf;
 use bytes::BytesMut;
@@ -61,11 +61,13 @@ pub(super) async fn ask(
         (IfGone::GoOnFor(sending), for_reply)
     };
     if let Err(failure) = attend(&mut session.client, while_sending, pin!(lease.send(frame))).await? {
+        cold_path();
         return Ok(Err(failure));
     }
     let outcome = attend(&mut session.client, for_reply, pin!(lease.reply(SMALL))).await;
     match outcome {
         Err(Gone) if abandons && !lease.pool().may_abandon() => {
+            cold_path();
             // Too many were closed just now: this one may finish and stay open.
             let rest = tokio::time::timeout(DRAIN, lease.reply(SMALL));
             rest.await.map_err(|_| Gone)
@@ -111,7 +113,10 @@ impl Whole {
                 generation: lease.generation(),
                 room,
             }),
-            Err(error) => Err(Failure::replied(Reason::Wire(error))),
+            Err(error) => {
+                cold_path();
+                Err(Failure::replied(Reason::Wire(error)))
+            }
         }
     }
 }
@@ -164,6 +169,7 @@ impl Taken {
         if !whole.reply.has_error {
             return None;
         }
+        cold_path();
         if whole.reply.code != 0 {
             return Some((Level::Command, whole.reply.code));
         }
@@ -300,7 +306,10 @@ pub(super) fn make_ready(
             drop(lease);
             formed
         }
-        taken => Ok(Outgoing::More(Box::new(taken))),
+        taken => {
+            cold_path();
+            Ok(Outgoing::More(Box::new(taken)))
+        }
     }
 }
 
@@ -315,12 +324,16 @@ pub(super) async fn send(
         Outgoing::Nothing => Ok(()),
         Outgoing::Bytes(reply, room) => match session.kept() {
             Some(kept) => {
+                cold_path();
                 kept.take_in(reply, room);
                 Ok(())
             }
             None => compression::answer(session, reply, reply_to.compressor).await,
         },
-        Outgoing::More(taken) => Box::pin(send_more(session, *taken, request, reply_to)).await,
+        Outgoing::More(taken) => {
+            cold_path();
+            Box::pin(send_more(session, *taken, request, reply_to)).await
+        }
     }
 }
 
@@ -372,9 +385,11 @@ pub(super) fn form(
         namespace(cursor)
     });
     if reply.tells_of_retry {
+        cold_path();
         note_retry(session, &mut frame, request);
     }
     if reply.has_error {
+        cold_path();
         session.counters().node_errors.one();
         if reply.has_labels && !request.has_txn_number {
             number::forget_label(&mut frame);
@@ -448,6 +463,7 @@ fn note_state(session: &Session, (node, generation): (&Address, u64), state: Opt
 
 fn judge(frame: &Frame) -> Result<Reply, WireError> {
     if frame.header().op_code != OpCode::Msg {
+        cold_path();
         return Err(WireError::Unsupported(frame.header().op_code));
     }
     let layout = op_msg::Layout::parse(frame.bytes())?;

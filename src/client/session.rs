@@ -5,6 +5,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    hint::cold_path,
     io,
     pin::{Pin, pin},
     sync::{
@@ -288,19 +289,23 @@ impl Session {
         let mut listens = false;
         poll_fn(|cx| {
             if let Poll::Ready(end) = run.as_mut().poll(cx) {
+                cold_path();
                 return Poll::Ready(end);
             }
             if !listens {
+                cold_path();
                 listens = true;
                 let _ = woken.as_mut().poll(cx);
                 entry.woken_by(cx.waker());
             }
             if entry.is_killed() {
+                cold_path();
                 return Poll::Ready(End::Killed);
             }
             if !shared.drain.is_closing() && !listening.is_closing() {
                 return Poll::Pending;
             }
+            cold_path();
             drain::look(&mut watch, &shared, &listening, &entry.ties, cx).map_or(Poll::Pending, Poll::Ready)
         })
         .await
@@ -311,9 +316,13 @@ impl Session {
             let mut held = None;
             let header = match self.next_message(&mut held).await {
                 Ok(header) => header,
-                Err(end) => return end,
+                Err(end) => {
+                    cold_path();
+                    return end;
+                }
             };
             if self.listener.are_replaced() {
+                cold_path();
                 self.listener = self.place.listening.terms();
             }
             self.counters().received_bytes.add(header.length as u64);
@@ -322,7 +331,10 @@ impl Session {
             busy.store(false, Relaxed);
             self.greet_by = None;
             match outcome.and_then(|()| self.still_in_time()) {
-                Err(end) => return end,
+                Err(end) => {
+                    cold_path();
+                    return end;
+                }
                 Ok(()) if self.closes => return End::LoggedOut,
                 Ok(()) if self.is_stopping() => return End::Stopping,
                 Ok(()) => {}
@@ -344,9 +356,11 @@ impl Session {
     async fn next_message(&mut self, held: &mut Option<Permit>) -> Result<Header, End> {
         if self.client.buffered().is_empty() {
             if self.client.has_ended() {
+                cold_path();
                 return Err(End::Client);
             }
             if self.wait_for_bytes().await? == 0 {
+                cold_path();
                 return Err(End::Client);
             }
         }
@@ -355,6 +369,7 @@ impl Session {
         {
             return Ok(header);
         }
+        cold_path();
         self.place.entry.ties.note_arrival(true);
         let arrived = Box::pin(self.rest_of_message(held)).await;
         self.place.entry.ties.note_arrival(false);
@@ -432,19 +447,23 @@ impl Session {
     /// Sends a whole reply and gives its buffer back; keeps it if Tidegate itself has asked for it.
     pub(super) async fn answer(&mut self, reply: bytes::BytesMut) -> Result<(), End> {
         if let Some(kept) = self.kept() {
+            cold_path();
             kept.take_in(reply, None);
             return Ok(());
         }
         if self.client.has_ended() {
+            cold_path();
             // Nobody reads it; what else arrived before the end is still to be executed.
             return Ok(());
         }
         self.counters().sent_bytes.add(reply.len() as u64);
         if let Some(inflated) = op_compressed::inflated_len(&reply) {
+            cold_path();
             compression::count(self.counters(), &reply, inflated);
         }
         let written = self.client.write_now(&reply)?;
         if written < reply.len() {
+            cold_path();
             return Box::pin(self.answer_slowly(reply, written)).await;
         }
         buffers::give(reply);

@@ -1,5 +1,7 @@
 //! What routing needs from a request, peeked from its raw bytes in one walk over the body's top level.
 
+use std::hint::cold_path;
+
 use super::{
     error_reply::ErrorReply,
     table::{self, Class, Row},
@@ -121,6 +123,7 @@ impl Request {
         let at = layout.body_at;
         let mut elements = body.iter();
         let Some(first) = elements.next() else {
+            cold_path();
             return Err(ErrorReply::missing_db());
         };
         let first = first.map_err(|error| ErrorReply::invalid_message(&error))?;
@@ -143,6 +146,7 @@ impl Request {
         if has_db {
             Ok(())
         } else {
+            cold_path();
             Err(ErrorReply::missing_db())
         }
     }

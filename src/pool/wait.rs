@@ -4,6 +4,7 @@
 //! pool looks for those whose time is over, when the first of them may be.
 
 use std::{
+    hint::cold_path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -45,7 +46,10 @@ impl Pool {
     ) -> Result<Lease, CheckOutError> {
         let waiting = match self.queue(identity, core, share, since, limit) {
             Ok(waiting) => waiting,
-            Err(outcome) => return outcome,
+            Err(outcome) => {
+                cold_path();
+                return outcome;
+            }
         };
         let Waiting {
             mut place,
@@ -65,6 +69,7 @@ impl Pool {
             }
             // Nobody answered: its time is over.
             Err(_) => {
+                cold_path();
                 self.totals.wait_timeouts.fetch_add(1, Relaxed);
                 Err(self.timed_out(share, limit, returned == self.returned.load(Relaxed)))
             }
@@ -88,6 +93,7 @@ impl Pool {
             let (looked, limit) = {
                 let mut state = self.lock();
                 if state.is_paused() {
+                    cold_path();
                     let reason = if state.is_retired() { LEFT } else { UNSEEN };
                     drop(state);
                     return Err(Err(self.cleared(reason)));
@@ -97,12 +103,14 @@ impl Pool {
                 let (times, due) = ((since.into_std(), (since + limit).into_std()), state.due());
                 let looked = state.check_out_or_wait(identity, core, share, sender, times);
                 if state.due() != due {
+                    cold_path();
                     self.sooner.notify_one();
                 }
                 (looked, limit)
             };
             match looked {
                 Ok(mut pooled) => {
+                    cold_path();
                     if !pooled.is_forgotten() && !pooled.connection.is_stale() {
                         return Err(Ok(self.lend(pooled)));
                     }
@@ -181,6 +189,7 @@ impl Drop for Place<'_> {
         let has_left = |ticket| self.pool.lock().leave(ticket);
         // Room may have been kept for it.
         if self.ticket.is_some_and(has_left) {
+            cold_path();
             self.pool.serve_waiting(self.core, Vec::new());
         }
     }

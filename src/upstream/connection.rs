@@ -4,7 +4,7 @@
 //! is dropped or abandoned in between, it must not go back to a pool. A cancelled `send` or `reply` leaves it unclean,
 //! so cancelling is always safe for correctness and costs the connection.
 
-use std::{io, time::Instant};
+use std::{hint::cold_path, io, time::Instant};
 
 use bson::{RawDocument, RawDocumentBuf};
 use bytes::BytesMut;
@@ -128,7 +128,10 @@ impl Connection {
         op_msg::refresh_checksum(request);
         let written = match self.compression {
             None => self.socket.write_all(request.bytes()).await,
-            Some(by) => Box::pin(self.write_compressed(request, by)).await,
+            Some(by) => {
+                cold_path();
+                Box::pin(self.write_compressed(request, by)).await
+            }
         };
         written.map_err(|error| Failure::not_sent(self.because(Reason::Io(error))))
     }
@@ -160,17 +163,29 @@ impl Connection {
             match self.socket.peek_header() {
                 Ok(Some(header)) => break header,
                 Ok(None) => {}
-                Err(error) => return Err(Failure::replied(Reason::Wire(error))),
+                Err(error) => {
+                    cold_path();
+                    return Err(Failure::replied(Reason::Wire(error)));
+                }
             }
             match self.socket.fill().await {
-                Ok(0) => return Err(Failure::maybe_sent(self.because(Reason::Closed))),
+                Ok(0) => {
+                    cold_path();
+                    return Err(Failure::maybe_sent(self.because(Reason::Closed)));
+                }
                 Ok(_) => {}
-                Err(error) => return Err(self.broken(error)),
+                Err(error) => {
+                    cold_path();
+                    return Err(self.broken(error));
+                }
             }
         };
         self.check(&header)?;
         let room = match header.op_code {
-            OpCode::Compressed => Box::pin(self.envelope(&header)).await?,
+            OpCode::Compressed => {
+                cold_path();
+                Box::pin(self.envelope(&header)).await?
+            }
             _ if header.length <= hold
                 && let Some(frame) = self.socket.take_whole(&header) =>
             {
@@ -179,10 +194,11 @@ impl Connection {
             }
             _ => header.length,
         };
+        cold_path();
         if room > hold {
             Ok(Incoming::Large(header))
         } else {
-            self.rest(&header).await.map(Incoming::Whole)
+            Box::pin(self.rest(&header)).await.map(Incoming::Whole)
         }
     }
 
@@ -251,6 +267,7 @@ impl Connection {
     fn check(&self, header: &Header) -> Result<(), Failure> {
         let expected = self.awaiting.unwrap_or_default();
         if header.response_to != expected || self.awaiting.is_none() {
+            cold_path();
             let reason = Reason::WrongReply {
                 expected,
                 found: header.response_to,
