@@ -3,7 +3,7 @@
 #   docker build -t tidegate:0.1.0 .
 #   docker run -e TIDEGATE_UPSTREAM__URI=mongodb://... -e TIDEGATE_LISTENER__0__ADDRESS=0.0.0.0:27017 -p 27017:27017 tidegate:0.1.0
 
-FROM rust:1.90-slim-bookworm AS build
+FROM rust:1.95-slim-bookworm AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates=2023* \
