@@ -1,27 +1,28 @@
 //! The life of a command, from its message to its reply.
 //!
 //! Read [`exchange`] from top to bottom: it is the whole story. What waits, fans out, streams or fails stands in modules of
-//! its own, and boxed, so that the future of an idle or ordinary session stays small.
+//! its own, and boxed, so that the future of an idle or ordinary session stays small. The ways that a command seldom takes say so
+//! (`cold_path`): the compiler lays them apart, and less of the program passes through the processor's cache.
 
 use std::{hint::cold_path, time::Duration};
 
 use super::{
-    abandon, account, again, alias, awaits,
+    account, again, alias, awaits,
     choose::{Chosen, NoNode, Patience},
     compression, drain, fail_point, fan_out, identify,
-    inbound::{self, Inbound, NoRequest, ReplyTo},
+    inbound::Inbound,
     legacy, local, login, numbered, old,
     relay::{self, Taken},
     session::{End, Session},
-    shards, stranger, transaction,
+    shards,
+    tell::{decline, deny, refuse, tell},
+    transaction,
 };
 use crate::{
     command::{Class, Denied, ErrorReply, Request, rewrite},
-    failover::{Repeat, Sent},
     net::{Permit, buffers},
     pool::{CheckOutError, Lease},
     routing::{Route, decide, needs_read_preference, tells_read_preference},
-    telemetry::{CommandRefusal, Count},
     topology::{ReadPreference, ServerKind},
     upstream::{Failure, Incoming},
     wire::{Header, MAX_MESSAGE_LEN, OpCode, WireError},
@@ -95,20 +96,6 @@ async fn exchange_other(
         | OpCode::Update
         | OpCode::Delete => legacy::serve(session, frame, held.take(), compressor).await,
         other @ (OpCode::Reply | OpCode::Compressed) => Err(End::Protocol(WireError::Unsupported(other))),
-    }
-}
-
-/// Says why a message is no request.
-async fn decline(session: &mut Session, reason: NoRequest, reply_to: ReplyTo) -> Result<(), End> {
-    match reason {
-        NoRequest::Breach(error) => Err(End::Protocol(error)),
-        NoRequest::Answer(error) => {
-            tracing::debug!(error = error.message(), "invalid request answered");
-            match inbound::encode(&error.to_document(), reply_to)? {
-                Some(reply) => session.answer(reply).await,
-                None => Ok(()),
-            }
-        }
     }
 }
 
@@ -439,101 +426,10 @@ pub(super) fn prepare(
     added.map_err(|length| ErrorReply::too_large(length, MAX_MESSAGE_LEN))
 }
 
-/// Tells the client what became of a command that has no reply.
-pub(super) async fn tell(
-    session: &mut Session,
-    failed: Attempt,
-    inbound: &Inbound,
-    patience: Patience,
-) -> Result<(), End> {
-    let request = &inbound.request;
-    let counters = session.counters();
-    let error = match failed {
-        Attempt::Reply(taken) => return relay::give(session, taken, request, inbound.reply_to).await,
-        Attempt::Late(lease, incoming) => {
-            return abandon::discard(session, lease, incoming, &inbound.frame, request).await;
-        }
-        Attempt::Gone => {
-            return if session.client.buffered().is_empty() {
-                Err(End::Client)
-            } else {
-                Ok(())
-            };
-        }
-        Attempt::Answer(error) => {
-            counters.commands_failed.one();
-            counters.reasons.one(CommandRefusal::NoNode);
-            error
-        }
-        Attempt::NoConnection(error) => {
-            if let Some(reply) = awaits::nothing_new(session, &error, inbound) {
-                counters.awaits_unserved.one();
-                return answer(session, &reply, inbound).await;
-            }
-            let overloaded = matches!(error, CheckOutError::Timeout { .. });
-            if overloaded {
-                counters.commands_overloaded.one();
-                counters.reasons.one(CommandRefusal::NoConnection);
-            } else {
-                counters.commands_failed.one();
-                counters.reasons.one(CommandRefusal::Failed);
-            }
-            session.no_connection(&error, request, patience)
-        }
-        Attempt::Failed(failure) => {
-            counters.commands_failed.one();
-            counters.reasons.one(CommandRefusal::Failed);
-            if failure.sent != Sent::NotSent && inbound.repeat() != Repeat::Read {
-                counters.outcomes_unknown.one();
-            }
-            session.shared.cluster.request_check();
-            ErrorReply::unreachable(request, failed_message(&failure, request, inbound.frame.bytes()))
-        }
-    };
-    tracing::debug!(peer = %session.peer, error = error.message(), "command failed");
-    answer(session, &error.to_document(), inbound).await
-}
-
-/// Gives the client a reply of Tidegate's own.
-async fn answer(session: &mut Session, reply: &bson::RawDocument, inbound: &Inbound) -> Result<(), End> {
-    match inbound::encode(reply, inbound.reply_to)? {
-        Some(reply) => session.answer(reply).await,
-        None => Ok(()),
-    }
-}
-
-fn failed_message(failure: &Failure, request: &Request, message: &[u8]) -> String {
-    let name = String::from_utf8_lossy(request.name(message)).into_owned();
-    format!(
-        "{name} failed on its way to the replica set: {failure}; {}",
-        failure.sent
-    )
-}
-
 /// Whether the rules of the listener permit a command, if it has any.
-fn judge(session: &Session, inbound: &Inbound) -> Result<(), Denied> {
+pub(super) fn judge(session: &Session, inbound: &Inbound) -> Result<(), Denied> {
     let policy = session.listener.policy.as_ref();
     policy.map_or(Ok(()), |policy| {
         policy.judge(&inbound.request, inbound.frame.bytes())
     })
-}
-
-/// Answers a command that a rule denies. It is judged anew: the session's future has no room for what is rare.
-async fn deny(session: &mut Session, inbound: &Inbound) -> Result<(), End> {
-    let Err(denied) = judge(session, inbound) else {
-        return Ok(());
-    };
-    let message = inbound.frame.bytes();
-    let (name, database) = (inbound.request.name(message), inbound.request.db(message));
-    let error = stranger::denied(session, denied, name, database);
-    session.counters().commands_refused.one();
-    session.counters().reasons.one(CommandRefusal::Denied);
-    answer(session, &error.to_document(), inbound).await
-}
-
-/// Answers a command that cannot be routed.
-async fn refuse(session: &mut Session, error: &ErrorReply, inbound: &Inbound) -> Result<(), End> {
-    session.counters().commands_refused.one();
-    session.counters().reasons.one(CommandRefusal::Invalid);
-    answer(session, &error.to_document(), inbound).await
 }

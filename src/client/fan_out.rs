@@ -10,10 +10,11 @@ use bson::{Bson, Document, RawDocument, RawDocumentBuf};
 use super::{
     account, again,
     choose::{Chosen, Patience},
-    exchange::{Attempt, attempt, tell},
+    exchange::{Attempt, attempt},
     inbound::{Inbound, encode},
     relay,
     session::{End, Session},
+    tell::tell,
 };
 use crate::{
     command::{ErrorReply, state_change},

@@ -40,6 +40,7 @@ mod size_tests;
 mod slow;
 mod stranger;
 mod stream;
+mod tell;
 mod terms;
 #[cfg(test)]
 mod testing;
