@@ -458,7 +458,6 @@ impl Session {
         }
         self.counters().sent_bytes.add(reply.len() as u64);
         if let Some(inflated) = op_compressed::inflated_len(&reply) {
-            cold_path();
             compression::count(self.counters(), &reply, inflated);
         }
         let written = self.client.write_now(&reply)?;

@@ -128,10 +128,7 @@ impl Connection {
         op_msg::refresh_checksum(request);
         let written = match self.compression {
             None => self.socket.write_all(request.bytes()).await,
-            Some(by) => {
-                cold_path();
-                Box::pin(self.write_compressed(request, by)).await
-            }
+            Some(by) => Box::pin(self.write_compressed(request, by)).await,
         };
         written.map_err(|error| Failure::not_sent(self.because(Reason::Io(error))))
     }
@@ -182,10 +179,7 @@ impl Connection {
         };
         self.check(&header)?;
         let room = match header.op_code {
-            OpCode::Compressed => {
-                cold_path();
-                Box::pin(self.envelope(&header)).await?
-            }
+            OpCode::Compressed => Box::pin(self.envelope(&header)).await?,
             _ if header.length <= hold
                 && let Some(frame) = self.socket.take_whole(&header) =>
             {
@@ -194,7 +188,6 @@ impl Connection {
             }
             _ => header.length,
         };
-        cold_path();
         if room > hold {
             Ok(Incoming::Large(header))
         } else {
