@@ -38,7 +38,7 @@ use handover::Passed;
 use sockets::Sockets;
 use tokio::{
     net::TcpListener,
-    runtime::{Builder, Handle, Runtime},
+    runtime::{Builder, Handle, Runtime, RuntimeFlavor},
 };
 
 use crate::{
@@ -61,6 +61,8 @@ use crate::{
 /// ones, each of which wakes its receivers anew; with all that came in one round, a receiver finds several at once and sleeps less often,
 /// which the sender pays for. This many turns take a few milliseconds.
 const EVENT_INTERVAL: u32 = 1024;
+/// How long a thread that did something slow for a runtime (a file, a name, a compression) stays for more of it.
+const HELPER_IDLE: Duration = Duration::from_millis(50);
 /// How long commands in flight may take when Tidegate stops without a drain.
 const IN_FLIGHT: Duration = Duration::from_secs(10);
 /// How long background tasks may take after that.
@@ -144,7 +146,7 @@ pub struct Proxy {
     front: Front,
     /// Monitors and pools.
     back: Shutdown,
-    cores: Vec<(Shutdown, JoinHandle<()>)>,
+    cores: Vec<CoreThread>,
     admin: Option<SocketAddr>,
     certificates: Arc<ArcSwap<Reloads>>,
     view: Option<Arc<View>>,
@@ -178,8 +180,8 @@ impl Proxy {
         let (listeners, admin) = bind_all(config, sockets)?;
         let audit = start_audit(config.audit.as_ref())?;
         let count = thread::available_parallelism().map_or(1, usize::from);
-        let (runtimes, cores): (Vec<_>, Vec<_>) = start_cores(count)?.into_iter().unzip();
-        let handles: Arc<[Handle]> = runtimes.into();
+        let (handles, cores) = start_cores(count)?;
+        let handles: Arc<[Handle]> = handles.into();
 
         let pool = Arc::new(ArcSwap::from_pointee(pool_options(config)));
         let options = Arc::clone(&pool);
@@ -396,33 +398,39 @@ fn start_audit(target: Option<&audit::Target>) -> Result<Audit, Error> {
     })
 }
 
-type StartedCore = (Handle, (Shutdown, JoinHandle<()>));
+/// The runtimes that serve clients, and the threads that they have of their own. Where there is one core, there is no second thread: both would
+/// take turns on it, and Linux looks the descriptors of a process with one thread up for less.
+fn start_cores(count: usize) -> Result<(Vec<Handle>, Vec<CoreThread>), Error> {
+    let this = Handle::current();
+    if count == 1 && this.runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Ok((vec![this], Vec::new()));
+    }
+    let started: Result<Vec<_>, _> = (0..count).map(start_core).collect();
+    Ok(started?.into_iter().unzip())
+}
 
-/// Starts the threads that serve clients.
-fn start_cores(count: usize) -> Result<Vec<StartedCore>, Error> {
-    (0..count)
-        .map(|index| {
-            let runtime = runtime()?;
-            let (handle, stop) = (runtime.handle().clone(), Shutdown::new());
-            let stopped = stop.clone();
-            let thread = thread::Builder::new().name(format!("core-{index}"));
-            let thread = thread.spawn(move || {
-                runtime.block_on(stopped.requested());
-                // A name that is being resolved must not hold the way down up.
-                runtime.shutdown_background();
-            });
-            Ok((
-                handle,
-                (stop, thread.map_err(|error| Error::Start("thread", error))?),
-            ))
-        })
-        .collect()
+/// What tells a thread to end, and the thread.
+type CoreThread = (Shutdown, JoinHandle<()>);
+
+fn start_core(index: usize) -> Result<(Handle, CoreThread), Error> {
+    let runtime = runtime()?;
+    let (handle, stop) = (runtime.handle().clone(), Shutdown::new());
+    let stopped = stop.clone();
+    let thread = thread::Builder::new().name(format!("core-{index}"));
+    let thread = thread.spawn(move || {
+        runtime.block_on(stopped.requested());
+        // A name that is being resolved must not hold the way down up.
+        runtime.shutdown_background();
+    });
+    let thread = thread.map_err(|error| Error::Start("thread", error))?;
+    Ok((handle, (stop, thread)))
 }
 
 fn runtime() -> Result<Runtime, Error> {
     Builder::new_current_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL)
+        .thread_keep_alive(HELPER_IDLE)
         .build()
         .map_err(|error| Error::Start("runtime", error))
 }

@@ -46,6 +46,7 @@ mod mongos;
 mod mongosh;
 mod old_commands;
 mod old_servers;
+mod one_core;
 mod parity;
 mod presentation;
 mod private_memory;
