@@ -1,9 +1,10 @@
 //! Waiting for something on a client's behalf while noticing that the client goes away.
 
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
+    hint::cold_path,
     pin::Pin,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -28,16 +29,36 @@ pub(super) struct Gone;
 
 /// Waits for `what`. Bytes that the client sends meanwhile (pipelined requests) are read and kept, up to a bound beyond
 /// which the client is no longer watched. The future comes pinned: taken by value it would stand twice in the caller's.
-pub(super) async fn attend<T>(
-    client: &mut Socket,
+pub(super) fn attend<'a, F: Future>(
+    client: &'a mut Socket,
     if_gone: IfGone,
-    mut what: Pin<&mut impl Future<Output = T>>,
-) -> Result<T, Gone> {
-    let mut grace: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = what.as_mut().poll(cx) {
+    what: Pin<&'a mut F>,
+) -> Attend<'a, F> {
+    Attend {
+        client,
+        if_gone,
+        what,
+        grace: None,
+    }
+}
+
+/// What [`attend`] waits with; as a type of its own it is smaller than the compiler would make it.
+pub(super) struct Attend<'a, F> {
+    client: &'a mut Socket,
+    what: Pin<&'a mut F>,
+    if_gone: IfGone,
+    grace: Option<Pin<Box<Sleep>>>,
+}
+
+impl<F: Future> Future for Attend<'_, F> {
+    type Output = Result<F::Output, Gone>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Poll::Ready(done) = this.what.as_mut().poll(cx) {
             return Poll::Ready(Ok(done));
         }
+        let client = &mut *this.client;
         while !client.has_ended() && client.buffered().len() < SCRATCH_LEN {
             match client.poll_fill(cx) {
                 Poll::Pending => return Poll::Pending,
@@ -46,23 +67,24 @@ pub(super) async fn attend<T>(
                 Poll::Ready(Err(_)) => client.end(),
             }
         }
-        if client.has_ended() {
-            match if_gone {
-                IfGone::Stop => return Poll::Ready(Err(Gone)),
-                IfGone::GoOnFor(limit) => {
-                    if grace
-                        .get_or_insert_with(|| Box::pin(sleep(limit)))
-                        .as_mut()
-                        .poll(cx)
-                        .is_ready()
-                    {
-                        return Poll::Ready(Err(Gone));
-                    }
-                }
-                IfGone::GoOn => {}
+        cold_path();
+        this.without_client(cx)
+    }
+}
+
+impl<F: Future> Attend<'_, F> {
+    /// The client is gone, or sends so much that it is not watched any more.
+    fn without_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<F::Output, Gone>> {
+        if !self.client.has_ended() {
+            return Poll::Pending;
+        }
+        match self.if_gone {
+            IfGone::Stop => Poll::Ready(Err(Gone)),
+            IfGone::GoOn => Poll::Pending,
+            IfGone::GoOnFor(limit) => {
+                let grace = self.grace.get_or_insert_with(|| Box::pin(sleep(limit)));
+                grace.as_mut().poll(cx).map(|()| Err(Gone))
             }
         }
-        Poll::Pending
-    })
-    .await
+    }
 }

@@ -4,8 +4,11 @@
 //! pool looks for those whose time is over, when the first of them may be.
 
 use std::{
+    future::Future,
     hint::cold_path,
+    pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -22,72 +25,82 @@ use super::{
     shell::{CLOSED, LEFT, Outcome, UNSEEN, weight},
 };
 
-/// Somebody who waits.
-struct Waiting<'a> {
-    place: Place<'a>,
-    receiver: oneshot::Receiver<Outcome>,
-    /// For how long at most.
-    limit: Duration,
+/// A connection that is waited for. Cancel safe: dropped, it leaves the queue, and a connection already handed over goes to the next.
+///
+/// It is no `async fn`: with a thousand clients its state is out of the cache at each look, so it shall be small and in one piece.
+#[must_use = "nobody waits who does not poll it"]
+pub struct Waiting<'a>(Step<'a>);
+
+enum Step<'a> {
+    /// Nothing was to be waited for; `None` once that was told.
+    Known(Option<Result<Lease, CheckOutError>>),
+    Queued {
+        receiver: oneshot::Receiver<Outcome>,
+        place: Place<'a>,
+        since: Instant,
+        /// For how long at most.
+        limit: Duration,
+        /// How many connections had come back to the pool by then.
+        returned: u64,
+    },
 }
 
-impl Pool {
-    /// Waits for a connection, first come first served, from `since` for at most `limit` or the pool's `wait_timeout`. Cancel safe: a
-    /// cancelled wait leaves the queue, and a connection already handed over goes to the next.
-    ///
-    /// # Errors
-    /// When none can be had; nothing was sent.
-    pub async fn wait(
-        self: &Arc<Self>,
-        identity: &Identity,
-        core: usize,
-        share: Share,
-        since: Instant,
-        limit: Option<Duration>,
-    ) -> Result<Lease, CheckOutError> {
-        let waiting = match self.queue(identity, core, share, since, limit) {
-            Ok(waiting) => waiting,
-            Err(outcome) => {
-                cold_path();
-                return outcome;
-            }
-        };
-        let Waiting {
-            mut place,
+impl Future for Waiting<'_> {
+    type Output = Result<Lease, CheckOutError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let step = &mut self.get_mut().0;
+        let Step::Queued {
             receiver,
+            place,
+            since,
             limit,
-        } = waiting;
-        let returned = self.returned.load(Relaxed);
-        let answer = receiver.await;
-        let waited = since.elapsed();
-        self.totals.note_wait(waited);
-        match answer {
+            returned,
+        } = step
+        else {
+            cold_path();
+            let Step::Known(outcome) = step else {
+                return Poll::Pending;
+            };
+            return outcome.take().map_or(Poll::Pending, Poll::Ready);
+        };
+        let answer = ready!(Pin::new(receiver).poll(cx));
+        let (waited, pool) = (since.elapsed(), place.pool);
+        pool.totals.note_wait(waited);
+        Poll::Ready(match answer {
             Ok(outcome) => {
                 place.ticket = None;
-                let mut lease = outcome.map_err(|error| *error)?;
-                lease.waited = waited;
-                Ok(lease)
+                outcome.map_err(|error| *error).map(|mut lease| {
+                    lease.waited = waited;
+                    lease
+                })
             }
             // Nobody answered: its time is over.
             Err(_) => {
                 cold_path();
-                self.totals.wait_timeouts.fetch_add(1, Relaxed);
-                Err(self.timed_out(share, limit, returned == self.returned.load(Relaxed)))
+                pool.totals.wait_timeouts.fetch_add(1, Relaxed);
+                let stalled = *returned == pool.returned.load(Relaxed);
+                Err(pool.timed_out(place.share, *limit, stalled))
             }
-        }
+        })
     }
+}
 
-    /// Takes a place in the queue.
+impl Pool {
+    /// Waits for a connection, first come first served, from `since` for at most `limit` or the pool's `wait_timeout`. The place in the queue is
+    /// taken by the call.
     ///
     /// # Errors
-    /// The outcome, if it is known at once.
-    fn queue(
+    /// When none can be had; nothing was sent.
+    pub fn wait(
         self: &Arc<Self>,
         identity: &Identity,
         core: usize,
         share: Share,
         since: Instant,
         limit: Option<Duration>,
-    ) -> Result<Waiting<'_>, Result<Lease, CheckOutError>> {
+    ) -> Waiting<'_> {
+        let known = |outcome| Waiting(Step::Known(Some(outcome)));
         let (ticket, receiver, limit) = loop {
             let (sender, receiver) = oneshot::channel();
             let (looked, limit) = {
@@ -96,7 +109,7 @@ impl Pool {
                     cold_path();
                     let reason = if state.is_retired() { LEFT } else { UNSEEN };
                     drop(state);
-                    return Err(Err(self.cleared(reason)));
+                    return known(Err(self.cleared(reason)));
                 }
                 let wait_timeout = state.options().wait_timeout;
                 let limit = limit.map_or(wait_timeout, |limit| limit.min(wait_timeout));
@@ -112,7 +125,7 @@ impl Pool {
                 Ok(mut pooled) => {
                     cold_path();
                     if !pooled.is_forgotten() && !pooled.connection.is_stale() {
-                        return Err(Ok(self.lend(pooled)));
+                        return known(Ok(self.lend(pooled)));
                     }
                     self.close_lent(pooled);
                 }
@@ -121,10 +134,12 @@ impl Pool {
         };
         let place = Place::new(self, core, ticket, share);
         self.connect_if_wanted(core, false);
-        Ok(Waiting {
-            place,
+        Waiting(Step::Queued {
             receiver,
+            place,
+            since,
             limit,
+            returned: self.returned.load(Relaxed),
         })
     }
 
@@ -167,25 +182,24 @@ struct Place<'a> {
     core: usize,
     /// `None` once it was served.
     ticket: Option<u64>,
-    weight: usize,
+    share: Share,
 }
 
 impl<'a> Place<'a> {
     fn new(pool: &'a Arc<Pool>, core: usize, ticket: u64, share: Share) -> Self {
-        let weight = weight(share);
-        pool.in_flight.fetch_add(weight, Relaxed);
+        pool.in_flight.fetch_add(weight(share), Relaxed);
         Self {
             pool,
             core,
             ticket: Some(ticket),
-            weight,
+            share,
         }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.pool.in_flight.fetch_sub(self.weight, Relaxed);
+        self.pool.in_flight.fetch_sub(weight(self.share), Relaxed);
         let has_left = |ticket| self.pool.lock().leave(ticket);
         // Room may have been kept for it.
         if self.ticket.is_some_and(has_left) {
