@@ -35,7 +35,7 @@ pub(super) fn note(session: &Session, inbound: &Inbound, outcome: &mut Attempt, 
     }
     let node = match &*outcome {
         Attempt::Reply(taken) => Some(taken.pool()),
-        Attempt::Late(lease, _) => Some(&**lease.pool()),
+        Attempt::Late(late) => Some(&**late.0.pool()),
         _ => None,
     };
     let at_node = node.map(|pool| pool.totals.timings.of(session.core, 0));
@@ -54,9 +54,7 @@ pub(super) fn note(session: &Session, inbound: &Inbound, outcome: &mut Attempt, 
         slow::note(session, inbound, node, took, has_failed);
     }
     if let Some(at_node) = at_node {
-        at_node
-            .durations
-            .record(took.saturating_sub(session.place.waited));
+        at_node.durations.record(took.saturating_sub(session.waited));
     }
 }
 

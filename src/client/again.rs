@@ -224,13 +224,15 @@ impl Rounds {
         let cluster = &session.shared.cluster;
         let sent = match attempted {
             // A full pool is waited for once; to wait again elsewhere would only lengthen every queue.
-            Attempt::NoConnection(CheckOutError::Timeout { .. })
-                if self.so_far.reached() == 0 && !self.node_hangs =>
+            Attempt::NoConnection(error)
+                if matches!(**error, CheckOutError::Timeout { .. })
+                    && self.so_far.reached() == 0
+                    && !self.node_hangs =>
             {
                 return None;
             }
             Attempt::NoConnection(error) => {
-                match error {
+                match &**error {
                     CheckOutError::Connect { node, .. } => cluster.doubt(node),
                     _ => cluster.request_check(),
                 }
@@ -297,9 +299,12 @@ impl Rounds {
 /// Whether an attempt waited in vain for a connection because its node hangs, and not because there is too much to do. A node
 /// that is asked on a new connection answers, however busy it is.
 async fn hangs(session: &Session, attempted: &Attempt) -> bool {
-    let Attempt::NoConnection(CheckOutError::Timeout {
+    let Attempt::NoConnection(error) = attempted else {
+        return false;
+    };
+    let CheckOutError::Timeout {
         node, stalled: true, ..
-    }) = attempted
+    } = &**error
     else {
         return false;
     };

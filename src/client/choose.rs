@@ -189,7 +189,7 @@ impl Session {
     ) -> Result<Result<Lease, CheckOutError>, NoNode> {
         let (share, begun) = (awaits::share(request), Instant::now());
         self.counters().pool_waits.one();
-        let _waiting = self.place.entry.wait(HeldUpBy::Connection);
+        let _waiting = self.entry.wait(HeldUpBy::Connection);
         self.counters().reasons.one(match share {
             Share::Ordinary => Wait::Connection,
             Share::Awaiting => Wait::AwaitConnection,
@@ -197,11 +197,10 @@ impl Session {
         let waited = attend(
             &mut self.client,
             if_gone(request),
-            // Pinned where it is made: in a variable of its own it would stand twice in the session's future.
             pin!(pool.wait(&self.identity, self.core, share, begun, limit)),
         )
         .await;
-        self.place.waited += match &waited {
+        self.waited += match &waited {
             Ok(Ok(lease)) => lease.waited(),
             _ => begun.elapsed(),
         };

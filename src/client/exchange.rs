@@ -31,11 +31,11 @@ use crate::{
 /// What one attempt at a command came to.
 pub(super) enum Attempt {
     /// The node's reply, ready to go to the client.
-    Reply(Taken),
+    Reply(Box<Taken>),
     /// The node's reply, or the first of it, whose client is gone.
-    Late(Lease, Incoming),
+    Late(Box<(Lease, Incoming)>),
     /// No connection could be had; nothing was sent.
-    NoConnection(CheckOutError),
+    NoConnection(Box<CheckOutError>),
     /// The exchange failed.
     Failed(Failure),
     /// The client went away, and nothing is left to do for it.
@@ -53,8 +53,8 @@ impl From<NoNode> for Attempt {
     }
 }
 
-impl From<Result<Taken, Failure>> for Attempt {
-    fn from(taken: Result<Taken, Failure>) -> Self {
+impl From<Result<Box<Taken>, Failure>> for Attempt {
+    fn from(taken: Result<Box<Taken>, Failure>) -> Self {
         taken.map_or_else(Self::Failed, Self::Reply)
     }
 }
@@ -112,12 +112,12 @@ pub(super) async fn execute(
     }
     legacy::note_message(session, inbound);
     note(session, inbound);
-    session.place.entry.note_command(inbound.request.row);
+    session.entry.note_command(inbound.request.row);
     if session.identity.is_nobody() && !login::is_open(inbound) {
         cold_path();
         return Box::pin(login::turn_away(session, inbound)).await;
     }
-    if session.place.stranger.is_some() {
+    if session.stranger.is_some() {
         cold_path();
         session.note_stranger(inbound.request.class());
     }
@@ -149,7 +149,7 @@ pub(super) async fn execute(
     };
     let patience = Patience::new(&inbound.request, session.listener.failover().hold);
     session.note_time(patience.since());
-    session.place.waited = Duration::ZERO;
+    session.waited = Duration::ZERO;
     if session.must_wait_out_pause(inbound, &route) {
         cold_path();
         if let Err(no_node) = Box::pin(session.wait_out_pause(inbound, patience)).await {
@@ -321,7 +321,7 @@ pub(super) async fn converse(
         // What was opened for a client that is gone is closed again; of a write it counts how it ended.
         Ok(Ok(incoming)) if is_late && inbound.request.may_have_cursor() => {
             cold_path();
-            Attempt::Late(lease, incoming)
+            Attempt::Late(Box::new((lease, incoming)))
         }
         Ok(Ok(Incoming::Whole(frame))) => {
             if is_late {
@@ -370,10 +370,10 @@ async fn wait_for_connection(
     let lease = match session.check_out_later(&node.pool, &inbound.request, left).await {
         Ok(Ok(_)) if is_for_primary(node, &inbound.request) && !session.is_primary_still(&node.pool) => {
             cold_path();
-            return Err(Attempt::NoConnection(CheckOutError::Cleared {
+            return Err(Attempt::NoConnection(Box::new(CheckOutError::Cleared {
                 node: node.pool.address().clone(),
                 reason: "it is not the primary any more".to_owned(),
-            }));
+            })));
         }
         Ok(Ok(lease)) => lease,
         Ok(Err(refused @ CheckOutError::LoginRefused { .. })) => {
@@ -389,7 +389,7 @@ async fn wait_for_connection(
                     *patience,
                 )));
             }
-            return Err(Attempt::NoConnection(error));
+            return Err(Attempt::NoConnection(Box::new(error)));
         }
         Err(no_node) => {
             cold_path();

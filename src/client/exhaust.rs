@@ -109,7 +109,7 @@ fn form(
         op_msg::set_flags(&mut whole.frame, flags);
     }
     whole.frame.set_request_id(id);
-    relay::form(session, whole, node, request, reply_to)
+    relay::form(session, &mut whole, node, request, reply_to)
 }
 
 async fn send(

@@ -86,7 +86,7 @@ impl Session {
         }
         let _place = self.enter(inbound, search.returns, || self.obstacle(search.route))?;
         self.counters().commands_held.one();
-        let _waiting = self.place.entry.wait(HeldUpBy::Gate);
+        let _waiting = self.entry.wait(HeldUpBy::Gate);
         self.counters().reasons.one(match is_held {
             _ if is_shut => Wait::Paused,
             true => Wait::NoNode,
@@ -121,7 +121,7 @@ impl Session {
             }
         };
         let attended = attend(&mut self.client, if_gone(inbound, search.may_be_done), pin!(way)).await;
-        self.place.waited += begun.elapsed();
+        self.waited += begun.elapsed();
         match attended {
             Ok(Some(Ok(passed))) => {
                 self.counters().commands_released.one();
@@ -144,7 +144,7 @@ impl Session {
     ) -> Result<(), NoNode> {
         let _place = self.enter(inbound, false, || CLOSED.to_owned())?;
         self.counters().commands_held.one();
-        let _waiting = self.place.entry.wait(HeldUpBy::Gate);
+        let _waiting = self.entry.wait(HeldUpBy::Gate);
         self.counters().reasons.one(Wait::Paused);
         let begun = Instant::now();
         let gate = Arc::clone(&self.shared.gate);
@@ -156,7 +156,7 @@ impl Session {
             }
         };
         let attended = attend(&mut self.client, if_gone(inbound, false), pin!(way)).await;
-        self.place.waited += begun.elapsed();
+        self.waited += begun.elapsed();
         match attended {
             Ok(Some(resumed)) => {
                 self.counters().commands_released.add(resumed.is_ok().into());

@@ -6,7 +6,7 @@ use crate::command::comment;
 /// Adds the session's comment to a command that takes one and has none, if all nodes do. Without such a comment that costs a look at an `Option`.
 #[inline]
 pub(super) fn put(session: &Session, inbound: &mut Inbound) {
-    if let Some(element) = &session.place.comment {
+    if let Some(element) = &session.comment {
         put_element(session, inbound, element);
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn remember(
                 .reasons
                 .one(if pinned.awaits { Pin::Awaiting } else { Pin::Cursor });
             pins.insert(id, pinned, Instant::now());
-            session.place.entry.ties.note_cursor(id, &session.shared);
+            session.entry.ties.note_cursor(id, &session.shared);
         }
         _ => {}
     }

@@ -193,9 +193,9 @@ impl Taken {
 ///
 /// # Errors
 /// When it cannot be read; nothing has gone out then.
-pub(super) fn take_whole(lease: Lease, frame: Frame) -> Result<Taken, Failure> {
+pub(super) fn take_whole(lease: Lease, frame: Frame) -> Result<Box<Taken>, Failure> {
     let content = Content::Whole(Whole::judge(&lease, frame, None)?);
-    Ok(Taken { lease, content })
+    Ok(Box::new(Taken { lease, content }))
 }
 
 /// Takes a reply in, be it large or not.
@@ -207,7 +207,7 @@ pub(super) async fn take(
     lease: Lease,
     incoming: Incoming,
     inbound: &Inbound,
-) -> Result<Taken, Failure> {
+) -> Result<Box<Taken>, Failure> {
     match incoming {
         Incoming::Whole(frame) => take_whole(lease, frame),
         Incoming::Large(header) => take_large(session, lease, header, inbound).await,
@@ -223,7 +223,7 @@ pub(super) async fn take_large(
     mut lease: Lease,
     header: Header,
     inbound: &Inbound,
-) -> Result<Taken, Failure> {
+) -> Result<Box<Taken>, Failure> {
     // Of a chain the client takes as much at a time as it likes, so as little as possible is held.
     let above = if inbound.request.takes_exhaust() {
         0
@@ -232,7 +232,7 @@ pub(super) async fn take_large(
     };
     let (shared, request) = (&session.shared, &inbound.request);
     let content = take_content(shared, &mut lease, &header, request, inbound.reply_to, above).await?;
-    Ok(Taken { lease, content })
+    Ok(Box::new(Taken { lease, content }))
 }
 
 /// The head of a reply that has more than `above` bytes and can be streamed; all of any other.
@@ -293,22 +293,20 @@ pub(super) enum Outgoing {
 /// When the reply has no form that the client understands.
 pub(super) fn make_ready(
     session: &Session,
-    taken: Taken,
+    mut taken: Box<Taken>,
     request: &Request,
     reply_to: ReplyTo,
 ) -> Result<Outgoing, End> {
-    match taken {
+    match &mut *taken {
         Taken {
             lease,
             content: Content::Whole(whole),
         } if lease.is_clean() || !request.takes_exhaust() => {
-            let formed = form(session, whole, lease.pool().address(), request, reply_to);
-            drop(lease);
-            formed
+            form(session, whole, lease.pool().address(), request, reply_to)
         }
-        taken => {
+        _ => {
             cold_path();
-            Ok(Outgoing::More(Box::new(taken)))
+            Ok(Outgoing::More(taken))
         }
     }
 }
@@ -358,7 +356,7 @@ async fn send_more(
 /// Passes a reply on.
 pub(super) async fn give(
     session: &mut Session,
-    taken: Taken,
+    taken: Box<Taken>,
     request: &Request,
     reply_to: ReplyTo,
 ) -> Result<(), End> {
@@ -366,38 +364,38 @@ pub(super) async fn give(
     send(session, outgoing, request, reply_to).await
 }
 
-/// Gives a whole reply the form that the client wants, under the number of its request, and makes use of what it tells.
+/// Gives a whole reply, whose bytes it takes, the form that the client wants, under the number of its request, and makes use of what it tells.
 pub(super) fn form(
     session: &Session,
-    whole: Whole,
+    whole: &mut Whole,
     node: &Address,
     request: &Request,
     reply_to: ReplyTo,
 ) -> Result<Outgoing, End> {
     let Whole {
-        mut frame,
+        frame,
         reply,
         generation,
         room,
     } = whole;
-    remember(session, &reply, node, request, || {
-        let cursor = body(&frame).ok()?.get("cursor").ok()??.as_doc()?;
+    remember(session, reply, node, request, || {
+        let cursor = body(frame).ok()?.get("cursor").ok()??.as_doc()?;
         namespace(cursor)
     });
     if reply.tells_of_retry {
         cold_path();
-        note_retry(session, &mut frame, request);
+        note_retry(session, frame, request);
     }
     if reply.has_error {
         cold_path();
         session.counters().node_errors.one();
         if reply.has_labels && !request.has_txn_number {
-            number::forget_label(&mut frame);
+            number::forget_label(frame);
         }
-        if let Some(masked) = masked(&frame)
+        if let Some(masked) = masked(frame)
             && !session.reaches_one_member()
         {
-            return form_masked(session, masked, (node, generation), reply_to);
+            return form_masked(session, masked, (node, *generation), reply_to);
         }
     }
     match reply_to.form {
@@ -409,15 +407,15 @@ pub(super) fn form(
         }
         ReplyForm::Msg => {
             if request.in_transaction && reply.ok {
-                shards::add_recovery_token(session, &mut frame);
+                shards::add_recovery_token(session, frame);
             }
             frame.set_response_to(reply_to.request_id);
-            op_msg::refresh_checksum(&mut frame);
+            op_msg::refresh_checksum(frame);
             let as_it_came = reply_to.compressor.and_then(|by| frame.take_packed(by));
-            let bytes = as_it_came.unwrap_or_else(|| frame.into_bytes());
-            Ok(Outgoing::Bytes(bytes, room))
+            let bytes = as_it_came.unwrap_or_else(|| frame.surrender());
+            Ok(Outgoing::Bytes(bytes, room.take()))
         }
-        ReplyForm::Kept | ReplyForm::KeptUnawaited => Ok(Outgoing::Bytes(frame.into_bytes(), room)),
+        ReplyForm::Kept | ReplyForm::KeptUnawaited => Ok(Outgoing::Bytes(frame.surrender(), room.take())),
     }
 }
 

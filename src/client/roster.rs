@@ -44,24 +44,25 @@ pub(super) enum HeldUpBy {
     Connection,
 }
 
-/// What is written down of one client.
+/// What is written down of one client. In this order, so that what each command touches lies together.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Entry {
-    id: i32,
-    peer: Peer,
-    listener: ListenAddress,
-    shared: Weak<Shared>,
-    since: Instant,
-    /// What would be lost if it were closed between two commands.
-    pub(super) ties: Ties,
     /// Where the row of its newest command lies; 0 of one that has none.
     row: AtomicUsize,
     /// When that came, in milliseconds since the process started; 0 before the first.
     began: AtomicU64,
     /// A [`HeldUpBy`], or 0.
     waits: AtomicU8,
-    about: Mutex<About>,
     killed: AtomicBool,
+    id: i32,
+    /// What would be lost if it were closed between two commands.
+    pub(super) ties: Ties,
+    peer: Peer,
+    listener: ListenAddress,
+    shared: Weak<Shared>,
+    since: Instant,
+    about: Mutex<About>,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -218,9 +219,9 @@ impl Entry {
     }
 
     /// Takes note that the client's command is held up, until what is returned is dropped.
-    pub(super) fn wait(self: &Arc<Self>, by: HeldUpBy) -> Waiting {
+    pub(super) fn wait(&self, by: HeldUpBy) -> Waiting<'_> {
         self.waits.store(by as u8, Relaxed);
-        Waiting(Arc::clone(self))
+        Waiting(self)
     }
 
     /// Takes note of how the client has described itself.
@@ -306,9 +307,9 @@ impl Entry {
 
 /// A client whose command is held up.
 #[derive(Debug)]
-pub(super) struct Waiting(Arc<Entry>);
+pub(super) struct Waiting<'a>(&'a Entry);
 
-impl Drop for Waiting {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waits.store(0, Relaxed);
     }
@@ -340,7 +341,7 @@ mod tests {
         let shutdown = Shutdown::new();
         let (session, _client) = testing::connected(&shutdown).await;
         let roster = session.shared.roster.clone();
-        let entry = Arc::clone(&session.place.entry);
+        let entry = Arc::clone(&session.entry);
         let seen = entry.look();
         assert_eq!((seen.id, seen.state), (session.id, State::Idle));
         assert_eq!((seen.command, seen.command_age), (None, None));

@@ -166,7 +166,7 @@ fn missing(session: &Session, denied: &Denied) -> Vec<Address> {
 /// Whether the node cannot have done anything, so that it may be asked again. One that is busy is not.
 fn cannot_have_run(attempted: &Attempt) -> bool {
     match attempted {
-        Attempt::NoConnection(error) => !matches!(error, CheckOutError::Timeout { .. }),
+        Attempt::NoConnection(error) => !matches!(**error, CheckOutError::Timeout { .. }),
         Attempt::Failed(failure) => failure.sent == Sent::NotSent,
         _ => false,
     }
@@ -198,7 +198,9 @@ async fn search(questions: impl Iterator<Item = Question>, denied: &mut Denied) 
         match answer {
             Some(Answer::Has(lease, incoming)) => return Some((lease, incoming)),
             Some(Answer::HasNot(address)) => denied.by.push(address),
-            Some(Answer::Unasked(error)) => note(&mut denied.unanswered, Attempt::NoConnection(error)),
+            Some(Answer::Unasked(error)) => {
+                note(&mut denied.unanswered, Attempt::NoConnection(Box::new(error)))
+            }
             Some(Answer::Broken(failure, _)) => note(&mut denied.unanswered, Attempt::Failed(failure)),
             None => {}
         }

@@ -145,18 +145,8 @@ impl End {
 pub(super) struct Place {
     /// The client's place among all, given up on drop.
     pub(super) admitted: Admitted,
-    /// It must log in, and has not done so yet.
-    pub(super) stranger: Option<Stranger>,
     /// The application's name, kept only where fail points ask for it.
     pub(super) app_name: Option<Box<str>>,
-    /// What its commands tell the nodes of it, if they do.
-    pub(super) comment: Option<Box<[u8]>>,
-    /// What is shown of it, and what ties it.
-    pub(super) entry: Listed,
-    /// The listener by which it came.
-    pub(super) listening: Arc<Listening>,
-    /// How long its command has waited, for a node and for a connection.
-    pub(super) waited: Duration,
 }
 
 /// A client and what its commands need.
@@ -166,6 +156,16 @@ pub(super) struct Session {
     pub(super) peer: Peer,
     /// Its place among the clients, and what is rarely asked for.
     pub(super) place: Box<Place>,
+    /// The listener by which it came.
+    pub(super) listening: Arc<Listening>,
+    /// What its commands tell the nodes of it, if they do.
+    pub(super) comment: Option<Box<[u8]>>,
+    /// What is shown of it, and what ties it.
+    pub(super) entry: Listed,
+    /// It must log in, and has not done so yet.
+    pub(super) stranger: Option<Stranger>,
+    /// How long its command has waited, for a node and for a connection.
+    pub(super) waited: Duration,
     /// The connection's number, as `hello` tells it.
     pub(super) id: i32,
     pub(super) core: usize,
@@ -219,13 +219,13 @@ impl Session {
             peer,
             place: Box::new(Place {
                 admitted,
-                stranger,
                 app_name: None,
-                comment,
-                entry,
-                listening,
-                waited: Duration::ZERO,
             }),
+            listening,
+            comment,
+            entry,
+            stranger,
+            waited: Duration::ZERO,
             id,
             core,
             listener,
@@ -255,7 +255,7 @@ impl Session {
     #[inline]
     pub(super) fn note_time(&self, since: Instant) {
         let since_start = since.into_std().saturating_duration_since(self.shared.started);
-        self.place.entry.note_time(since_start);
+        self.entry.note_time(since_start);
     }
 
     /// Makes the first message due at another time than after all of the handshake timeout.
@@ -280,8 +280,8 @@ impl Session {
 
     /// Runs the commands; a session that is between two of them ends when Tidegate stops, or drains and has no more use for it.
     async fn run_until_stopped(&mut self) -> End {
-        let (shared, entry) = (Arc::clone(&self.shared), Arc::clone(&self.place.entry));
-        let listening = Arc::clone(&self.place.listening);
+        let (shared, entry) = (Arc::clone(&self.shared), Arc::clone(&self.entry));
+        let listening = Arc::clone(&self.listening);
         let mut watch = None;
         let mut run = pin!(self.run(&entry.ties.busy));
         let mut woken = pin!(listening.front.requested());
@@ -323,7 +323,7 @@ impl Session {
             };
             if self.listener.are_replaced() {
                 cold_path();
-                self.listener = self.place.listening.terms();
+                self.listener = self.listening.terms();
             }
             self.counters().received_bytes.add(header.length as u64);
             busy.store(true, Relaxed);
@@ -344,7 +344,7 @@ impl Session {
 
     /// Whether the session ends at this command boundary: the process stops, or its listener was removed and the time is over.
     fn is_stopping(&self) -> bool {
-        self.shared.drain.is_stopping() || self.place.listening.is_stopping()
+        self.shared.drain.is_stopping() || self.listening.is_stopping()
     }
 
     /// Whether what broke the protocol is a client's first message of TLS.
@@ -370,9 +370,9 @@ impl Session {
             return Ok(header);
         }
         cold_path();
-        self.place.entry.ties.note_arrival(true);
+        self.entry.ties.note_arrival(true);
         let arrived = Box::pin(self.rest_of_message(held)).await;
-        self.place.entry.ties.note_arrival(false);
+        self.entry.ties.note_arrival(false);
         arrived
     }
 

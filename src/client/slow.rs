@@ -146,7 +146,7 @@ pub(super) fn note(
         namespace,
         node: node.map(|pool| pool.address().to_string()),
         took,
-        waited: session.place.waited,
+        waited: session.waited,
         has_failed,
         client: session.peer.to_string(),
         connection: session.id,

@@ -47,7 +47,7 @@ impl Stranger {
 impl Session {
     /// Takes note that the client is logged in as somebody, by which it has no deadline and takes no stranger's place.
     pub(super) fn note_logged_in(&mut self) {
-        self.place.stranger = None;
+        self.stranger = None;
         self.place.admitted.logged_in();
     }
 
@@ -63,7 +63,7 @@ impl Session {
     /// Takes note that the client wants more than to know how the proxy is, so that it must log in in time. A `hello` by which it
     /// begins to log in (`speculativeAuthenticate`) is such a command.
     pub(super) fn note_no_monitor(&mut self) {
-        if let Some(stranger) = &mut self.place.stranger {
+        if let Some(stranger) = &mut self.stranger {
             stranger.may_be_monitor = false;
         }
     }
@@ -77,7 +77,7 @@ impl Session {
 
     /// When the client must have logged in; `None` if it has, need not, or may be a driver's monitor.
     pub(super) fn login_deadline(&self) -> Option<Instant> {
-        self.place.stranger.as_ref()?.deadline()
+        self.stranger.as_ref()?.deadline()
     }
 
     /// Ends the session of a client that goes on and on without logging in.

@@ -42,7 +42,8 @@ pub(super) async fn tell(
     let counters = session.counters();
     let error = match failed {
         Attempt::Reply(taken) => return relay::give(session, taken, request, inbound.reply_to).await,
-        Attempt::Late(lease, incoming) => {
+        Attempt::Late(late) => {
+            let (lease, incoming) = *late;
             return abandon::discard(session, lease, incoming, &inbound.frame, request).await;
         }
         Attempt::Gone => {
@@ -62,7 +63,7 @@ pub(super) async fn tell(
                 counters.awaits_unserved.one();
                 return answer(session, &reply, inbound).await;
             }
-            let overloaded = matches!(error, CheckOutError::Timeout { .. });
+            let overloaded = matches!(*error, CheckOutError::Timeout { .. });
             if overloaded {
                 counters.commands_overloaded.one();
                 counters.reasons.one(CommandRefusal::NoConnection);

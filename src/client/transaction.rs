@@ -73,8 +73,11 @@ async fn on_router(
         if node.kind == ServerKind::Mongos {
             match attempt(session, inbound, &node, &patience).await {
                 // The router is there, and busy.
-                failed @ Attempt::NoConnection(CheckOutError::Timeout { .. }) => return failed,
-                Attempt::NoConnection(_) => {}
+                Attempt::NoConnection(error) => {
+                    if matches!(*error, CheckOutError::Timeout { .. }) {
+                        return Attempt::NoConnection(error);
+                    }
+                }
                 Attempt::Failed(failure) if failure.sent == Sent::NotSent => {}
                 done => return done,
             }

@@ -22,9 +22,12 @@ pub const OVERLOAD: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
 /// that stepped down.
 pub const HOST_UNREACHABLE: (i32, &str) = (6, "HostUnreachable");
 
-/// An error reply in the making.
+/// An error reply in the making; in a box, for whatever may come to one is small then.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorReply {
+pub struct ErrorReply(Box<Parts>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parts {
     code: i32,
     code_name: &'static str,
     message: String,
@@ -34,13 +37,13 @@ pub struct ErrorReply {
 
 impl ErrorReply {
     fn new(code: i32, code_name: &'static str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             code,
             code_name,
             message: message.into(),
             labels: Vec::new(),
             topology_version: None,
-        }
+        }))
     }
 
     /// A message that breaks the protocol in a way that can be answered, with the codes of a `mongod`.
@@ -99,10 +102,9 @@ impl ErrorReply {
     /// know it by its `words`, "not master", alone.
     #[must_use]
     pub fn not_primary(request: &Request, topology_version: TopologyVersion, words: &'static str) -> Self {
-        Self {
-            topology_version: Some(topology_version),
-            ..Self::new(10107, "NotWritablePrimary", words).labelled(request)
-        }
+        let mut reply = Self::new(10107, "NotWritablePrimary", words).labelled(request);
+        reply.0.topology_version = Some(topology_version);
+        reply
     }
 
     /// A request without `$db`.
@@ -276,7 +278,7 @@ impl ErrorReply {
     #[must_use]
     pub fn no_such_transaction(message: impl Into<String>) -> Self {
         let mut reply = Self::new(251, "NoSuchTransaction", message);
-        reply.labels.push(TRANSIENT_TRANSACTION);
+        reply.0.labels.push(TRANSIENT_TRANSACTION);
         reply
     }
 
@@ -314,7 +316,7 @@ impl ErrorReply {
     #[must_use]
     pub fn overloaded(request: &Request, message: impl Into<String>) -> Self {
         let mut reply = Self::unreachable(request, message);
-        reply.labels.extend(OVERLOAD);
+        reply.0.labels.extend(OVERLOAD);
         reply
     }
 
@@ -322,12 +324,12 @@ impl ErrorReply {
     /// connections.
     fn labelled(mut self, request: &Request) -> Self {
         if request.is_transaction_statement() {
-            self.labels.push(TRANSIENT_TRANSACTION);
+            self.0.labels.push(TRANSIENT_TRANSACTION);
         } else if request.has_txn_number {
-            self.labels.push(RETRYABLE_WRITE);
+            self.0.labels.push(RETRYABLE_WRITE);
         }
         if request.cursor_id.is_some() {
-            self.labels.push(RESUMABLE_CHANGE_STREAM);
+            self.0.labels.push(RESUMABLE_CHANGE_STREAM);
         }
         self
     }
@@ -335,29 +337,29 @@ impl ErrorReply {
     /// The error's code.
     #[must_use]
     pub fn code(&self) -> i32 {
-        self.code
+        self.0.code
     }
 
     /// The error's message.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The reply document.
     #[must_use]
     pub fn to_document(&self) -> RawDocumentBuf {
         let mut doc = RawDocumentBuf::new();
-        if let Some(version) = &self.topology_version {
+        if let Some(version) = &self.0.topology_version {
             doc.append(bson::raw::cstr!("topologyVersion"), version.to_document());
         }
         doc.append(bson::raw::cstr!("ok"), 0.0);
-        doc.append(bson::raw::cstr!("errmsg"), self.message.as_str());
-        doc.append(bson::raw::cstr!("code"), self.code);
-        doc.append(bson::raw::cstr!("codeName"), self.code_name);
-        if !self.labels.is_empty() {
+        doc.append(bson::raw::cstr!("errmsg"), self.0.message.as_str());
+        doc.append(bson::raw::cstr!("code"), self.0.code);
+        doc.append(bson::raw::cstr!("codeName"), self.0.code_name);
+        if !self.0.labels.is_empty() {
             let mut labels = RawArrayBuf::new();
-            for label in &self.labels {
+            for label in &self.0.labels {
                 labels.push(*label);
             }
             doc.append(bson::raw::cstr!("errorLabels"), labels);

@@ -212,7 +212,7 @@ mod tests {
                 // The length of a message of which nothing follows.
                 client.write_all(&[200, 0, 0, 0]).await.unwrap();
             }
-            let (shared, front) = (Arc::clone(&session.shared), session.place.listening.front.clone());
+            let (shared, front) = (Arc::clone(&session.shared), session.listening.front.clone());
             assert!(shared.drain.begin(Duration::from_secs(9)));
             shared.drain.advance(Stage::Closing);
             front.begin();
@@ -232,7 +232,7 @@ mod tests {
         let shutdown = Shutdown::new();
         let (mut session, mut client) = testing::connected(&shutdown).await;
         client.write_all(&[200, 0, 0, 0]).await.unwrap();
-        let (shared, front) = (Arc::clone(&session.shared), session.place.listening.front.clone());
+        let (shared, front) = (Arc::clone(&session.shared), session.listening.front.clone());
         assert!(shared.drain.begin(Duration::from_secs(9)));
         shared.drain.advance(Stage::Closing);
         front.begin();

@@ -22,22 +22,23 @@ const HELLOS_OF_A_MONITOR: u8 = 2;
 /// Cursors that are remembered before it is looked which of them are over.
 const FEW: usize = 16;
 
-/// What ties one client.
+/// What ties one client. In this order, so that what each command touches lies together, at the beginning.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(in crate::client) struct Ties {
-    /// Those that it opened, some of them over.
-    cursors: Mutex<Vec<i64>>,
-    /// The session of whose transaction it last served a statement.
-    transaction: Mutex<Option<SessionId>>,
-    /// The session whose transaction it is ending.
-    ending: Mutex<Option<SessionId>>,
-    hellos: AtomicU8,
     /// It is in a command.
     pub(in crate::client) busy: AtomicBool,
     /// It waits in a `hello`, and in nothing else.
     waits: AtomicBool,
     /// A part of its next message is here.
     arrives: AtomicBool,
+    hellos: AtomicU8,
+    /// Those that it opened, some of them over.
+    cursors: Mutex<Vec<i64>>,
+    /// The session of whose transaction it last served a statement.
+    transaction: Mutex<Option<SessionId>>,
+    /// The session whose transaction it is ending.
+    ending: Mutex<Option<SessionId>>,
 }
 
 impl Ties {
@@ -118,7 +119,7 @@ pub(in crate::client) fn note_statement(session: &Session, inbound: &Inbound) {
     let Some(id) = lsid.and_then(SessionId::of) else {
         return;
     };
-    let ties = &session.place.entry.ties;
+    let ties = &session.entry.ties;
     if inbound.request.ends_transaction() {
         *lock(&ties.ending) = Some(id);
     } else {
@@ -131,7 +132,7 @@ pub(in crate::client) fn note_statement(session: &Session, inbound: &Inbound) {
 /// came the driver asks again. A first statement without an answer is run anew, with all of its transaction.
 pub(in crate::client) fn note_outcome(session: &Session, inbound: &Inbound, outcome: &Attempt) {
     let (ties, answered) = (
-        &session.place.entry.ties,
+        &session.entry.ties,
         matches!(outcome, Attempt::Reply(_) | Attempt::Late(..)),
     );
     let over = match (inbound.request.ends_transaction(), answered) {
@@ -153,7 +154,7 @@ mod tests {
     async fn a_cursor_ties_until_it_is_over_wherever_that_was_heard() {
         let shutdown = Shutdown::new();
         let session = testing::departed(&shutdown).await;
-        let (ties, shared) = (&session.place.entry.ties, &session.shared);
+        let (ties, shared) = (&session.entry.ties, &session.shared);
         let open = |id: i64| {
             let pinned = Pinned {
                 node: "a:1".parse().unwrap(),

@@ -34,7 +34,7 @@ use crate::{
 
 /// Answers a `hello`.
 pub(super) async fn answer(session: &mut Session, inbound: &Inbound) -> Result<(), End> {
-    session.place.entry.ties.note_hello();
+    session.entry.ties.note_hello();
     session.note_time(tokio::time::Instant::now());
     let fields = match refusal(inbound).map_or_else(|| greet(session, inbound), Err) {
         Ok(fields) => fields,
@@ -118,10 +118,10 @@ fn remember_client(session: &mut Session, body: RawDoc<'_>) -> Result<(), ErrorR
             application = metadata.application, "client described itself"
         );
         let driver = session.shared.drivers.count(metadata);
-        session.place.entry.note_driver(Arc::clone(&driver));
-        if session.place.comment.is_some() {
+        session.entry.note_driver(Arc::clone(&driver));
+        if session.comment.is_some() {
             let element = comment::element(driver.application(), &session.peer.to_string(), session.id);
-            session.place.comment = Some(element);
+            session.comment = Some(element);
         }
         session.driver = Some(driver);
     }

@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Shown {
     /// This.
-    Now(Role, Terms),
+    Now(Role, Box<Terms>),
     /// Nothing is known yet: no node has ever answered.
     NotYet,
     /// There is nothing to show, and why.
@@ -67,7 +67,7 @@ fn show_set(session: &Session, presented: &Presented, fields: &Fields, now: Date
             None => Role::Ghost,
         },
     };
-    Shown::Now(role, terms)
+    Shown::Now(role, Box::new(terms))
 }
 
 /// What all nodes have in common, as far as this listener shows it.
@@ -153,7 +153,7 @@ fn show_node(
         compressors: session.compressors,
         now,
     };
-    Shown::Now(role, terms)
+    Shown::Now(role, Box::new(terms))
 }
 
 /// Why the node is not shown, if it belongs to another set than the other nodes do.

@@ -172,9 +172,9 @@ async fn next(
         let deadline = started + limit.map_or(patience, |limit| limit.min(patience));
         let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         // While it does nothing else the session may be closed.
-        session.place.entry.ties.note_wait(true);
+        session.entry.ties.note_wait(true);
         woken = wait(session, &mut news, timer, streams).await;
-        session.place.entry.ties.note_wait(false);
+        session.entry.ties.note_wait(false);
         match woken {
             Woken::Gone | Woken::Stopping => return (None, woken),
             Woken::Late if limit.is_some_and(|limit| limit < patience) => {

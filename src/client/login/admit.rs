@@ -80,7 +80,7 @@ impl Session {
             mechanism: mechanism.name().into(),
         });
         tracing::debug!(peer = %self.peer, %user, %mechanism, "client logged in");
-        self.place.entry.note_user(Some(user.to_string()));
+        self.entry.note_user(Some(user.to_string()));
         self.login_state().user = Some(user);
         Ok(())
     }

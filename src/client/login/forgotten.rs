@@ -105,7 +105,7 @@ pub(in crate::client) async fn refused(
         if let Ok(found) = logins.source.find(user).await {
             let verifier = found.as_ref().and_then(|found| found.verifier(hash));
             if verifier.is_some_and(|verifier| verifier.is_of(&keys)) {
-                return Attempt::NoConnection(error);
+                return Attempt::NoConnection(Box::new(error));
             }
         }
     }

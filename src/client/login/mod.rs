@@ -291,7 +291,7 @@ pub(super) fn end(session: &mut Session) {
         return;
     };
     session.identity = Identity::nobody();
-    session.place.entry.note_user(None);
+    session.entry.note_user(None);
     session.note_logged_out();
     session.shared.audit.report(&Event::Logout {
         origin: session.origin(),
