@@ -70,7 +70,7 @@ pub struct Options {
 pub struct View {
     /// The sessions' shared state: cluster, counters, limits.
     pub shared: Arc<Shared>,
-    /// The threads that serve clients.
+    /// What serves clients.
     pub cores: Arc<[Core]>,
     /// Where clients are served.
     pub listeners: Arc<Listeners>,

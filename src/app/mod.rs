@@ -1,7 +1,7 @@
 //! Wiring: configuration to cluster, pools, listeners and the admin endpoint; and the way down again.
 //!
 //! Threads: this one runs the monitors, the acceptors and the admin endpoint; one more for each core serves clients, on a runtime
-//! that no other thread touches.
+//! that no other thread touches. Where there is one core, this one serves the clients, too.
 
 mod certificates;
 mod check;
@@ -65,6 +65,8 @@ const EVENT_INTERVAL: u32 = 1024;
 const HELPER_IDLE: Duration = Duration::from_millis(50);
 /// How long commands in flight may take when Tidegate stops without a drain.
 const IN_FLIGHT: Duration = Duration::from_secs(10);
+/// How long it may take to close the connections of those that take longer.
+const CUT_OFF: Duration = Duration::from_secs(1);
 /// How long background tasks may take after that.
 const WIND_DOWN: Duration = Duration::from_secs(2);
 /// How long the sandbox's primary may take to be seen.
@@ -139,7 +141,7 @@ pub enum Error {
     Check(String),
 }
 
-/// A running proxy. Dropped without [`Proxy::stop`], it ends when its process does.
+/// A running proxy. Dropped without [`Proxy::stop`], it ends when its process does, or the runtime on which it was started.
 #[derive(Debug)]
 pub struct Proxy {
     shared: Arc<Shared>,
@@ -166,7 +168,8 @@ struct Prepared {
 }
 
 impl Proxy {
-    /// Starts a proxy for nodes that are known ([`find_nodes`]); must be called on the runtime that is to run its background work.
+    /// Starts a proxy for nodes that are known ([`find_nodes`]); must be called on the runtime that is to run its background work, and serves the
+    /// clients where there is one core.
     ///
     /// # Errors
     /// When an address cannot be listened on, or a thread not be made.
@@ -300,6 +303,8 @@ impl Proxy {
                 clients = self.shared.admission.count(),
                 "clients were cut off in mid-command"
             );
+            self.shared.roster.kill_all();
+            self.front.front.finished(CUT_OFF).await;
         }
         upkeep::end_sessions(&self.shared, END_SESSIONS).await;
         self.back.begin();

@@ -102,7 +102,7 @@ impl Reloader {
             Ok(found) => {
                 // What was removed by the reload before may stand here again.
                 proxy.front.closed().await;
-                self.take_over(proxy, found)
+                self.take_over(proxy, found).await
             }
             Err(error) => Reloaded::invalid(vec![format!("reading the configuration failed: {error}")]),
         };
@@ -111,7 +111,7 @@ impl Reloader {
         reloaded
     }
 
-    fn take_over(&mut self, proxy: &Proxy, found: Found) -> Reloaded {
+    async fn take_over(&mut self, proxy: &Proxy, found: Found) -> Reloaded {
         let old = std::mem::replace(&mut self.watch, found.watch);
         let config = match found.config {
             Ok(config) => config,
@@ -130,7 +130,11 @@ impl Reloader {
             .users_file
             .as_ref()
             .is_some_and(|file| users.is_some() && old.digest_of(file) != self.watch.digest_of(file));
-        if let Err(error) = proxy.apply(&self.running, &changes, users) {
+        let applied = match proxy.open_audit(&self.running, &changes.effective).await {
+            Ok(audit) => proxy.apply(&self.running, &changes, users, audit),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = applied {
             return Reloaded::invalid(vec![explain(&error, &changes)]);
         }
         for warning in config
@@ -232,15 +236,20 @@ fn tell(reloaded: &Reloaded, why: &str) {
 }
 
 impl Proxy {
-    /// Puts a configuration in force. `users` are those of its users file.
+    /// Puts a configuration in force. `users` are those of its users file, `audit` is what [`Self::open_audit`] has opened.
     ///
     /// # Errors
-    /// When an address cannot be listened on, or the audit log not be written. Nothing has changed then.
-    fn apply(&self, old: &Config, changes: &Changes, users: Option<UsersFile>) -> Result<(), Error> {
+    /// When an address cannot be listened on. Nothing has changed then.
+    fn apply(
+        &self,
+        old: &Config,
+        changes: &Changes,
+        users: Option<UsersFile>,
+        audit: Option<Option<audit::Log>>,
+    ) -> Result<(), Error> {
         let new = &changes.effective;
         let opened = changes.opened.iter().map(front::bind);
         let opened = opened.collect::<Result<Vec<_>, _>>()?;
-        let audit = self.open_audit(old, new)?;
 
         let front = &self.front;
         let (settings, pool) = (settings_of(new), pool_options(new));
@@ -288,13 +297,16 @@ impl Proxy {
         Ok(())
     }
 
-    /// Opens the target of the audit log if it is another one; `Some(None)` if there shall be none any more.
-    fn open_audit(&self, old: &Config, new: &Config) -> Result<Option<Option<audit::Log>>, Error> {
+    /// Opens the target of the audit log if it is another one; `Some(None)` if there shall be none any more. A file that cannot be opened at once
+    /// holds nothing else up.
+    async fn open_audit(&self, old: &Config, new: &Config) -> Result<Option<Option<audit::Log>>, Error> {
         match &new.audit {
             same if *same == old.audit => Ok(None),
             None => Ok(Some(None)),
             Some(target) => {
-                let opened = self.shared.audit.open(target);
+                let (audit, other) = (self.shared.audit.clone(), target.clone());
+                let opened = spawn_blocking(move || audit.open(&other)).await;
+                let opened = opened.unwrap_or_else(|ended| Err(ended.into()));
                 let failed = |source| Error::Audit {
                     path: target.to_string(),
                     source,

@@ -219,7 +219,7 @@ async fn follow(prompt: Prompt, reloader: &mut Reloader, proxy: &Proxy) {
     }
 }
 
-/// What is done for a signal in the middle of the way down: the threads that serve clients end with the process.
+/// What is done for a signal in the middle of the way down: what serves clients ends with the process.
 async fn at_once(signal: &str, audit: &Audit) {
     tracing::warn!("ended at once: {signal} on the way down");
     audit.close(LAST_LINES).await;

@@ -29,6 +29,7 @@ pub(super) struct Gone;
 
 /// Waits for `what`. Bytes that the client sends meanwhile (pipelined requests) are read and kept, up to a bound beyond
 /// which the client is no longer watched. The future comes pinned: taken by value it would stand twice in the caller's.
+#[must_use = "nothing is waited for that is not awaited"]
 pub(super) fn attend<'a, F: Future>(
     client: &'a mut Socket,
     if_gone: IfGone,

@@ -55,7 +55,7 @@ const NO_SYN: [SockFilter; 4] = [
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
 
-/// A thread that serves clients on a runtime of its own.
+/// A runtime that serves clients, with a thread of its own where there is more than one core.
 #[derive(Debug)]
 pub struct Core {
     runtime: Handle,

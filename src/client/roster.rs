@@ -184,6 +184,13 @@ impl Roster {
         entry.map(|entry| entry.kill()).is_some()
     }
 
+    /// Closes the connections of all clients, whatever they are at.
+    pub fn kill_all(&self) {
+        for entry in self.entries() {
+            entry.kill();
+        }
+    }
+
     fn shard(&self, id: i32) -> MutexGuard<'_, HashMap<i32, Arc<Entry>>> {
         lock(&self.0[id as usize % SHARDS])
     }

@@ -300,7 +300,11 @@ impl Session {
             }
             if entry.is_killed() {
                 cold_path();
-                return Poll::Ready(End::Killed);
+                return Poll::Ready(if shared.drain.is_stopping() {
+                    End::Stopping
+                } else {
+                    End::Killed
+                });
             }
             if !shared.drain.is_closing() && !listening.is_closing() {
                 return Poll::Pending;

@@ -28,7 +28,7 @@ use super::{
 /// A connection that is waited for. Cancel safe: dropped, it leaves the queue, and a connection already handed over goes to the next.
 ///
 /// It is no `async fn`: with a thousand clients its state is out of the cache at each look, so it shall be small and in one piece.
-#[must_use = "nobody waits who does not poll it"]
+#[must_use = "it has a place in the queue, and keeps what it is given there until it is dropped"]
 pub struct Waiting<'a>(Step<'a>);
 
 enum Step<'a> {
