@@ -61,7 +61,8 @@ use crate::{
 /// ones, each of which wakes its receivers anew; with all that came in one round, a receiver finds several at once and sleeps less often,
 /// which the sender pays for. This many turns take a few milliseconds.
 const EVENT_INTERVAL: u32 = 1024;
-/// How long a thread that did something slow for a runtime (a file, a name, a compression) stays for more of it.
+/// How long a thread that did something slow for a runtime (a file, a name, a compression) stays for more of it: not for long, that one core goes on with
+/// one thread.
 const HELPER_IDLE: Duration = Duration::from_millis(50);
 /// How long commands in flight may take when Tidegate stops without a drain.
 const IN_FLIGHT: Duration = Duration::from_secs(10);
