@@ -103,7 +103,7 @@ impl Observer {
 
     /// Takes note of a request that was refused, and of the token that was wrong.
     pub(super) fn note_refusal(&self, address: IpAddr, reason: AdminRefusal) {
-        self.view.shared.counters.core(0).admin_refused.one();
+        self.view.shared.counters.front().admin_refused.one();
         if reason == AdminRefusal::WrongToken {
             let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
             guesses.failed(address, Instant::now());
@@ -381,8 +381,8 @@ fn node(server: &ServerDescription, pool: Pool) -> Node {
 
 pub(super) fn observe_pool(pool: &pool::Pool) -> Pool {
     let (counts, options, totals) = (pool.counts(), pool.options(), &pool.totals);
-    let waits = totals.waits.load(Relaxed);
-    let wait_micros = totals.wait_micros.load(Relaxed) as f64;
+    let waited = totals.waits.sum(0).durations;
+    let (waits, wait_seconds) = (waited.count(), waited.seconds());
     Pool {
         in_use: counts.in_use,
         idle: counts.idle,
@@ -400,8 +400,8 @@ pub(super) fn observe_pool(pool: &pool::Pool) -> Pool {
         closed: totals.closed.load(Relaxed),
         connect_failures: totals.connect_failures.load(Relaxed),
         waits,
-        wait_seconds: wait_micros / 1e6,
-        average_wait_ms: (waits > 0).then(|| wait_micros / 1e3 / waits as f64),
+        wait_seconds,
+        average_wait_ms: (waits > 0).then(|| wait_seconds * 1e3 / waits as f64),
         wait_timeouts: totals.wait_timeouts.load(Relaxed),
     }
 }

@@ -37,14 +37,10 @@ impl Measured {
     /// What was measured so far.
     pub(super) fn of(shared: &Shared) -> Self {
         let snapshot = shared.cluster.load();
-        let nodes = snapshot.nodes.iter().map(|pool| {
-            let mut waits = Durations::default();
-            pool.totals.wait.add_to(&mut waits);
-            MeasuredNode {
-                address: pool.address().to_string(),
-                timed: pool.totals.timings.sum(0),
-                waits,
-            }
+        let nodes = snapshot.nodes.iter().map(|pool| MeasuredNode {
+            address: pool.address().to_string(),
+            timed: pool.totals.timings.sum(0),
+            waits: pool.totals.waits.sum(0).durations,
         });
         Self {
             commands: timed(&shared.timings),

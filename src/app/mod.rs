@@ -53,6 +53,7 @@ use crate::{
         demo::{DemoOptions, Endpoints},
     },
     shutdown::Shutdown,
+    telemetry::counters,
     tls::Reloads,
     upstream::{self, Cluster, SrvError},
 };
@@ -424,6 +425,7 @@ fn start_core(index: usize) -> Result<(Handle, CoreThread), Error> {
     let stopped = stop.clone();
     let thread = thread::Builder::new().name(format!("core-{index}"));
     let thread = thread.spawn(move || {
+        counters::begin_core(index);
         runtime.block_on(stopped.requested());
         // A name that is being resolved must not hold the way down up.
         runtime.shutdown_background();

@@ -344,8 +344,8 @@ impl Door {
             }
         };
         if !options.admits(peer) {
-            shared.counters.core(0).clients_outside_networks.one();
-            shared.counters.core(0).reasons.one(ClientRefusal::Network);
+            shared.counters.front().clients_outside_networks.one();
+            shared.counters.front().reasons.one(ClientRefusal::Network);
             shared.audit.report(&Event::ConnectionRefused {
                 origin: stranger::origin(peer, &options.address),
             });
@@ -359,8 +359,8 @@ impl Door {
         let admitted = match shared.admission.admit(peer.ip(), options.demands_login) {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                shared.counters.core(0).clients_refused.one();
-                shared.counters.core(0).reasons.one(refusal.reason());
+                shared.counters.front().clients_refused.one();
+                shared.counters.front().reasons.one(refusal.reason());
                 // One line for the first and then for each thousandth: refusals come in storms.
                 let count = self.refusals.fetch_add(1, Relaxed);
                 if count.is_multiple_of(1000) {
@@ -405,7 +405,7 @@ fn deal(
     let _entered = core.runtime.enter();
     let stream = stream.attach()?;
     cores[index].sessions.fetch_add(1, Relaxed);
-    shared.counters.core(index).clients_accepted.one();
+    shared.counters.front().clients_accepted.one();
     listening.count_in();
     let entered = Arc::clone(&listening);
     let left = move || {

@@ -83,6 +83,7 @@ async fn end_of(shared: &Shared, identity: &Identity, ids: &[SessionId]) -> Opti
                     Instant::now().into(),
                     Some(PATIENCE),
                 )
+                .uncounted()
                 .await
                 .ok()?,
         };

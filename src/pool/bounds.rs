@@ -1,10 +1,6 @@
 //! Other bounds for a pool that is in use.
 
-use super::{
-    Options,
-    lane::Lane,
-    state::{Pooled, State},
-};
+use super::{Options, lane::Lane, pooled::Pooled, state::State};
 
 impl<C, W> State<C, W> {
     /// The bounds in force.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{share::Share, state::Pooled};
+use super::{pooled::Pooled, share::Share};
 
 /// A connection that lies idle.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Pool, share::Share, state::Pooled};
+use super::{Pool, pooled::Pooled, share::Share};
 use crate::upstream::Connection;
 
 /// A connection that is lent for one exchange. On drop it goes back if it is clean, else it is closed.

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{
-    Identity, Pool, Share,
-    state::{Pooled, State},
-};
+use super::{Identity, Pool, Share, pooled::Pooled, state::State};
 
 /// What one identity has of a pool at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +120,8 @@ mod tests {
     use super::*;
     use crate::pool::{
         Options,
-        state::{About, Making, Placed},
+        pooled::About,
+        state::{Making, Placed},
     };
 
     type Testing = State<u32, &'static str>;

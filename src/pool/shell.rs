@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -19,8 +19,10 @@ use super::{
     error::CheckOutError,
     lease::Lease,
     lent::Lent,
+    locked::{Locked, Told},
+    pooled::{About, Pooled},
     share::Share,
-    state::{About, Counts, Making, Placed, Pooled, State, lifetime},
+    state::{Counts, Making, Placed, State, lifetime},
     totals::Totals,
 };
 use crate::{
@@ -47,6 +49,12 @@ pub(super) const UNSEEN: &str = "its monitor does not reach it";
 /// What those who wait are told; small, for it is allocated with each wait.
 pub(super) type Outcome = Result<Lease, Box<CheckOutError>>;
 
+/// The state of a pool whose connections are real, and whose waiters are tasks.
+pub(super) type PoolState = State<Box<Connection>, oneshot::Sender<Outcome>>;
+
+/// A connection to be made, and one that gives way to it.
+type Begun = (Making, Option<Pooled<Box<Connection>>>);
+
 /// The pool of one node.
 #[derive(Debug)]
 pub struct Pool {
@@ -54,19 +62,17 @@ pub struct Pool {
     upstream: Arc<upstream::Options>,
     /// The runtimes that drive connections, one per core.
     cores: Arc<[Handle]>,
-    state: Mutex<State<Box<Connection>, oneshot::Sender<Outcome>>>,
+    state: Mutex<PoolState>,
     allowance: Mutex<Allowance>,
     lent: Lent,
     /// Told when a wait may be over sooner than was known.
     pub(super) sooner: Notify,
     /// The generation in force: connections that are being made for an older one are given up.
     pub(super) generation: watch::Sender<u64>,
-    pub(super) in_flight: AtomicUsize,
+    told: Told,
     most_streams: AtomicUsize,
     /// Connections whose reply goes to its client as it comes, at the client's speed.
     pub(super) streams: AtomicUsize,
-    /// Exchanges that ended well, whose connection was given back.
-    pub(super) returned: AtomicU64,
     /// Ends what serves the pool while its node is there.
     pub(super) stopped: Shutdown,
     process: Shutdown,
@@ -95,9 +101,8 @@ impl Pool {
             lent: Lent::default(),
             sooner: Notify::new(),
             generation: watch::channel(0).0,
-            in_flight: AtomicUsize::new(0),
+            told: Told::default(),
             streams: AtomicUsize::new(0),
-            returned: AtomicU64::new(0),
             stopped: shutdown.child(),
             process: shutdown.clone(),
         });
@@ -134,6 +139,10 @@ impl Pool {
 
     /// Lends an idle connection, if there is one that the node has not closed meanwhile.
     pub fn try_check_out(self: &Arc<Self>, identity: &Identity, core: usize, share: Share) -> Option<Lease> {
+        // Where all are lent, as with many clients, that can be seen from outside; whoever waits then looks again.
+        if self.told.has_none_idle() {
+            return None;
+        }
         loop {
             let mut pooled = self.lock().check_out(identity, core, share)?;
             if pooled.is_forgotten() || pooled.connection.is_stale() {
@@ -165,14 +174,12 @@ impl Pool {
 
     /// Takes a connection whose exchange was over at `done`.
     pub(super) fn take_back(self: &Arc<Self>, mut pooled: Pooled<Box<Connection>>, done: Instant) {
-        self.in_flight.fetch_sub(weight(pooled.share), Relaxed);
         if std::mem::take(&mut pooled.streams) {
             self.streams.fetch_sub(1, Relaxed);
         }
         // One that was ended just when its reply had come is clean, and of no use.
         if pooled.connection.is_clean() && !pooled.connection.is_interrupted() {
             pooled.connection.set_write(false);
-            self.returned.fetch_add(1, Relaxed);
             self.place(pooled, done);
         } else {
             self.close_lent(pooled);
@@ -180,7 +187,6 @@ impl Pool {
     }
 
     pub(super) fn lend(self: &Arc<Self>, pooled: Pooled<Box<Connection>>) -> Lease {
-        self.in_flight.fetch_add(weight(pooled.share), Relaxed);
         Lease::new(pooled, Arc::clone(self))
     }
 
@@ -233,20 +239,25 @@ impl Pool {
     }
 
     pub(super) fn connect_if_wanted(self: &Arc<Self>, core: usize, keep_warm: bool) {
-        while let Some((making, given_up)) = self.begin_connect(keep_warm) {
-            self.totals.closed.fetch_add(given_up.is_some().into(), Relaxed);
-            drop(given_up);
-            let pool = Arc::clone(self);
-            let task = self.stopped.clone();
-            if let Some(runtime) = self.cores.get(core).or(self.cores.first()) {
-                let _entered = runtime.enter();
-                task.spawn("connect", async move { pool.connect(making, core).await });
-            }
+        while let Some(begun) = self.begin_connect(keep_warm) {
+            self.spawn_connect(begun, core);
         }
     }
 
-    fn begin_connect(&self, keep_warm: bool) -> Option<(Making, Option<Pooled<Box<Connection>>>)> {
+    fn begin_connect(&self, keep_warm: bool) -> Option<Begun> {
         self.lock().begin_connect(keep_warm)
+    }
+
+    /// Makes a connection that is counted already.
+    pub(super) fn spawn_connect(self: &Arc<Self>, (making, given_up): Begun, core: usize) {
+        self.totals.closed.fetch_add(given_up.is_some().into(), Relaxed);
+        drop(given_up);
+        let pool = Arc::clone(self);
+        let task = self.stopped.clone();
+        if let Some(runtime) = self.cores.get(core).or(self.cores.first()) {
+            let _entered = runtime.enter();
+            task.spawn("connect", async move { pool.connect(making, core).await });
+        }
     }
 
     async fn connect(self: Arc<Self>, making: Making, core: usize) {
@@ -357,9 +368,8 @@ impl Pool {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State<Box<Connection>, oneshot::Sender<Outcome>>> {
-        // A panic while the lock is held is a bug, but the state is consistent between any two statements.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> Locked<'_> {
+        Locked::new(&self.state, &self.told)
     }
 }
 
@@ -393,7 +403,7 @@ impl NodeResource for Pool {
     }
 
     fn load(&self) -> usize {
-        self.in_flight.load(Relaxed)
+        self.told.load()
     }
 
     fn generation(&self) -> u64 {
@@ -404,11 +414,6 @@ impl NodeResource for Pool {
 /// Half of the pool: slow clients shall not hold all of it.
 fn most_streams(options: &Options) -> usize {
     (options.max_size / 2).max(1)
-}
-
-/// What a command on this share adds to a node's load. One that awaits new documents costs the node next to nothing.
-pub(super) fn weight(share: Share) -> usize {
-    usize::from(share == Share::Ordinary)
 }
 
 #[cfg(test)]

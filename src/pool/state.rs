@@ -10,73 +10,15 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Deref,
     time::{Duration, Instant},
 };
 
 use super::{
     Identity, Options,
     lane::Lane,
+    pooled::Pooled,
     share::{Part, Share},
 };
-
-/// A connection and what the pool knows of it.
-#[derive(Debug)]
-pub struct Pooled<C> {
-    /// The connection.
-    pub connection: C,
-    /// On which share it is lent, or for which it was made.
-    pub share: Share,
-    /// It has a place among those whose reply goes at its client's speed.
-    pub streams: bool,
-    /// What stays as it is; in a box, for a lent connection stands in the future of every session.
-    about: Box<About>,
-}
-
-/// What a connection is for as long as it lives.
-#[derive(Debug)]
-pub struct About {
-    /// As whom it is logged in.
-    pub identity: Identity,
-    /// The identity's epoch when it was made.
-    pub epoch: u32,
-    /// The core whose runtime drives it.
-    pub core: usize,
-    /// The pool's generation when it was made.
-    pub generation: u64,
-    /// When it is too old to be lent again.
-    pub expires: Option<Instant>,
-}
-
-impl<C> Deref for Pooled<C> {
-    type Target = About;
-
-    fn deref(&self) -> &About {
-        &self.about
-    }
-}
-
-impl<C> Pooled<C> {
-    /// A connection that was made for this share.
-    pub fn new(connection: C, share: Share, about: About) -> Self {
-        Self {
-            connection,
-            share,
-            streams: false,
-            about: Box::new(about),
-        }
-    }
-
-    /// Whether it may not be lent again, whatever its node's state.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.expires.is_some_and(|expires| expires <= now) || self.is_forgotten()
-    }
-
-    /// Whether the node has forgotten its login.
-    pub(super) fn is_forgotten(&self) -> bool {
-        self.epoch != self.identity.epoch()
-    }
-}
 
 /// A connection to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +55,8 @@ pub struct State<C, W> {
     pub(super) next_ticket: u64,
     /// Nobody's wait is over before this; `None` if nobody waits.
     pub(super) due: Option<Instant>,
+    /// Exchanges that ended well, whose connection came back.
+    pub(super) returned: u64,
     paused: bool,
     retired: bool,
     /// There are more connections than there may be now: some are closed as they come back.
@@ -130,6 +74,7 @@ impl<C, W> State<C, W> {
             awaiting: Part::new(options.max_awaiting),
             next_ticket: 0,
             due: None,
+            returned: 0,
             paused: true,
             retired: false,
             shrinks: false,
@@ -243,6 +188,7 @@ impl<C, W> State<C, W> {
 
     /// A lent connection came back, or the waiter that it was for is gone.
     pub fn place(&mut self, pooled: Pooled<C>, now: Instant) -> Placed<C, W> {
+        self.returned += 1;
         self.part(pooled.share).lent -= 1;
         // Its lane is there: a connection keeps it until it is closed.
         if let Some(lane) = self.lanes.get_mut(&pooled.identity) {
@@ -415,6 +361,12 @@ impl<C, W> State<C, W> {
             generation: self.generation,
             identities: self.lanes.len(),
         }
+    }
+
+    /// Commands that hold a connection or wait for one: by its connections alone, a node that has stopped to answer would look like the idlest of
+    /// all. Those that await new documents cost it next to nothing.
+    pub(super) fn load(&self) -> usize {
+        self.ordinary.lent + self.ordinary.waiting.len()
     }
 
     /// Without a share of their own, awaiting commands draw on the ordinary one.

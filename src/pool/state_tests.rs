@@ -1,6 +1,7 @@
 //! The pool's state machine by table.
 
 use super::{Share::*, *};
+use crate::pool::pooled::About;
 
 type TestState = State<u32, u32>;
 

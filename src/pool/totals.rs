@@ -1,11 +1,8 @@
 //! What happened in a pool so far.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::atomic::AtomicU64, time::Duration};
 
-use crate::telemetry::{Histogram, Timings};
+use crate::telemetry::Timings;
 
 /// Counters since the start.
 #[derive(Debug)]
@@ -18,14 +15,10 @@ pub struct Totals {
     pub connect_failures: AtomicU64,
     /// Logins of new connections that the node refused; they count as failed attempts, too.
     pub logins_refused: AtomicU64,
-    /// Commands that had to wait for a connection.
-    pub waits: AtomicU64,
-    /// Microseconds that they waited, in sum.
-    pub wait_micros: AtomicU64,
     /// Commands that waited in vain.
     pub wait_timeouts: AtomicU64,
-    /// How long they waited, each.
-    pub wait: Histogram,
+    /// How long commands waited that had to, each; one kind, by core.
+    pub waits: Timings,
     /// How long the node, or the way to it, took for commands; one kind, by core. Its errors are replies that carry one, and exchanges
     /// that broke.
     pub timings: Timings,
@@ -39,18 +32,14 @@ impl Totals {
             closed: AtomicU64::default(),
             connect_failures: AtomicU64::default(),
             logins_refused: AtomicU64::default(),
-            waits: AtomicU64::default(),
-            wait_micros: AtomicU64::default(),
             wait_timeouts: AtomicU64::default(),
-            wait: Histogram::default(),
+            waits: Timings::new(cores, 1),
             timings: Timings::new(cores, 1),
         }
     }
 
-    /// Takes note of a command that has waited for a connection.
-    pub(super) fn note_wait(&self, waited: Duration) {
-        self.waits.fetch_add(1, Relaxed);
-        self.wait_micros.fetch_add(waited.as_micros() as u64, Relaxed);
-        self.wait.record(waited);
+    /// Takes note of a command of this core that has waited for a connection.
+    pub(super) fn note_wait(&self, core: usize, waited: Duration) {
+        self.waits.of(core, 0).durations.record(waited);
     }
 }

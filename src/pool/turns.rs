@@ -5,13 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    Identity,
-    lane::Lane,
-    queue::Queued,
-    share::Share,
-    state::{Pooled, State},
-};
+use super::{Identity, lane::Lane, pooled::Pooled, queue::Queued, share::Share, state::State};
 
 /// For how long connections go from one waiter of an identity to the next while another identity waits for one that must be made.
 const TURN: Duration = Duration::from_millis(20);

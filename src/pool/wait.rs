@@ -22,7 +22,7 @@ use super::{
     error::CheckOutError,
     lease::Lease,
     share::Share,
-    shell::{CLOSED, LEFT, Outcome, UNSEEN, weight},
+    shell::{CLOSED, LEFT, Outcome, UNSEEN},
 };
 
 /// A connection that is waited for. Cancel safe: dropped, it leaves the queue, and a connection already handed over goes to the next.
@@ -42,6 +42,7 @@ enum Step<'a> {
         limit: Duration,
         /// How many connections had come back to the pool by then.
         returned: u64,
+        counts: bool,
     },
 }
 
@@ -56,6 +57,7 @@ impl Future for Waiting<'_> {
             since,
             limit,
             returned,
+            counts,
         } = step
         else {
             cold_path();
@@ -66,7 +68,9 @@ impl Future for Waiting<'_> {
         };
         let answer = ready!(Pin::new(receiver).poll(cx));
         let (waited, pool) = (since.elapsed(), place.pool);
-        pool.totals.note_wait(waited);
+        if *counts {
+            pool.totals.note_wait(place.core, waited);
+        }
         Poll::Ready(match answer {
             Ok(outcome) => {
                 place.ticket = None;
@@ -79,10 +83,20 @@ impl Future for Waiting<'_> {
             Err(_) => {
                 cold_path();
                 pool.totals.wait_timeouts.fetch_add(1, Relaxed);
-                let stalled = *returned == pool.returned.load(Relaxed);
+                let stalled = *returned == pool.lock().returned;
                 Err(pool.timed_out(place.share, *limit, stalled))
             }
         })
+    }
+}
+
+impl Waiting<'_> {
+    /// The same without being counted as a command that waited: for what the proxy does on its own, on whatever thread.
+    pub fn uncounted(mut self) -> Self {
+        if let Step::Queued { counts, .. } = &mut self.0 {
+            *counts = false;
+        }
+        self
     }
 }
 
@@ -101,9 +115,9 @@ impl Pool {
         limit: Option<Duration>,
     ) -> Waiting<'_> {
         let known = |outcome| Waiting(Step::Known(Some(outcome)));
-        let (ticket, receiver, limit) = loop {
+        let (ticket, receiver, limit, returned) = loop {
             let (sender, receiver) = oneshot::channel();
-            let (looked, limit) = {
+            let (looked, begun, limit, returned) = {
                 let mut state = self.lock();
                 if state.is_paused() {
                     cold_path();
@@ -119,8 +133,17 @@ impl Pool {
                     cold_path();
                     self.sooner.notify_one();
                 }
-                (looked, limit)
+                let begun = match looked {
+                    Ok(_) => None,
+                    Err(_) => state.begin_connect(false),
+                };
+                (looked, begun, limit, state.returned)
             };
+            if let Some(begun) = begun {
+                cold_path();
+                self.spawn_connect(begun, core);
+                self.connect_if_wanted(core, false);
+            }
             match looked {
                 Ok(mut pooled) => {
                     cold_path();
@@ -129,17 +152,17 @@ impl Pool {
                     }
                     self.close_lent(pooled);
                 }
-                Err(ticket) => break (ticket, receiver, limit),
+                Err(ticket) => break (ticket, receiver, limit, returned),
             }
         };
         let place = Place::new(self, core, ticket, share);
-        self.connect_if_wanted(core, false);
         Waiting(Step::Queued {
             receiver,
             place,
             since,
             limit,
-            returned: self.returned.load(Relaxed),
+            returned,
+            counts: true,
         })
     }
 
@@ -175,8 +198,7 @@ impl Pool {
     }
 }
 
-/// A place in the queue; left on drop. It counts as an operation in flight: by its connections alone, a node that has
-/// stopped to answer would look like the idlest of all.
+/// A place in the queue; left on drop.
 struct Place<'a> {
     pool: &'a Arc<Pool>,
     core: usize,
@@ -187,7 +209,6 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn new(pool: &'a Arc<Pool>, core: usize, ticket: u64, share: Share) -> Self {
-        pool.in_flight.fetch_add(weight(share), Relaxed);
         Self {
             pool,
             core,
@@ -199,7 +220,6 @@ impl<'a> Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.pool.in_flight.fetch_sub(weight(self.share), Relaxed);
         let has_left = |ticket| self.pool.lock().leave(ticket);
         // Room may have been kept for it.
         if self.ticket.is_some_and(has_left) {

@@ -6,13 +6,16 @@
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    atomic::{
+        AtomicU8, AtomicU64,
+        Ordering::{AcqRel, Acquire, Relaxed},
+    },
 };
+
+use super::counters::{Counter, of_core};
 
 /// Names that are counted apart.
 pub const PLACES: usize = 50;
-/// Under which count the others are found.
-const OTHERS: usize = PLACES;
 /// Longer names are none; MongoDB's namespaces have 255 bytes at most.
 const LONGEST: usize = 255;
 
@@ -23,8 +26,7 @@ pub struct Busiest {
     hashes: [AtomicU64; PLACES],
     /// Where a hash may be found, by its first bits.
     hints: Box<[AtomicU8]>,
-    /// By core and place.
-    counts: Box<[OfCore]>,
+    cores: Box<[OfCore]>,
     /// The rank that each place was taken with.
     inherited: [AtomicU64; PLACES],
     /// The least rank, as it was seen last.
@@ -32,9 +34,39 @@ pub struct Busiest {
     names: Mutex<Vec<String>>,
 }
 
+/// What one core has counted.
 #[derive(Debug)]
 #[repr(align(128))] // Two cores never write to one cache line.
-struct OfCore([AtomicU64; PLACES + 1]);
+struct OfCore {
+    /// By place, whichever names had it.
+    counts: [Counter; PLACES],
+    /// Of that, what was counted for names that have lost the place. Whoever takes a place from a name writes it.
+    lost: [AtomicU64; PLACES],
+    others: AtomicU64,
+}
+
+impl OfCore {
+    const fn new() -> Self {
+        Self {
+            counts: [const { Counter::new() }; PLACES],
+            lost: [const { AtomicU64::new(0) }; PLACES],
+            others: AtomicU64::new(0),
+        }
+    }
+
+    /// What was counted for the name that has the place.
+    fn of_place(&self, place: usize) -> u64 {
+        let lost = self.lost[place].load(Acquire);
+        self.counts[place].get().saturating_sub(lost)
+    }
+
+    /// Has what was counted in this place go to the others.
+    fn lose(&self, place: usize) {
+        let counted = self.counts[place].get();
+        let before = self.lost[place].swap(counted, AcqRel);
+        self.others.fetch_add(counted.wrapping_sub(before), Relaxed);
+    }
+}
 
 /// What was counted, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,11 +101,10 @@ impl Busiest {
     /// Nothing was counted yet, on so many cores.
     #[must_use]
     pub fn new(cores: usize) -> Self {
-        let of_core = |_| OfCore([const { AtomicU64::new(0) }; PLACES + 1]);
         Self {
             hashes: [const { AtomicU64::new(0) }; PLACES],
             hints: (0..=u8::MAX).map(|_| AtomicU8::new(0)).collect(),
-            counts: (0..cores.max(1)).map(of_core).collect(),
+            cores: (0..cores.max(1)).map(|_| OfCore::new()).collect(),
             inherited: [const { AtomicU64::new(0) }; PLACES],
             least: AtomicU64::new(0),
             names: Mutex::new(vec![String::new(); PLACES]),
@@ -85,7 +116,7 @@ impl Busiest {
     pub fn one(&self, core: usize, hash: u64, name: impl FnOnce(&mut String)) {
         let hinted = usize::from(self.hint(hash).load(Relaxed));
         if self.hashes[hinted].load(Relaxed) == hash {
-            self.count(core, hinted);
+            of_core(&self.cores, core).counts[hinted].one();
         } else {
             self.look_for(core, hash, name);
         }
@@ -95,18 +126,17 @@ impl Busiest {
         &self.hints[usize::from((hash >> 56) as u8)]
     }
 
-    #[inline]
-    fn count(&self, core: usize, place: usize) {
-        self.counts[core % self.counts.len()].0[place].fetch_add(1, Relaxed);
-    }
-
     #[cold]
     fn look_for(&self, core: usize, hash: u64, name: impl FnOnce(&mut String)) {
         let place = self.find(hash).or_else(|| self.admit(hash, name));
-        if let Some(place) = place {
-            self.hint(hash).store(place as u8, Relaxed);
+        let own = of_core(&self.cores, core);
+        match place {
+            Some(place) => {
+                self.hint(hash).store(place as u8, Relaxed);
+                own.counts[place].one();
+            }
+            None => drop(own.others.fetch_add(1, Relaxed)),
         }
-        self.count(core, place.unwrap_or(OTHERS));
     }
 
     fn find(&self, hash: u64) -> Option<usize> {
@@ -137,15 +167,12 @@ impl Busiest {
         names[place] = text;
         self.hashes[place].store(hash, Relaxed);
         self.inherited[place].store(rank, Relaxed);
-        for core in &self.counts {
-            let lost = core.0[place].swap(0, Relaxed);
-            core.0[OTHERS].fetch_add(lost, Relaxed);
-        }
+        self.cores.iter().for_each(|core| core.lose(place));
         Some(place)
     }
 
     fn total(&self, place: usize) -> u64 {
-        self.counts.iter().map(|core| core.0[place].load(Relaxed)).sum()
+        self.cores.iter().map(|core| core.of_place(place)).sum()
     }
 
     fn rank(&self, place: usize) -> u64 {
@@ -175,7 +202,7 @@ impl Busiest {
         named.sort_by(|(a, more), (b, less)| less.cmp(more).then_with(|| a.cmp(b)));
         Counts {
             named,
-            others: self.total(OTHERS),
+            others: self.cores.iter().map(|core| core.others.load(Relaxed)).sum(),
         }
     }
 }
@@ -198,6 +225,30 @@ mod tests {
         let row = |name: &str, count| (name.to_owned(), count);
         assert_eq!(busiest.list().named, [row("a", 3), row("b", 1), row("c", 1)]);
         assert_eq!(busiest.list().others, 0);
+    }
+
+    #[test]
+    fn no_count_is_lost_or_doubled_while_cores_take_places_from_each_others_names() {
+        const EACH: u64 = 50_000;
+        let busiest = Busiest::new(2);
+        std::thread::scope(|scope| {
+            for core in 0..2 {
+                let busiest = &busiest;
+                scope.spawn(move || {
+                    for round in 0..EACH {
+                        count(
+                            busiest,
+                            core,
+                            &format!("name{}", (round * (core as u64 + 7)) % 120),
+                        );
+                    }
+                });
+            }
+        });
+        let counts = busiest.list();
+        let named: u64 = counts.named.iter().map(|(_, count)| count).sum();
+        assert!(counts.named.len() > PLACES / 2 && counts.others > 0);
+        assert_eq!(named + counts.others, 2 * EACH);
     }
 
     #[test]

@@ -1,14 +1,24 @@
 //! What is counted per command: plain counters, one set per core, summed up only when somebody asks.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use super::reasons::{self, Counted, Reasons};
 
-/// One counter. Only its own core adds to it, so that adding is one uncontended instruction.
+/// One counter. Only one thread adds to it, any may read it: so adding takes a load and a store, and not an instruction that keeps all others
+/// from the memory meanwhile, of which each costs as much as a few dozen plain ones. Two threads that add would lose counts.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// Nothing was counted yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// Counts one.
     #[inline]
     pub fn one(&self) {
@@ -18,7 +28,8 @@ impl Counter {
     /// Counts several.
     #[inline]
     pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Relaxed);
+        let sum = self.0.load(Relaxed).wrapping_add(count);
+        self.0.store(sum, Relaxed);
     }
 
     /// The count so far.
@@ -119,28 +130,64 @@ counters! {
     sent_bytes, "Bytes of replies sent to clients";
 }
 
-/// The counters of all cores.
+thread_local! {
+    static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Tells that this thread is the one that counts for a core. A debug build panics where it counts for another.
+pub fn begin_core(core: usize) {
+    OWN.set(Some(core));
+}
+
+/// Of what each core has of its own, what this core has, to count in it. A number that is none stands for the first.
+#[inline]
+pub(super) fn of_core<T>(cores: &[T], core: usize) -> &T {
+    debug_assert!(
+        OWN.get().is_none_or(|own| own == core),
+        "a core's thread counts for core {core}, whose counts it would spoil"
+    );
+    cores.get(core).unwrap_or(&cores[0])
+}
+
+/// The counters of all cores, and of the thread that accepts clients and serves the admin endpoint.
 #[derive(Debug)]
-pub struct PerCore(Box<[Counters]>);
+pub struct PerCore {
+    cores: Box<[Counters]>,
+    front: Box<Counters>,
+}
 
 impl PerCore {
     /// Counters for `cores` cores, at least one.
     #[must_use]
     pub fn new(cores: usize) -> Self {
-        Self((0..cores.max(1)).map(|_| Counters::default()).collect())
+        Self {
+            cores: (0..cores.max(1)).map(|_| Counters::default()).collect(),
+            front: Box::default(),
+        }
     }
 
-    /// The counters of one core.
+    /// The counters of one core, in which only its own thread counts.
+    #[inline]
     #[must_use]
     pub fn core(&self, core: usize) -> &Counters {
-        &self.0[core % self.0.len()]
+        of_core(&self.cores, core)
     }
 
-    /// The sums over all cores.
+    /// The counters of the thread that accepts clients and serves the admin endpoint.
+    #[must_use]
+    pub fn front(&self) -> &Counters {
+        &self.front
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Counters> {
+        std::iter::once(&*self.front).chain(&self.cores)
+    }
+
+    /// The sums over all threads.
     #[must_use]
     pub fn sums(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let mut sums: Vec<_> = self.0[0].each().collect();
-        for core in &self.0[1..] {
+        let mut sums: Vec<_> = self.front.each().collect();
+        for core in &self.cores {
             for (sum, (_, _, value)) in sums.iter_mut().zip(core.each()) {
                 sum.2 += value;
             }
@@ -148,10 +195,10 @@ impl PerCore {
         sums
     }
 
-    /// What happened for which reason, summed over all cores.
+    /// What happened for which reason, summed over all threads.
     #[must_use]
     pub fn reasons(&self) -> Vec<Counted> {
-        reasons::sum(self.0.iter().map(|core| &core.reasons))
+        reasons::sum(self.all().map(|counters| &counters.reasons))
     }
 }
 
@@ -160,12 +207,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_of_all_cores_are_summed() {
+    fn counts_of_all_threads_are_summed() {
         let counters = PerCore::new(2);
         counters.core(0).commands.one();
         counters.core(1).commands.add(4);
+        counters.front().commands.add(8);
         let sums = counters.sums();
-        assert_eq!(sums.iter().find(|(name, ..)| *name == "commands").unwrap().2, 5);
-        assert_eq!(sums.iter().map(|(_, _, value)| value).sum::<u64>(), 5);
+        assert_eq!(sums.iter().find(|(name, ..)| *name == "commands").unwrap().2, 13);
+        assert_eq!(sums.iter().map(|(_, _, value)| value).sum::<u64>(), 13);
     }
 }

@@ -10,7 +10,8 @@ use std::{
 use serde_json::{Value, json};
 use tidegate::pool::{
     Identity, Options, Share,
-    state::{About, Making, Placed, Pooled, State},
+    pooled::{About, Pooled},
+    state::{Making, Placed, State},
 };
 
 /// How long an event is waited for.
