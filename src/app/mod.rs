@@ -170,8 +170,8 @@ struct Prepared {
 }
 
 impl Proxy {
-    /// Starts a proxy for nodes that are known ([`find_nodes`]); must be called on the runtime that is to run its background work, and serves the
-    /// clients where there is one core.
+    /// Starts a proxy for nodes that are known ([`find_nodes`]); must be called on the `current_thread` runtime that is to run its background work,
+    /// and serves the clients where there is one core.
     ///
     /// # Errors
     /// When an address cannot be listened on, or a thread not be made.
@@ -412,6 +412,7 @@ fn start_cores(count: usize) -> Result<(Vec<Handle>, Vec<CoreThread>), Error> {
     if count == 1 && this.runtime_flavor() == RuntimeFlavor::CurrentThread {
         return Ok((vec![this], Vec::new()));
     }
+    counters::begin_front();
     let started: Result<Vec<_>, _> = (0..count).map(start_core).collect();
     Ok(started?.into_iter().unzip())
 }

@@ -155,6 +155,29 @@ async fn who_waits_is_told_when_nothing_serves_the_pool_any_more() {
 }
 
 #[tokio::test]
+async fn what_the_proxy_asks_on_its_own_is_no_command_that_waited() {
+    let node = Node::start(streaming(), WhenAwaited::Waits).await;
+    let options = Options {
+        max_size: 1,
+        ..Options::default()
+    };
+    let (pool, shutdown) = pool(node.address.clone(), options);
+    let wait = |limit| {
+        let limit = Some(Duration::from_millis(limit));
+        pool.wait(&Identity::SERVICE, 0, Share::Ordinary, Instant::now(), limit)
+    };
+    let waits = || pool.totals.waits.sum(0).durations.count();
+    let only = wait(9_000).uncounted().await.unwrap();
+    assert!(wait(50).uncounted().await.is_err());
+    assert_eq!((waits(), pool.totals.wait_timeouts.load(Relaxed)), (0, 0));
+    assert!(wait(50).await.is_err());
+    assert_eq!((waits(), pool.totals.wait_timeouts.load(Relaxed)), (1, 1));
+    drop(only);
+    assert!(wait(9_000).await.is_ok());
+    shutdown.begin();
+}
+
+#[tokio::test]
 async fn what_was_handed_over_counts_though_the_time_is_over_and_goes_to_the_next_if_that_one_has_left() {
     let node = Node::start(streaming(), WhenAwaited::Waits).await;
     let options = Options {
@@ -177,6 +200,7 @@ async fn what_was_handed_over_counts_though_the_time_is_over_and_goes_to_the_nex
         newcomer.is_none(),
         "it is the first one's, who has not looked yet"
     );
+    assert_eq!(pool.load(), 3, "who was handed one counts once");
     drop(first);
     tokio::time::sleep(Duration::from_millis(250)).await;
     let lease = second.await.unwrap();

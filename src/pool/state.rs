@@ -55,7 +55,7 @@ pub struct State<C, W> {
     pub(super) next_ticket: u64,
     /// Nobody's wait is over before this; `None` if nobody waits.
     pub(super) due: Option<Instant>,
-    /// Exchanges that ended well, whose connection came back.
+    /// Connections that came back in order.
     pub(super) returned: u64,
     paused: bool,
     retired: bool,
@@ -364,7 +364,7 @@ impl<C, W> State<C, W> {
     }
 
     /// Commands that hold a connection or wait for one: by its connections alone, a node that has stopped to answer would look like the idlest of
-    /// all. Those that await new documents cost it next to nothing.
+    /// all. Those that await new documents cost it next to nothing, and do not count where they have a share of their own.
     pub(super) fn load(&self) -> usize {
         self.ordinary.lent + self.ordinary.waiting.len()
     }

@@ -82,7 +82,9 @@ impl Future for Waiting<'_> {
             // Nobody answered: its time is over.
             Err(_) => {
                 cold_path();
-                pool.totals.wait_timeouts.fetch_add(1, Relaxed);
+                if *counts {
+                    pool.totals.wait_timeouts.fetch_add(1, Relaxed);
+                }
                 let stalled = *returned == pool.lock().returned;
                 Err(pool.timed_out(place.share, *limit, stalled))
             }
@@ -115,7 +117,7 @@ impl Pool {
         limit: Option<Duration>,
     ) -> Waiting<'_> {
         let known = |outcome| Waiting(Step::Known(Some(outcome)));
-        let (ticket, receiver, limit, returned) = loop {
+        let (ticket, receiver, limit, returned, begun) = loop {
             let (sender, receiver) = oneshot::channel();
             let (looked, begun, limit, returned) = {
                 let mut state = self.lock();
@@ -139,11 +141,6 @@ impl Pool {
                 };
                 (looked, begun, limit, state.returned)
             };
-            if let Some(begun) = begun {
-                cold_path();
-                self.spawn_connect(begun, core);
-                self.connect_if_wanted(core, false);
-            }
             match looked {
                 Ok(mut pooled) => {
                     cold_path();
@@ -152,10 +149,15 @@ impl Pool {
                     }
                     self.close_lent(pooled);
                 }
-                Err(ticket) => break (ticket, receiver, limit, returned),
+                Err(ticket) => break (ticket, receiver, limit, returned, begun),
             }
         };
         let place = Place::new(self, core, ticket, share);
+        if let Some(begun) = begun {
+            cold_path();
+            self.spawn_connect(begun, core);
+            self.connect_if_wanted(core, false);
+        }
         Waiting(Step::Queued {
             receiver,
             place,

@@ -209,6 +209,8 @@ impl Busiest {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     fn count(busiest: &Busiest, core: usize, name: &str) {
@@ -231,10 +233,12 @@ mod tests {
     fn no_count_is_lost_or_doubled_while_cores_take_places_from_each_others_names() {
         const EACH: u64 = 50_000;
         let busiest = Busiest::new(2);
+        let begin = Barrier::new(2);
         std::thread::scope(|scope| {
             for core in 0..2 {
-                let busiest = &busiest;
+                let (busiest, begin) = (&busiest, &begin);
                 scope.spawn(move || {
+                    begin.wait();
                     for round in 0..EACH {
                         count(
                             busiest,

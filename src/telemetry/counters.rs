@@ -1,4 +1,4 @@
-//! What is counted per command: plain counters, one set per core, summed up only when somebody asks.
+//! What is counted per command: plain counters, one set for each thread that counts, summed up only when somebody asks.
 
 use std::{
     cell::Cell,
@@ -42,7 +42,7 @@ impl Counter {
 /// Declares the counters: field, metric name without its `tidegate_` and `_total`, help text.
 macro_rules! counters {
     ($($field:ident, $help:literal;)*) => {
-        /// The counters of one core.
+        /// The counters of one thread.
         #[derive(Debug, Default)]
         #[repr(align(128))] // Two cores never write to one cache line.
         pub struct Counters {
@@ -130,21 +130,38 @@ counters! {
     sent_bytes, "Bytes of replies sent to clients";
 }
 
-thread_local! {
-    static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+/// For whom a thread counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counting {
+    Core(usize),
+    Front,
 }
 
-/// Tells that this thread is the one that counts for a core. A debug build panics where it counts for another.
+thread_local! {
+    static COUNTING: Cell<Option<Counting>> = const { Cell::new(None) };
+}
+
+/// Tells that this thread counts for this core alone. A debug build panics where it counts for others nevertheless.
 pub fn begin_core(core: usize) {
-    OWN.set(Some(core));
+    COUNTING.set(Some(Counting::Core(core)));
+}
+
+/// Tells that this thread accepts clients and serves the admin endpoint, while others count for the cores.
+pub fn begin_front() {
+    COUNTING.set(Some(Counting::Front));
+}
+
+/// Whether this thread counts for these, as far as it was told.
+fn counts_for(whom: Counting) -> bool {
+    COUNTING.get().is_none_or(|own| own == whom)
 }
 
 /// Of what each core has of its own, what this core has, to count in it. A number that is none stands for the first.
 #[inline]
 pub(super) fn of_core<T>(cores: &[T], core: usize) -> &T {
     debug_assert!(
-        OWN.get().is_none_or(|own| own == core),
-        "a core's thread counts for core {core}, whose counts it would spoil"
+        counts_for(Counting::Core(core)),
+        "counts of core {core} would be lost: another thread has them"
     );
     cores.get(core).unwrap_or(&cores[0])
 }
@@ -173,9 +190,13 @@ impl PerCore {
         of_core(&self.cores, core)
     }
 
-    /// The counters of the thread that accepts clients and serves the admin endpoint.
+    /// The counters of the thread that accepts clients and serves the admin endpoint, in which only it counts.
     #[must_use]
     pub fn front(&self) -> &Counters {
+        debug_assert!(
+            counts_for(Counting::Front),
+            "counts would be lost: another thread has them"
+        );
         &self.front
     }
 
@@ -205,6 +226,7 @@ impl PerCore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::{ClientRefusal, Count};
 
     #[test]
     fn counts_of_all_threads_are_summed() {
@@ -212,8 +234,36 @@ mod tests {
         counters.core(0).commands.one();
         counters.core(1).commands.add(4);
         counters.front().commands.add(8);
+        counters.front().reasons.one(ClientRefusal::Network);
+        counters.core(1).reasons.one(ClientRefusal::Network);
         let sums = counters.sums();
         assert_eq!(sums.iter().find(|(name, ..)| *name == "commands").unwrap().2, 13);
         assert_eq!(sums.iter().map(|(_, _, value)| value).sum::<u64>(), 13);
+        let reasons = counters.reasons();
+        let refused = reasons.iter().flat_map(|counted| &counted.counts);
+        assert_eq!(refused.map(|(_, count)| count).sum::<u64>(), 2);
+    }
+
+    /// Whether a thread that was begun so may count there.
+    fn may_count(begin: fn(), at: fn(&PerCore) -> &Counters) -> bool {
+        let counting = std::thread::spawn(move || {
+            begin();
+            at(&PerCore::new(2)).commands.one();
+        });
+        counting.join().is_ok()
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn a_thread_that_counts_for_others_is_found_out() {
+        let core = || begin_core(1);
+        assert!(may_count(core, |counters| counters.core(1)));
+        assert!(!may_count(core, |counters| counters.core(0)));
+        assert!(!may_count(core, PerCore::front));
+        assert!(may_count(begin_front, PerCore::front));
+        assert!(!may_count(begin_front, |counters| counters.core(0)));
+        // Where there is one core, one thread does it all.
+        assert!(may_count(|| (), |counters| counters.core(1)));
+        assert!(may_count(|| (), PerCore::front));
     }
 }

@@ -18,7 +18,7 @@ macro_rules! reasons {
 
         )*
 
-        /// The reasons that one core counted.
+        /// The reasons that one thread counted.
         #[derive(Debug)]
         #[allow(non_snake_case, reason = "a field for each list, named after it")]
         pub struct Reasons {
