@@ -197,7 +197,7 @@ async fn a_next_process_that_says_that_it_serves_and_ends_leaves_the_running_one
     })
     .await;
     // So that it hears of both at once.
-    proxy.signal(Signal::STOP);
+    proxy.halt();
     next.write_all(b"r").unwrap();
     drop(next);
     proxy.signal(Signal::CONT);

@@ -305,6 +305,19 @@ impl Proxy {
         }
     }
 
+    /// Stops its process, and returns once its main thread has stopped: the signal alone is sent, not yet received.
+    pub(crate) fn halt(&self) {
+        self.signal(Signal::STOP);
+        let pid = self.process().as_ref().map(Child::id).unwrap();
+        let state = || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.rsplit_once(") ").unwrap().1.chars().next()
+        };
+        while state() != Some('T') {
+            thread::sleep(POLL);
+        }
+    }
+
     fn wait_for_end(&self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline && self.process().is_some() {
