@@ -245,6 +245,7 @@ mod tests {
     }
 
     /// Whether a thread that was begun so may count there.
+    #[cfg(debug_assertions)]
     fn may_count(begin: fn(), at: fn(&PerCore) -> &Counters) -> bool {
         let counting = std::thread::spawn(move || {
             begin();
