@@ -3,27 +3,19 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::Outcome;
 use crate::children::{Core, Running};
 use crate::measure::ready;
 use crate::peers::{Peer, Started};
 use crate::target::DOCUMENTS;
+use crate::{Outcome, cargo};
 
 /// Builds the program.
 pub(crate) fn build() -> Outcome<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = root.join("target/test-env/rust-client");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What cargo tells this program of its own package would be taken for a change by build scripts.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
-            cargo.env_remove(&name);
-        }
-    }
+    let target = cargo::target().join("test-env/rust-client");
     eprintln!("building the load with the Rust driver ...");
+    let mut cargo = cargo::command();
     cargo
         .args(["build", "--locked", "--quiet", "--manifest-path"])
         .arg(root.join("tests/clients/rust/Cargo.toml"))

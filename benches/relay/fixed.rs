@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::measure::{Case, OTHER_CORE, Plan, Work, measure};
 use crate::peers::{Peer, Tidegate};
 use crate::target::Target;
-use crate::{Cli, Outcome, goals, injected, legacy, report, results};
+use crate::{Built, Cli, Outcome, goals, injected, legacy, report, results};
 
 /// Enough clients to keep the proxy's core busy, few enough that no one waits for a pooled connection.
 const CLIENTS: usize = 64;
@@ -14,6 +14,10 @@ const CLIENTS: usize = 64;
 pub(crate) fn relay(cli: &Cli) -> Outcome<ExitCode> {
     let tidegate = Peer::Tidegate(Tidegate::new(&cli.binary()?));
     let mut peers = vec![Peer::Direct, Peer::Haproxy, tidegate];
+    if cli.built()?.is_guided() {
+        let plain = Tidegate::new(&Built::plain().path).named(report::UNJUDGED);
+        peers.push(Peer::Tidegate(plain));
+    }
     peers.extend(cli.peer.iter().cloned().map(Peer::Other));
     let counts = cli.clients.clone().unwrap_or_else(|| vec![1, 64, 1000, 5000]);
     let pairs = counts
@@ -94,12 +98,7 @@ pub(crate) fn translation(cli: &Cli) -> Outcome<()> {
 
 /// Carries out a plan; also says when and of what the figures are.
 fn carry_out(cli: &Cli, plan: Plan) -> Outcome<(Vec<Case>, String)> {
-    let about = format!(
-        "{} {} rounds of {} s.",
-        results::provenance()?,
-        plan.rounds,
-        plan.window_ms / 1000
-    );
+    let about = cli.about(&plan)?;
     let target = Target::fixed(OTHER_CORE, cli.backend_port)?;
     let folder = results::folder()?;
     Ok((measure(plan, &target, folder.path())?, about))

@@ -6,6 +6,7 @@
 
 mod backend;
 mod calls;
+mod cargo;
 #[path = "../../src/tls/testing.rs"]
 #[allow(
     dead_code,
@@ -19,6 +20,7 @@ mod children;
 mod driver;
 mod fixed;
 mod goals;
+mod guided;
 mod histogram;
 mod idle;
 mod injected;
@@ -35,9 +37,12 @@ mod procfs;
 mod report;
 mod results;
 mod target;
+mod training;
 mod transport;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -88,13 +93,23 @@ struct Cli {
     /// overwritten.
     #[arg(long)]
     set: Option<String>,
-    /// The binary to measure; without it, the one that cargo built for this benchmark.
-    #[arg(long, default_value = env!("CARGO_BIN_EXE_tidegate"))]
-    tidegate: PathBuf,
+    /// Measure cargo's plain release build, not the one with a profile, which takes ten minutes to make.
+    #[arg(long)]
+    plain: bool,
+    /// The binary to measure.
+    #[arg(long, conflicts_with = "plain")]
+    tidegate: Option<PathBuf>,
+    #[arg(skip)]
+    built: OnceCell<Built>,
     /// Cargo passes this to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
+
+/// Without it nothing can be built with a profile.
+const NO_PROFDATA: &str = "the toolchain has no llvm-profdata, so Tidegate can't be built with a profile; rustup component add llvm-tools";
+/// How long a rehearsal takes over each part of the training.
+const REHEARSAL_MS: u64 = 100;
 
 /// What to measure; at most one of them.
 #[derive(Args)]
@@ -121,6 +136,34 @@ struct Mode {
     /// Ten times more clients than connections, and a greedy client beside a light one, on a real replica set.
     #[arg(long)]
     overload: bool,
+    /// Measure nothing: build the program with a profile of its own traffic, and print where it is.
+    #[arg(long)]
+    build: bool,
+    /// Measure nothing: go through the traffic that a profile is made of, with cargo's plain build.
+    #[arg(long)]
+    rehearse: bool,
+}
+
+/// The program that is measured.
+struct Built {
+    path: PathBuf,
+    /// What it is, in a few words.
+    how: &'static str,
+}
+
+impl Built {
+    const GUIDED: &str = "Tidegate built with a profile of its own traffic";
+
+    fn plain() -> Self {
+        Self {
+            path: env!("CARGO_BIN_EXE_tidegate").into(),
+            how: "a plain release build of Tidegate",
+        }
+    }
+
+    fn is_guided(&self) -> bool {
+        self.how == Self::GUIDED
+    }
 }
 
 /// The roles of the benchmark's own child processes.
@@ -186,6 +229,15 @@ fn spawn(core: usize, parent: u32, program: &[OsString]) -> Outcome<ExitCode> {
 }
 
 fn bench(cli: &Cli) -> Outcome<ExitCode> {
+    if cli.mode.build {
+        let profdata = guided::Profdata::find().ok_or(NO_PROFDATA)?;
+        writeln!(std::io::stdout(), "{}", guided::build(&profdata)?.display())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if cli.mode.rehearse {
+        training::train(&Built::plain().path, REHEARSAL_MS)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     for (program, option) in [("haproxy", "-v"), ("strace", "-V")] {
         results::require(program, option)?;
     }
@@ -213,8 +265,43 @@ fn bench(cli: &Cli) -> Outcome<ExitCode> {
 }
 
 impl Cli {
+    /// The program to measure, which is built first if need be.
+    fn built(&self) -> Outcome<&Built> {
+        if let Some(built) = self.built.get() {
+            return Ok(built);
+        }
+        let built = match &self.tidegate {
+            Some(path) => Built {
+                path: std::path::absolute(path)?,
+                how: "a Tidegate that was named",
+            },
+            None if self.plain || cfg!(debug_assertions) => Built::plain(),
+            None => match guided::Profdata::find() {
+                Some(profdata) => Built {
+                    path: guided::build(&profdata)?,
+                    how: Built::GUIDED,
+                },
+                None => {
+                    eprintln!("{NO_PROFDATA}; what follows is of the plain build, which is slower");
+                    Built::plain()
+                }
+            },
+        };
+        Ok(self.built.get_or_init(|| built))
+    }
+
     fn binary(&self) -> Outcome<PathBuf> {
-        Ok(std::path::absolute(&self.tidegate)?)
+        Ok(self.built()?.path.clone())
+    }
+
+    /// What a page says of its figures.
+    fn about(&self, plan: &Plan) -> Outcome<String> {
+        let about = results::provenance(self.built()?)?;
+        Ok(format!(
+            "{about} {} rounds of {} s.",
+            plan.rounds,
+            plan.window_ms / 1000
+        ))
     }
 
     /// How to measure these cases.

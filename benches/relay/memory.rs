@@ -107,7 +107,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome<ExitCode> {
     let readers = slow_readers(cli, &small, &target, folder.path())?;
     eprintln!("{}", serde_json::to_string(&readers)?);
     let goals = goals_of(&measured, &readers);
-    let about = results::provenance()?;
+    let about = results::provenance(cli.built()?)?;
     println!(
         "{}\n{}\n{}",
         table(&measured),

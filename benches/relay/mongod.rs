@@ -38,12 +38,7 @@ pub(crate) fn run(cli: &Cli, by_driver: bool) -> Outcome<ExitCode> {
         ..cli.plan(cases)
     };
     let name = if by_driver { "driver" } else { "mongod" };
-    let about = format!(
-        "{} {} rounds of {} s.",
-        results::provenance()?,
-        plan.rounds,
-        plan.window_ms / 1000
-    );
+    let about = cli.about(&plan)?;
     let target = cli.nodes(OTHER_CORE)?;
     let folder = results::folder()?;
     let cases = measure(plan, &target, folder.path())?;

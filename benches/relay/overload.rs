@@ -89,11 +89,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome<ExitCode> {
         )
     };
     let (rounds, windows) = (plan.rounds, [plan.warm_up_ms, plan.window_ms]);
-    let about = format!(
-        "{} {rounds} rounds of {} s.",
-        results::provenance()?,
-        plan.window_ms / 1000
-    );
+    let about = cli.about(&plan)?;
     let target = cli.nodes(ANY_CORE)?;
     let folder = results::folder()?;
     let cases = measure(plan, &target, folder.path())?;

@@ -39,12 +39,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome<ExitCode> {
     let ways = ways(&Tidegate::new(&cli.binary()?), &authority);
     let case = |way: &Way| Case::new(&Peer::Tidegate(way.peer.clone()), way.doing.clone(), CLIENTS);
     let plan = cli.plan(ways.iter().map(case).collect());
-    let about = format!(
-        "{} {} rounds of {} s.",
-        results::provenance()?,
-        plan.rounds,
-        plan.window_ms / 1000
-    );
+    let about = cli.about(&plan)?;
     let target = node(&authority)?;
     let cases = measure(plan, &target, folder.path())?;
     let named = |name: &str| cases.iter().find(|case| case.peer.name() == name);

@@ -126,13 +126,18 @@ pub(crate) struct Started {
     /// Where clients connect, on 127.0.0.1.
     pub(crate) port: u16,
     pid: Option<u32>,
-    _process: Option<Running>,
+    process: Option<Running>,
 }
 
 impl Started {
     /// The proxy's process; none when there is no proxy.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.pid
+    }
+
+    /// Has it end by itself, as an operator would.
+    pub(crate) fn end(self) -> Outcome<()> {
+        self.process.map_or(Ok(()), Running::interrupt)
     }
 }
 
@@ -173,7 +178,7 @@ impl Peer {
                 return Ok(Started {
                     port,
                     pid,
-                    _process: None,
+                    process: None,
                 });
             }
             Self::Haproxy => (
@@ -208,7 +213,7 @@ impl Peer {
         Ok(Started {
             port,
             pid: Some(process.pid()),
-            _process: Some(process),
+            process: Some(process),
         })
     }
 }

@@ -25,6 +25,9 @@ const LATENCY_RATIO: f64 = 1.1;
 /// The numbers of clients at which latencies are judged: none waits for another's connection there.
 const LATENCY_CLIENTS: [usize; 2] = [1, 64];
 
+/// The name of the Tidegate that cargo builds without a profile: its figures are printed only.
+pub(crate) const UNJUDGED: &str = "Tidegate, plain build";
+
 /// The medians of one case.
 pub(crate) struct Row<'a> {
     pub(crate) case: &'a Case,
@@ -86,7 +89,8 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
 /// What Tidegate's cases are held against. `shared` is the name of the peer whose clients share few connections.
 pub(crate) fn goals(cases: &[Case], on_nodes: bool, shared: Option<&str>) -> Vec<Goal> {
     let mut goals = Vec::new();
-    for case in cases.iter().filter(|case| matches!(case.peer, Peer::Tidegate(_))) {
+    let is_judged = |peer: &Peer| matches!(peer, Peer::Tidegate(_)) && peer.name() != UNJUDGED;
+    for case in cases.iter().filter(|case| is_judged(&case.peer)) {
         let at = format!("{}, {}", case.peer.name(), clients(case.clients));
         let to = |field: fn(&Measured) -> Option<f64>| {
             yardstick(cases, case).and_then(|haproxy| ratio(case, haproxy, field))

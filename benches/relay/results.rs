@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Outcome;
+use crate::{Built, Outcome};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -51,11 +51,12 @@ fn write(path: &Path, text: &str) -> Outcome<()> {
 }
 
 /// A sentence that says when and of what the figures are, and on what machine.
-pub(crate) fn provenance() -> Outcome<String> {
+pub(crate) fn provenance(built: &Built) -> Outcome<String> {
     Ok(format!(
-        "Of {}, commit {}, {}; {}.",
+        "Of {}, commit {}, {}, {}; {}.",
         date()?,
         commit(),
+        built.how,
         haproxy_version(),
         machine()
     ))

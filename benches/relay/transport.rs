@@ -1,15 +1,17 @@
 //! The load's side of a connection: what it runs over, what its messages are wrapped in, and who it says it is.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use bson::{Binary, Document, doc, spec::BinarySubtype};
 use flate2::{Compression, read::ZlibDecoder, read::ZlibEncoder};
 use tidegate::auth::{
     UserName,
-    scram::{Hash, Secret, client::Conversation},
+    scram::{Hash, Secret, Verifier, client::Conversation},
 };
 use tidegate::tls::{self, Connector, ConnectorOptions};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -183,6 +185,25 @@ impl Login {
         let id = challenge.get_i32("conversationId")?;
         Ok(doc! { "saslContinue": 1, "conversationId": id, "payload": binary(proof), "$db": "admin" })
     }
+}
+
+/// Writes a users file with the user in it, who acts as whoever the connection string names.
+pub(crate) fn users_file(path: &Path) -> Outcome<()> {
+    let user = UserName::new("admin", USER);
+    let (salt, iterations) = ([7; 28], 4096);
+    let verifier = Verifier::from_password(Hash::Sha256, &user, PASSWORD, &salt, iterations)?;
+    let base64 = |bytes: &[u8]| BASE64.encode(bytes);
+    let text = format!(
+        "[[user]]\nname = \"{USER}\"\ndb = \"admin\"\nact_as = \"service\"\n[user.scram-sha-256]\niterations = {iterations}\n\
+         salt = \"{}\"\nstored_key = \"{}\"\nserver_key = \"{}\"\n",
+        base64(&salt),
+        base64(verifier.stored_key().expose()),
+        base64(verifier.server_key().expose())
+    );
+    let mut options = std::fs::OpenOptions::new();
+    // One that others may read is refused.
+    options.mode(0o600).create_new(true).write(true);
+    Ok(options.open(path)?.write_all(text.as_bytes())?)
 }
 
 fn binary(bytes: Vec<u8>) -> Binary {
