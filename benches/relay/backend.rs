@@ -17,7 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::Outcome;
 use crate::message::{
     EXHAUST_ALLOWED, HEADER, MORE_TO_COME, OP_MSG, OP_MSG_BODY, OP_QUERY, find_reply, frame_length,
-    hello_reply, i32_at, large_reply, op_msg, op_reply, set_request_id, set_response_to, update_reply,
+    hello_reply, i32_at, large_reply, op_msg, op_reply, set_request_id, set_response_to, text_reply,
+    update_reply,
 };
 
 /// Serves on `port`, or any if that is 0, until its parent ends. Prints the port on one line once it listens.
@@ -38,6 +39,7 @@ async fn serve(port: u16) -> Outcome<()> {
     let node = Rc::new(Node {
         address: address.to_string(),
         find: op_msg(0, &find_reply())?,
+        text: op_msg(0, &text_reply())?,
         update: op_msg(0, &update_reply())?,
         large: OnceCell::new(),
     });
@@ -53,6 +55,7 @@ async fn serve(port: u16) -> Outcome<()> {
 struct Node {
     address: String,
     find: Vec<u8>,
+    text: Vec<u8>,
     update: Vec<u8>,
     /// Made when it is asked for.
     large: OnceCell<Vec<u8>>,
@@ -131,7 +134,9 @@ impl Node {
         if name.starts_with(b"find\0\x06\0\0\0large\0") {
             return Ok(Step::Large(id));
         }
-        if name.starts_with(b"find\0") {
+        if name.starts_with(b"find\0\x06\0\0\0texts\0") {
+            append(out, &self.text, id);
+        } else if name.starts_with(b"find\0") {
             append(out, &self.find, id);
         } else if name.starts_with(b"update\0") {
             append(out, &self.update, id);

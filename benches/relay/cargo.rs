@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::Outcome;
+
 /// What divides options in `CARGO_ENCODED_RUSTFLAGS`.
 const SEPARATOR: &str = "\x1f";
 
@@ -24,6 +26,28 @@ pub(crate) fn command() -> Command {
     }
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     cargo
+}
+
+/// Runs `command`; without success the error says that this is so, and why.
+pub(crate) fn succeed(command: &mut Command, otherwise: &str) -> Outcome<()> {
+    let program = command.get_program().display().to_string();
+    let status = command
+        .status()
+        .map_err(|error| format!("{otherwise}: cannot run {program}: {error}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!("{otherwise}: {program} ended with {status}; what it wrote is above").into())
+}
+
+/// The folder of the libraries that the toolchain has for this machine.
+pub(crate) fn target_libraries() -> Outcome<PathBuf> {
+    let output = Command::new("rustc")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["--print", "target-libdir"])
+        .output()
+        .map_err(|error| format!("cannot run rustc: {error}"))?;
+    Ok(String::from_utf8(output.stdout)?.trim().into())
 }
 
 /// The options for the compiler that the environment has, and this one: what is given to cargo takes their place.

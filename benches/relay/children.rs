@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -130,12 +130,13 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks the child to end by SIGINT and waits for it; kills it after five seconds.
-    pub(crate) fn interrupt(mut self) -> Outcome<()> {
+    /// Asks the child to end by SIGINT and waits for it; kills it after five seconds. Returns how it ended.
+    pub(crate) fn interrupt(mut self) -> Outcome<ExitStatus> {
         if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
             rustix::process::kill_process(pid, Signal::INT)?;
         }
-        wait_until(Duration::from_secs(5), "a child to end", || Ok(!self.is_alive()))
+        wait_until(Duration::from_secs(5), "a child to end", || Ok(!self.is_alive()))?;
+        Ok(self.child.wait()?)
     }
 }
 

@@ -27,9 +27,7 @@ pub(crate) fn build() -> Outcome<PathBuf> {
         cargo.arg("--release");
         "release"
     };
-    if !cargo.status()?.success() {
-        return Err("the load with the Rust driver could not be built".into());
-    }
+    cargo::succeed(&mut cargo, "the load with the Rust driver can't be built")?;
     Ok(target.join(profile).join("tidegate-test-client"))
 }
 

@@ -14,7 +14,7 @@ const CLIENTS: usize = 64;
 pub(crate) fn relay(cli: &Cli) -> Outcome<ExitCode> {
     let tidegate = Peer::Tidegate(Tidegate::new(&cli.binary()?));
     let mut peers = vec![Peer::Direct, Peer::Haproxy, tidegate];
-    if cli.built()?.is_guided() {
+    if cli.built()?.is_shipped {
         let plain = Tidegate::new(&Built::plain().path).named(report::UNJUDGED);
         peers.push(Peer::Tidegate(plain));
     }

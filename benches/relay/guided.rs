@@ -1,13 +1,17 @@
 //! Tidegate built with a profile of its own traffic, as images hold it.
 //!
-//! A command's way runs through some 40 KiB of code in four crates, and the kernel pushes it out of the first cache at every system
-//! call. A compiler that knows which branches are taken lays them side by side, inlines along them and moves the rest away. So the
-//! program is built twice: once with counters, which [`training`] fills, and once with what they counted.
+//! A command's way is some 40 KiB of straight code, and each system call pushes it out of the first cache. A compiler that knows which
+//! branches are taken lays them side by side, inlines along them and moves the rest away. So the program is built once with counters,
+//! which [`training`] fills, and once with what they counted. Options of the compiler in cargo's configuration files do not apply to
+//! either; those in the environment do.
 
 use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
 
 use crate::{Outcome, cargo, training};
 
@@ -15,86 +19,92 @@ use crate::{Outcome, cargo, training};
 const LESSON_MS: u64 = 1_500;
 
 /// The program that merges what the counters wrote: the toolchain's own, because each version of LLVM has its own format.
-pub(crate) struct Profdata(PathBuf);
+pub(crate) struct Profdata {
+    tool: PathBuf,
+    /// The triple of this machine. Named to cargo, it keeps build scripts and macros from being counted.
+    host: OsString,
+}
 
 impl Profdata {
-    /// The one of the toolchain that is used here, if its component is installed.
-    pub(crate) fn find() -> Option<Self> {
-        let output = Command::new("rustc")
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["--print", "target-libdir"])
-            .output()
-            .ok()?;
-        let libraries = String::from_utf8(output.stdout).ok()?;
-        let tool = Path::new(libraries.trim())
-            .with_file_name("bin")
-            .join("llvm-profdata");
-        tool.is_file().then_some(Self(tool))
+    /// The one of the toolchain that is used here; an error tells how it is installed.
+    pub(crate) fn find() -> Outcome<Self> {
+        let libraries = cargo::target_libraries()?;
+        let folder = libraries.parent().unwrap_or(&libraries);
+        let tool = folder.join("bin/llvm-profdata");
+        if !tool.is_file() {
+            return Err("the toolchain has no llvm-profdata, so Tidegate can't be built with a profile; rustup component add llvm-tools".into());
+        }
+        let host = folder.file_name().unwrap_or_default().to_owned();
+        Ok(Self { tool, host })
     }
 
+    /// Leaves the whole profile or none: the compiler would only warn of a part.
     fn merge(&self, counted: &Path, profile: &Path) -> Outcome<()> {
-        let mut merge = Command::new(&self.0);
-        merge.args(["merge", "--sparse", "-o"]).arg(profile).arg(counted);
-        if merge.status()?.success() {
-            return Ok(());
+        let part = profile.with_extension("part");
+        let mut merge = Command::new(&self.tool);
+        merge.args(["merge", "--sparse", "-o"]).arg(&part).arg(counted);
+        cargo::succeed(&mut merge, "what was counted can't be merged")?;
+        Ok(fs::rename(&part, profile)?)
+    }
+
+    /// Builds the program, unless that is done already, and says where it is.
+    pub(crate) fn build(&self) -> Outcome<PathBuf> {
+        let folder = cargo::target().join("guided");
+        fs::create_dir_all(&folder)?;
+        let lock = File::create(folder.join("lock"))?;
+        lock.lock()?;
+        eprintln!("building Tidegate with a profile; ten minutes where its sources have changed ...");
+        let [counted, first, second] = ["counted", "instrumented", "optimized"].map(|name| folder.join(name));
+        let instrumented = self.compile(&first, "-Cprofile-generate=", &counted)?;
+        // The traffic is in this program. A name for each content, for cargo looks at the option and not into the file.
+        let name = fingerprint(&[&instrumented, &std::env::current_exe()?])?;
+        let profile = folder.join(format!("{name}.profdata"));
+        if !profile.exists() {
+            remove(&second)?;
+            remove(&counted)?;
+            for entry in fs::read_dir(&folder)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|ending| ending == "profdata") {
+                    fs::remove_file(path)?;
+                }
+            }
+            training::train(&instrumented, LESSON_MS)?;
+            self.merge(&counted, &profile)?;
         }
-        Err(format!("{} could not merge {}", self.0.display(), counted.display()).into())
+        self.compile(&second, "-Cprofile-use=", &profile)
+    }
+
+    /// A release build in a target folder of its own, with this option for the compiler.
+    fn compile(&self, target: &Path, option: &str, path: &Path) -> Outcome<PathBuf> {
+        let mut option = OsString::from(option);
+        option.push(path);
+        let mut command = cargo::command();
+        command
+            .args(["build", "--release", "--locked", "--bin", "tidegate", "--target"])
+            .arg(&self.host)
+            .arg("--target-dir")
+            .arg(target)
+            .env("CARGO_ENCODED_RUSTFLAGS", cargo::compiler_options(option));
+        cargo::succeed(&mut command, "Tidegate can't be built with a profile")?;
+        Ok(target.join(&self.host).join("release/tidegate"))
     }
 }
 
-/// Builds the program, unless that is done already, and says where it is.
-pub(crate) fn build(profdata: &Profdata) -> Outcome<PathBuf> {
-    let folder = cargo::target().join("guided");
-    let [counted, profile] = ["counted", "tidegate.profdata"].map(|name| folder.join(name));
-    let [first, second] = ["instrumented", "optimized"].map(|name| folder.join(name));
-    eprintln!("building Tidegate with a profile; ten minutes when its sources have changed ...");
-    let instrumented = compile(&first, option("-Cprofile-generate=", &counted))?;
-    if !is_newer(&profile, &instrumented) {
-        // Cargo does not look into the profile. And build scripts have written theirs, too.
-        for old in [&second, &counted] {
-            remove(old)?;
-        }
-        training::train(&instrumented, LESSON_MS)?;
-        profdata.merge(&counted, &profile)?;
+/// What the contents of these files come to, in sixteen digits.
+fn fingerprint(files: &[&Path]) -> Outcome<String> {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?);
     }
-    compile(&second, option("-Cprofile-use=", &profile))
-}
-
-/// A release build in a target folder of its own, with this option for the compiler.
-fn compile(target: &Path, option: OsString) -> Outcome<PathBuf> {
-    let mut command = cargo::command();
-    command
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--bin",
-            "tidegate",
-            "--target-dir",
-        ])
-        .arg(target)
-        .env("CARGO_ENCODED_RUSTFLAGS", cargo::compiler_options(option));
-    if !command.status()?.success() {
-        return Err("Tidegate could not be built with a profile".into());
-    }
-    Ok(target.join("release/tidegate"))
-}
-
-fn option(name: &str, path: &Path) -> OsString {
-    let mut option = OsString::from(name);
-    option.push(path);
-    option
-}
-
-/// Whether `file` is there and was written after `other`.
-fn is_newer(file: &Path, other: &Path) -> bool {
-    let written = |path: &Path| -> Option<SystemTime> { path.metadata().ok()?.modified().ok() };
-    written(file).is_some_and(|file| written(other).is_some_and(|other| file > other))
+    Ok(hash.finalize()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 fn remove(folder: &Path) -> Outcome<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(format!("cannot remove {}: {error}", folder.display()).into())
         }
         _ => Ok(()),

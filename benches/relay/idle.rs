@@ -12,7 +12,9 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use crate::Outcome;
+use crate::children::{Core, Running};
 use crate::load::{self, Client};
+use crate::measure::ready;
 use crate::message::{HEADER, LARGE, client_hello, document_id, find_in, frame_length, i32_at};
 use crate::transport::connector;
 
@@ -66,6 +68,22 @@ pub(crate) struct Slow {
     /// Take nothing for so long after the first part, and then the rest, if it is still to be had.
     #[arg(long)]
     stall_ms: Option<u64>,
+}
+
+/// Starts readers of the large document, which take so many bytes per second each.
+pub(crate) fn start_slow(
+    core: Core,
+    port: u16,
+    clients: usize,
+    rate: usize,
+    more: &[&str],
+) -> Outcome<Running> {
+    let [port, clients, rate] = [port.to_string(), clients.to_string(), rate.to_string()];
+    let mut arguments = vec!["slow", "--clients", &clients, "--port", &port, "--rate", &rate];
+    arguments.extend(more);
+    let mut load = ready(Running::start_own(core, &arguments)?)?;
+    load.tell("go")?;
+    Ok(load)
 }
 
 /// What became of the readers.

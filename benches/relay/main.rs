@@ -43,7 +43,7 @@ mod transport;
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -93,7 +93,7 @@ struct Cli {
     /// overwritten.
     #[arg(long)]
     set: Option<String>,
-    /// Measure cargo's plain release build, not the one with a profile, which takes ten minutes to make.
+    /// Measure cargo's plain release build, not the one with a profile that images hold; that one takes ten minutes to make.
     #[arg(long)]
     plain: bool,
     /// The binary to measure.
@@ -106,8 +106,19 @@ struct Cli {
     bench: bool,
 }
 
-/// Without it nothing can be built with a profile.
-const NO_PROFDATA: &str = "the toolchain has no llvm-profdata, so Tidegate can't be built with a profile; rustup component add llvm-tools";
+/// Options that mean nothing where nothing is measured.
+const MEASURING: [&str; 10] = [
+    "plain",
+    "tidegate",
+    "clients",
+    "rounds",
+    "seconds",
+    "quick",
+    "no_check",
+    "peer",
+    "backend_port",
+    "set",
+];
 /// How long a rehearsal takes over each part of the training.
 const REHEARSAL_MS: u64 = 100;
 
@@ -137,10 +148,10 @@ struct Mode {
     #[arg(long)]
     overload: bool,
     /// Measure nothing: build the program with a profile of its own traffic, and print where it is.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = MEASURING)]
     build: bool,
     /// Measure nothing: go through the traffic that a profile is made of, with cargo's plain build.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = MEASURING)]
     rehearse: bool,
 }
 
@@ -149,20 +160,37 @@ struct Built {
     path: PathBuf,
     /// What it is, in a few words.
     how: &'static str,
+    /// Whether it is what images hold. Pages tell of no other.
+    is_shipped: bool,
 }
 
 impl Built {
-    const GUIDED: &str = "Tidegate built with a profile of its own traffic";
+    fn guided(path: PathBuf) -> Self {
+        Self {
+            path,
+            how: "Tidegate built with a profile of its own traffic",
+            is_shipped: true,
+        }
+    }
 
     fn plain() -> Self {
         Self {
             path: env!("CARGO_BIN_EXE_tidegate").into(),
-            how: "a plain release build of Tidegate",
+            how: if cfg!(debug_assertions) {
+                "a debug build of Tidegate"
+            } else {
+                "a plain release build of Tidegate"
+            },
+            is_shipped: false,
         }
     }
 
-    fn is_guided(&self) -> bool {
-        self.how == Self::GUIDED
+    fn named(path: &Path) -> Outcome<Self> {
+        Ok(Self {
+            path: std::path::absolute(path)?,
+            how: "another build of Tidegate, which was named",
+            is_shipped: false,
+        })
     }
 }
 
@@ -230,8 +258,8 @@ fn spawn(core: usize, parent: u32, program: &[OsString]) -> Outcome<ExitCode> {
 
 fn bench(cli: &Cli) -> Outcome<ExitCode> {
     if cli.mode.build {
-        let profdata = guided::Profdata::find().ok_or(NO_PROFDATA)?;
-        writeln!(std::io::stdout(), "{}", guided::build(&profdata)?.display())?;
+        let program = guided::Profdata::find()?.build()?;
+        writeln!(std::io::stdout(), "{}", program.display())?;
         return Ok(ExitCode::SUCCESS);
     }
     if cli.mode.rehearse {
@@ -271,18 +299,14 @@ impl Cli {
             return Ok(built);
         }
         let built = match &self.tidegate {
-            Some(path) => Built {
-                path: std::path::absolute(path)?,
-                how: "a Tidegate that was named",
-            },
+            Some(path) => Built::named(path)?,
             None if self.plain || cfg!(debug_assertions) => Built::plain(),
             None => match guided::Profdata::find() {
-                Some(profdata) => Built {
-                    path: guided::build(&profdata)?,
-                    how: Built::GUIDED,
-                },
-                None => {
-                    eprintln!("{NO_PROFDATA}; what follows is of the plain build, which is slower");
+                Ok(profdata) => Built::guided(profdata.build()?),
+                Err(why) => {
+                    eprintln!(
+                        "{why}; what follows is of the plain build, which is slower, and no page is written"
+                    );
                     Built::plain()
                 }
             },
@@ -317,9 +341,10 @@ impl Cli {
         }
     }
 
-    /// Whether pages are written: a quick look is no result to keep, nor is a part of a run.
+    /// Whether pages are written: a quick look is no result to keep, nor is a part of a run, nor what is not shipped.
     fn is_kept(&self) -> bool {
-        !self.quick && !self.no_check && self.clients.is_none()
+        let is_shipped = self.built.get().is_some_and(|built| built.is_shipped);
+        is_shipped && !self.quick && !self.no_check && self.clients.is_none()
     }
 
     /// The exit code.

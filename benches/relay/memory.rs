@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::certificates::Authority;
 use crate::children::{Running, wait_until};
 use crate::goals::{self, Goal};
-use crate::idle::Read;
+use crate::idle::{self, Read};
 use crate::measure::{Doing, OTHER_CORE, PROXY_CORE, Work, ready};
 use crate::peers::{Peer, Started, Tidegate};
 use crate::target::Target;
@@ -172,15 +172,8 @@ fn slow_readers(cli: &Cli, small: &Tidegate, target: &Target, folder: &Path) -> 
     let started = peer.start(PROXY_CORE, target, count, folder)?;
     let pid = started.pid().ok_or("a peer without a process")?;
     let before_kib = procfs::resident_kib(pid)?;
-    let port = started.port.to_string();
-    let start = |clients: usize, rate: usize, stall: &[&str]| {
-        let (clients, rate) = (clients.to_string(), rate.to_string());
-        let mut arguments = vec!["slow", "--clients", &clients, "--port", &port, "--rate", &rate];
-        arguments.extend(stall);
-        let mut load = ready(Running::start_own(OTHER_CORE, &arguments)?)?;
-        load.tell("go")?;
-        Outcome::Ok(load)
-    };
+    let start =
+        |clients, rate, stall: &[&str]| idle::start_slow(OTHER_CORE, started.port, clients, rate, stall);
     let stall = STALL_MS.to_string();
     let mut stalled = start(STALLED, 16 * RATE, &["--stall-ms", &stall])?;
     // The others come when these have what they hold.

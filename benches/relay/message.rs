@@ -185,14 +185,23 @@ pub(crate) fn is_update_reply(reply: &[u8]) -> bool {
         .is_some_and(|body| body.starts_with(b"\x10n\0\x01\0\0\0"))
 }
 
-/// What the backend answers to everything but writes, `hello` and `ping`: one document of about 200 bytes, with the
-/// times that a replica set member adds to its replies.
+/// What the backend answers to everything but writes, `hello` and `ping`: one document of about 200 bytes.
 pub(crate) fn find_reply() -> Document {
+    batch(COLLECTION, document(1))
+}
+
+/// The same for a find in [`TEXTS`].
+pub(crate) fn text_reply() -> Document {
+    batch(TEXTS, text_document())
+}
+
+/// A cursor with one document, and the times that a replica set member adds to its replies.
+fn batch(collection: &str, document: Document) -> Document {
     doc! {
         "cursor": {
-            "firstBatch": [document(1)],
+            "firstBatch": [document],
             "id": 0i64,
-            "ns": format!("{DATABASE}.{COLLECTION}"),
+            "ns": format!("{DATABASE}.{collection}"),
         },
         "ok": 1.0,
         "$clusterTime": cluster_time(),

@@ -16,11 +16,10 @@ use crate::measure::{Case, Doing, OTHER_CORE, Work, measure};
 use crate::peers::{Peer, Tidegate};
 use crate::report::{cell, over, ratio};
 use crate::target::Target;
-use crate::transport::{Compressor, PASSWORD, USER};
+use crate::transport::{COMPRESSORS, Compressor, PASSWORD, USER};
 use crate::{Cli, Outcome, results};
 
 const CLIENTS: usize = 64;
-const COMPRESSORS: [Compressor; 3] = [Compressor::Snappy, Compressor::Zlib, Compressor::Zstd];
 /// What is passed on as it came costs less than what is compressed anew for it. Compressing is the proxy's own work, so its own time is
 /// judged: the kernel's share grows where fewer commands come at once, as they do from a node that compresses, too.
 const PASSED_ON: f64 = 1.0;

@@ -137,7 +137,11 @@ impl Started {
 
     /// Has it end by itself, as an operator would.
     pub(crate) fn end(self) -> Outcome<()> {
-        self.process.map_or(Ok(()), Running::interrupt)
+        let status = self.process.map(Running::interrupt).transpose()?;
+        match status.filter(|status| !status.success()) {
+            Some(status) => Err(format!("the proxy ended with {status}").into()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -40,6 +40,16 @@ impl Target {
         })
     }
 
+    /// A `mongos`, or what presents itself as one, on this port.
+    pub(crate) fn mongos(port: u16) -> Self {
+        Self {
+            port,
+            uri: format!("mongodb://127.0.0.1:{port}/?appName=bench"),
+            set: None,
+            _backend: None,
+        }
+    }
+
     /// Starts a replica set of the sandbox on `core`, and fills its collection. This process stays on that core.
     pub(crate) fn set(core: Core, options: Options) -> Outcome<Self> {
         pin_self(core)?;

@@ -91,6 +91,9 @@ pub(crate) enum Compressor {
     Zstd = 3,
 }
 
+/// All of them.
+pub(crate) const COMPRESSORS: [Compressor; 3] = [Compressor::Snappy, Compressor::Zlib, Compressor::Zstd];
+
 impl Compressor {
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -203,7 +206,10 @@ pub(crate) fn users_file(path: &Path) -> Outcome<()> {
     let mut options = std::fs::OpenOptions::new();
     // One that others may read is refused.
     options.mode(0o600).create_new(true).write(true);
-    Ok(options.open(path)?.write_all(text.as_bytes())?)
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()).into())
 }
 
 fn binary(bytes: Vec<u8>) -> Binary {
