@@ -47,6 +47,10 @@ pub(crate) fn target_libraries() -> Outcome<PathBuf> {
         .args(["--print", "target-libdir"])
         .output()
         .map_err(|error| format!("cannot run rustc: {error}"))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("rustc can't say where its libraries are: {}", text.trim()).into());
+    }
     Ok(String::from_utf8(output.stdout)?.trim().into())
 }
 

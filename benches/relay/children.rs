@@ -83,6 +83,8 @@ impl Running {
             .arg(core.0.to_string())
             .arg(std::process::id().to_string());
         command.arg("--").arg(program).args(arguments);
+        // A program that counts for a profile writes to where it was built for.
+        command.env_remove("LLVM_PROFILE_FILE");
         command.stdin(Stdio::piped());
         match log {
             Some(file) => command.stdout(file.try_clone()?).stderr(file),

@@ -14,7 +14,7 @@ const CLIENTS: usize = 64;
 pub(crate) fn relay(cli: &Cli) -> Outcome<ExitCode> {
     let tidegate = Peer::Tidegate(Tidegate::new(&cli.binary()?));
     let mut peers = vec![Peer::Direct, Peer::Haproxy, tidegate];
-    if cli.built()?.is_shipped {
+    if cli.built()?.guided.is_some() {
         let plain = Tidegate::new(&Built::plain().path).named(report::UNJUDGED);
         peers.push(Peer::Tidegate(plain));
     }
@@ -52,7 +52,7 @@ fn page(rows: &[report::Row<'_>], goals: &[goals::Goal], about: &str) -> String 
          Each client is a socket with one find by `_id` outstanding; a fixed-answer backend replies with one document \
          of some 200 bytes. The proxy runs alone on core 0; load and backend share core 1, which is busy before the \
          proxy is, so op/s compares the peers but is no proxy's limit. Tidegate has one thread and a pool of 64; \
-         HAProxy runs in TCP mode with one thread. CPU time is user and system time of the proxy's process. Figures \
+         HAProxy runs in TCP mode with one thread. The plain build is that of `cargo build --release`, without a profile; it is not judged. CPU time is user and system time of the proxy's process. Figures \
          are medians over the rounds, and ratios are the medians of each round's ratio. Calls are counted in a pass \
          of their own, by strace, failed ones included; sends and receives leave out waiting (`epoll_wait`).\n",
         report::table(rows),

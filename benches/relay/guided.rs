@@ -1,9 +1,7 @@
 //! Tidegate built with a profile of its own traffic, as images hold it.
 //!
-//! A command's way is some 40 KiB of straight code, and each system call pushes it out of the first cache. A compiler that knows which
-//! branches are taken lays them side by side, inlines along them and moves the rest away. So the program is built once with counters,
-//! which [`training`] fills, and once with what they counted. Options of the compiler in cargo's configuration files do not apply to
-//! either; those in the environment do.
+//! It is built once with counters, which [`training`] fills, and once with what they counted; `ARCHITECTURE.md` tells what that is good
+//! for. Of options for the compiler those in `RUSTFLAGS` apply, and none of cargo's configuration.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -17,6 +15,12 @@ use crate::{Outcome, cargo, training};
 
 /// How long each part of the training takes: enough for millions of branches, of which only the proportions matter.
 const LESSON_MS: u64 = 1_500;
+
+/// The program, which nobody builds anew as long as this is kept.
+pub(crate) struct Guided {
+    pub(crate) program: PathBuf,
+    _lock: File,
+}
 
 /// The program that merges what the counters wrote: the toolchain's own, because each version of LLVM has its own format.
 pub(crate) struct Profdata {
@@ -40,25 +44,31 @@ impl Profdata {
 
     /// Leaves the whole profile or none: the compiler would only warn of a part.
     fn merge(&self, counted: &Path, profile: &Path) -> Outcome<()> {
-        let part = profile.with_extension("part");
+        let part = profile.with_file_name("part");
         let mut merge = Command::new(&self.tool);
         merge.args(["merge", "--sparse", "-o"]).arg(&part).arg(counted);
         cargo::succeed(&mut merge, "what was counted can't be merged")?;
-        Ok(fs::rename(&part, profile)?)
+        fs::rename(&part, profile)
+            .map_err(|error| format!("cannot write {}: {error}", profile.display()).into())
     }
 
-    /// Builds the program, unless that is done already, and says where it is.
-    pub(crate) fn build(&self) -> Outcome<PathBuf> {
+    /// Builds the program, unless that is done already.
+    pub(crate) fn build(&self) -> Outcome<Guided> {
         let folder = cargo::target().join("guided");
         fs::create_dir_all(&folder)?;
         let lock = File::create(folder.join("lock"))?;
+        eprintln!("building Tidegate with a profile; ten minutes where it or the benchmark has changed ...");
         lock.lock()?;
-        eprintln!("building Tidegate with a profile; ten minutes where its sources have changed ...");
         let [counted, first, second] = ["counted", "instrumented", "optimized"].map(|name| folder.join(name));
         let instrumented = self.compile(&first, "-Cprofile-generate=", &counted)?;
         // The traffic is in this program. A name for each content, for cargo looks at the option and not into the file.
         let name = fingerprint(&[&instrumented, &std::env::current_exe()?])?;
-        let profile = folder.join(format!("{name}.profdata"));
+        let threads = if training::cores()?.is_one() {
+            "one"
+        } else {
+            "several"
+        };
+        let profile = folder.join(format!("{name}-{threads}.profdata"));
         if !profile.exists() {
             remove(&second)?;
             remove(&counted)?;
@@ -71,7 +81,10 @@ impl Profdata {
             training::train(&instrumented, LESSON_MS)?;
             self.merge(&counted, &profile)?;
         }
-        self.compile(&second, "-Cprofile-use=", &profile)
+        Ok(Guided {
+            program: self.compile(&second, "-Cprofile-use=", &profile)?,
+            _lock: lock,
+        })
     }
 
     /// A release build in a target folder of its own, with this option for the compiler.

@@ -50,6 +50,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::children::Core;
 use crate::goals::Goal;
+use crate::guided::Guided;
 use crate::measure::{Case, PINNED, Plan};
 
 /// A result whose error is a sentence for the person who runs the benchmark.
@@ -107,7 +108,8 @@ struct Cli {
 }
 
 /// Options that mean nothing where nothing is measured.
-const MEASURING: [&str; 10] = [
+const MEASURING: [&str; 11] = [
+    "driver",
     "plain",
     "tidegate",
     "clients",
@@ -160,16 +162,16 @@ struct Built {
     path: PathBuf,
     /// What it is, in a few words.
     how: &'static str,
-    /// Whether it is what images hold. Pages tell of no other.
-    is_shipped: bool,
+    /// That of images. Pages tell of no other.
+    guided: Option<Guided>,
 }
 
 impl Built {
-    fn guided(path: PathBuf) -> Self {
+    fn guided(guided: Guided) -> Self {
         Self {
-            path,
+            path: guided.program.clone(),
             how: "Tidegate built with a profile of its own traffic",
-            is_shipped: true,
+            guided: Some(guided),
         }
     }
 
@@ -181,7 +183,7 @@ impl Built {
             } else {
                 "a plain release build of Tidegate"
             },
-            is_shipped: false,
+            guided: None,
         }
     }
 
@@ -189,7 +191,7 @@ impl Built {
         Ok(Self {
             path: std::path::absolute(path)?,
             how: "another build of Tidegate, which was named",
-            is_shipped: false,
+            guided: None,
         })
     }
 }
@@ -258,8 +260,8 @@ fn spawn(core: usize, parent: u32, program: &[OsString]) -> Outcome<ExitCode> {
 
 fn bench(cli: &Cli) -> Outcome<ExitCode> {
     if cli.mode.build {
-        let program = guided::Profdata::find()?.build()?;
-        writeln!(std::io::stdout(), "{}", program.display())?;
+        let built = guided::Profdata::find()?.build()?;
+        writeln!(std::io::stdout(), "{}", built.program.display())?;
         return Ok(ExitCode::SUCCESS);
     }
     if cli.mode.rehearse {
@@ -343,7 +345,7 @@ impl Cli {
 
     /// Whether pages are written: a quick look is no result to keep, nor is a part of a run, nor what is not shipped.
     fn is_kept(&self) -> bool {
-        let is_shipped = self.built.get().is_some_and(|built| built.is_shipped);
+        let is_shipped = self.built.get().is_some_and(|built| built.guided.is_some());
         is_shipped && !self.quick && !self.no_check && self.clients.is_none()
     }
 

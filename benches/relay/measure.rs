@@ -24,6 +24,13 @@ pub(crate) struct Cores {
     pub(crate) other: Core,
 }
 
+impl Cores {
+    /// Whether all share one.
+    pub(crate) fn is_one(self) -> bool {
+        self.proxy == self.other
+    }
+}
+
 /// The proxy alone on a core.
 pub(crate) const PINNED: Cores = Cores {
     proxy: PROXY_CORE,

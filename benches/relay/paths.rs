@@ -101,10 +101,7 @@ fn ways(tidegate: &Tidegate, authority: &Authority) -> Vec<Way> {
         ..work.into()
     };
     let secure = plain.clone().with_tls(authority);
-    let both_secure = with_option(
-        &secure,
-        &format!("&tls=true&tlsCAFile={}", authority.ca().display()),
-    );
+    let both_secure = secure.clone().with_tls_upstream(authority);
     let login = Doing {
         login: true,
         ..Work::Find.into()
@@ -139,18 +136,11 @@ fn ways(tidegate: &Tidegate, authority: &Authority) -> Vec<Way> {
             compressor: Some(compressor),
             ..Work::Text.into()
         };
-        let upstream = with_option(&plain, &format!("&compressors={}", compressor.name()));
+        let upstream = plain.clone().with_option("compressors", compressor.name());
         ways.push(way(&plain, &one(compressor), TEXT, compressed.clone()));
         ways.push(way(&upstream, &both(compressor), TEXT, compressed));
     }
     ways
-}
-
-fn with_option(tidegate: &Tidegate, option: &str) -> Tidegate {
-    Tidegate {
-        options: format!("{}{option}", tidegate.options),
-        ..tidegate.clone()
-    }
 }
 
 /// A node that demands logins and speaks TLS with those who wish.

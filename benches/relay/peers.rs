@@ -3,6 +3,7 @@
 //! HAProxy and Tidegate are started anew for each measurement, so that their memory and pools tell of that run alone.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -72,6 +73,20 @@ impl Tidegate {
         }
     }
 
+    /// The same with one more option in its connection string.
+    pub(crate) fn with_option(self, name: &str, value: impl Display) -> Self {
+        Self {
+            options: format!("{}&{name}={value}", self.options),
+            ..self
+        }
+    }
+
+    /// The same with TLS towards nodes.
+    pub(crate) fn with_tls_upstream(self, authority: &Authority) -> Self {
+        self.with_option("tls", true)
+            .with_option("tlsCAFile", authority.ca().display())
+    }
+
     /// The same with a listener that demands TLS.
     pub(crate) fn with_tls(self, authority: &Authority) -> Self {
         let certificate = authority.server().display().to_string();
@@ -126,7 +141,8 @@ pub(crate) struct Started {
     /// Where clients connect, on 127.0.0.1.
     pub(crate) port: u16,
     pid: Option<u32>,
-    process: Option<Running>,
+    /// It, and what it writes to.
+    process: Option<(Running, PathBuf)>,
 }
 
 impl Started {
@@ -137,11 +153,14 @@ impl Started {
 
     /// Has it end by itself, as an operator would.
     pub(crate) fn end(self) -> Outcome<()> {
-        let status = self.process.map(Running::interrupt).transpose()?;
-        match status.filter(|status| !status.success()) {
-            Some(status) => Err(format!("the proxy ended with {status}").into()),
-            None => Ok(()),
+        let Some((process, log)) = self.process else {
+            return Ok(());
+        };
+        let status = process.interrupt()?;
+        if status.success() {
+            return Ok(());
         }
+        Err(format!("the proxy ended with {status}; {}", last_words(&log)).into())
     }
 }
 
@@ -196,9 +215,9 @@ impl Peer {
                 &["run", "--config"],
             ),
         };
-        let file = folder.join("peer.conf");
+        // One may run in front of another.
+        let [file, log] = ["conf", "log"].map(|ending| folder.join(format!("{port}.{ending}")));
         std::fs::write(&file, configuration)?;
-        let log = folder.join("peer.log");
         let mut all: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         all.push(file.as_os_str());
         let mut process = Running::start(core, program, &all, Some(File::create(&log)?))?;
@@ -217,7 +236,7 @@ impl Peer {
         Ok(Started {
             port,
             pid: Some(process.pid()),
-            process: Some(process),
+            process: Some((process, log)),
         })
     }
 }

@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Built, Outcome};
+use crate::{Built, Outcome, cargo};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn bench_folder() -> PathBuf {
-    root().join("target/bench")
+    cargo::target().join("bench")
 }
 
 /// A folder for the files of a run. Under target/, so that not even a killed run litters anywhere else.

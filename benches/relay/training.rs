@@ -45,7 +45,7 @@ pub(crate) fn train(binary: &Path, milliseconds: u64) -> Outcome<()> {
     let users = folder.path().join("users.toml");
     users_file(&users)?;
     let cores = cores()?;
-    if cores.proxy == cores.other {
+    if cores.is_one() {
         eprintln!("there is one core only: what several threads do is taken for rare");
     }
     let target = Target::fixed(cores.other, 0)?;
@@ -63,7 +63,7 @@ pub(crate) fn train(binary: &Path, milliseconds: u64) -> Outcome<()> {
 }
 
 /// The first and the last core that there is: unlike a measurement, a build does not choose its machine.
-fn cores() -> Outcome<Cores> {
+pub(crate) fn cores() -> Outcome<Cores> {
     let allowed = rustix::thread::sched_getaffinity(None)
         .map_err(|error| format!("cannot ask which cores may be used: {error}"))?;
     let mut cores = (0..CpuSet::MAX_CPU)
@@ -87,10 +87,6 @@ fn lessons(tidegate: &Tidegate, authority: &Authority, users: &Path) -> Vec<Less
     };
     let find = || Doing::from(Work::Find);
     let secure = tidegate.clone().with_tls(authority);
-    let with_option = |option: String| Tidegate {
-        options: option,
-        ..tidegate.clone()
-    };
     let mut lessons = vec![
         Lesson {
             clients: 1,
@@ -136,7 +132,7 @@ fn lessons(tidegate: &Tidegate, authority: &Authority, users: &Path) -> Vec<Less
             )
         },
         Lesson {
-            peer: with_option(format!("&tls=true&tlsCAFile={}", authority.ca().display())),
+            peer: tidegate.clone().with_tls_upstream(authority),
             node: Some(secure),
             ..lesson("finds from a node with TLS", find())
         },
@@ -149,7 +145,7 @@ fn lessons(tidegate: &Tidegate, authority: &Authority, users: &Path) -> Vec<Less
         };
         lessons.push(lesson(&format!("{name} at the client"), at_the_client));
         lessons.push(Lesson {
-            peer: with_option(format!("&compressors={name}")),
+            peer: tidegate.clone().with_option("compressors", name),
             node: Some(tidegate.clone()),
             ..lesson(&format!("{name} from a node"), Work::Text.into())
         });
