@@ -130,40 +130,40 @@ counters! {
     sent_bytes, "Bytes of replies sent to clients";
 }
 
-/// For whom a thread counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Counting {
-    Core(usize),
-    Front,
-}
+/// Stand for the number of a core: of the thread that accepts clients and serves the admin endpoint, and of one that was not told.
+/// Numbers, because they are compared at each count of a debug build, whose instructions are counted, too (`tests/instructions`).
+const FRONT: usize = usize::MAX - 1;
+const UNTOLD: usize = usize::MAX;
 
 thread_local! {
-    static COUNTING: Cell<Option<Counting>> = const { Cell::new(None) };
+    static COUNTING: Cell<usize> = const { Cell::new(UNTOLD) };
 }
 
 /// Tells that this thread counts for this core alone. A debug build panics where it counts for others nevertheless.
 pub fn begin_core(core: usize) {
-    COUNTING.set(Some(Counting::Core(core)));
+    COUNTING.set(core);
 }
 
 /// Tells that this thread accepts clients and serves the admin endpoint, while others count for the cores.
 pub fn begin_front() {
-    COUNTING.set(Some(Counting::Front));
+    COUNTING.set(FRONT);
 }
 
 /// Whether this thread counts for these, as far as it was told.
-fn counts_for(whom: Counting) -> bool {
-    COUNTING.get().is_none_or(|own| own == whom)
+fn counts_for(whom: usize) -> bool {
+    let own = COUNTING.get();
+    own == whom || own == UNTOLD
 }
 
 /// Of what each core has of its own, what this core has, to count in it. A number that is none stands for the first.
 #[inline]
 pub(super) fn of_core<T>(cores: &[T], core: usize) -> &T {
     debug_assert!(
-        counts_for(Counting::Core(core)),
+        counts_for(core),
         "counts of core {core} would be lost: another thread has them"
     );
-    cores.get(core).unwrap_or(&cores[0])
+    let known = if core < cores.len() { core } else { 0 };
+    &cores[known]
 }
 
 /// The counters of all cores, and of the thread that accepts clients and serves the admin endpoint.
@@ -193,10 +193,7 @@ impl PerCore {
     /// The counters of the thread that accepts clients and serves the admin endpoint, in which only it counts.
     #[must_use]
     pub fn front(&self) -> &Counters {
-        debug_assert!(
-            counts_for(Counting::Front),
-            "counts would be lost: another thread has them"
-        );
+        debug_assert!(counts_for(FRONT), "counts would be lost: another thread has them");
         &self.front
     }
 
